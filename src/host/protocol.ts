@@ -1,0 +1,278 @@
+/**
+ * The host protocol: what a controller may ask of a host, and what it hears from it.
+ *
+ * JSON-RPC 2.0, one object per line. Methods for which Codex has a word (`thread/*`, `turn/*`, `model/list`, …) keep
+ * Codex's params and results and are passed through to the app-server; the methods below are Baton's own. Each side
+ * validates what it receives against these schemas before using it. See `src/host/README.md`.
+ */
+import { z } from 'zod';
+
+export const PROTOCOL_VERSION = 1;
+
+/** 32-byte X25519 public key of a host, base64url without padding. */
+export const hostId = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'a host id is 43 characters of base64url');
+/** UUID of a thread, as Codex gives it. */
+export const threadId = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'a thread id is a lower-case UUID');
+export const handoffId = z.string().regex(/^[0-9a-f]{32}$/, 'a handoff id is 32 hex digits');
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const objectId = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/);
+const count = z.number().int().nonnegative();
+const text = z.string().max(65_536);
+
+/** What a controller may do. Each includes the ones before it; `peer` stands apart: it takes part in handoffs and nothing else. */
+export const role = z.enum(['viewer', 'approver', 'operator', 'peer']);
+export type Role = z.infer<typeof role>;
+
+export const finding = z.object({
+  level: z.enum(['ok', 'warning', 'blocker']),
+  /** Stable, kebab-case; scripts branch on it. */
+  code: z.string().regex(/^[a-z0-9-]+$/),
+  /** One sentence, with a way out where there is one. */
+  message: text,
+});
+export type Finding = z.infer<typeof finding>;
+
+export const hostSummary = z.object({
+  hostId,
+  name: z.string(),
+  online: z.boolean(),
+  self: z.boolean(),
+  codexVersion: z.string().nullable(),
+});
+export type HostSummary = z.infer<typeof hostSummary>;
+
+export const hostDetails = z.object({
+  hostId,
+  name: z.string(),
+  batonVersion: z.string(),
+  protocolVersion: z.number().int(),
+  codexVersion: z.string().nullable(),
+  codexHome: z.string(),
+  platform: z.string(),
+  pid: z.number().int(),
+  relay: z.object({ url: z.string().nullable(), status: z.enum(['disabled', 'connecting', 'connected', 'errored']), message: z.string().nullable() }),
+});
+export type HostDetails = z.infer<typeof hostDetails>;
+
+export const repositoryIdentity = z.object({
+  objectFormat: z.enum(['sha1', 'sha256']),
+  rootCommits: z.array(objectId).max(64),
+  /** Normalised: `host/path`, no scheme, user, port or `.git`. */
+  remotes: z.array(z.string().max(1024)).max(64),
+});
+
+export const project = z.object({
+  id: z.string(),
+  root: z.string(),
+  subdirectory: z.string(),
+  identity: repositoryIdentity,
+});
+export type Project = z.infer<typeof project>;
+
+export const managedWorktree = z.object({
+  id: z.string(),
+  path: z.string(),
+  threadIds: z.array(threadId),
+  branch: z.string().nullable(),
+  dirty: z.boolean(),
+  permanent: z.boolean(),
+  pinned: z.boolean(),
+});
+export type ManagedWorktree = z.infer<typeof managedWorktree>;
+
+/** What the host adds, as `thread.baton`, to each Codex thread that it passes on. */
+export const threadOwnership = z.object({
+  owner: hostId,
+  epoch: count,
+  movedTo: z.object({ hostId, name: z.string() }).nullable(),
+  /** A handoff of this thread is under way. */
+  moving: z.boolean(),
+  worktreeId: z.string().nullable(),
+});
+export type ThreadOwnership = z.infer<typeof threadOwnership>;
+
+/** A Codex thread with Baton's ownership. Fields that Baton does not read pass through unseen. */
+export const thread = z.looseObject({
+  id: threadId,
+  preview: z.string(),
+  name: z.string().nullish(),
+  cwd: z.string(),
+  updatedAt: z.number(),
+  status: z.looseObject({ type: z.string(), activeFlags: z.array(z.string()).optional() }),
+  turns: z.array(z.looseObject({ id: z.string(), status: z.string(), items: z.array(z.looseObject({ type: z.string(), id: z.string() })) })).optional(),
+  baton: threadOwnership.optional(),
+});
+export type Thread = z.infer<typeof thread>;
+
+export const planStep = z.object({ step: z.string(), status: z.enum(['pending', 'inProgress', 'completed']) });
+export const plan = z.object({ turnId: z.string().nullable(), explanation: z.string().nullable(), steps: z.array(planStep) });
+export type Plan = z.infer<typeof plan>;
+
+export const approvalKind = z.enum(['command', 'fileChange', 'permissions', 'userInput', 'elicitation']);
+export const approvalDecision = z.enum(['accept', 'acceptForSession', 'decline', 'cancel']);
+export type ApprovalDecision = z.infer<typeof approvalDecision>;
+export const approval = z.object({
+  id: z.string(),
+  threadId,
+  turnId: z.string().nullable(),
+  itemId: z.string().nullable(),
+  kind: approvalKind,
+  /** The full command line, for `command`. */
+  command: z.string().nullable(),
+  /** One unified diff per file, for `fileChange`. */
+  changes: z.array(z.object({ path: z.string(), diff: z.string() })),
+  /** The questions, for `userInput`; what is asked for, as JSON, for `permissions` and `elicitation`. */
+  questions: z.array(z.object({ id: z.string(), header: z.string(), question: z.string(), options: z.array(z.string()), secret: z.boolean() })),
+  request: z.string().nullable(),
+  cwd: z.string().nullable(),
+  reason: z.string().nullable(),
+  hostId,
+  /** SHA-256 of the canonical request; a decision must name it. */
+  digest: sha256,
+  requestedAt: z.string(),
+  /** It was pending when the thread moved here, and is raised again. */
+  carriedOver: z.boolean(),
+});
+export type Approval = z.infer<typeof approval>;
+
+export const handoffPhase = z.enum(['preflight', 'quiesce', 'capture', 'transfer', 'stage', 'receipt', 'commit', 'activate']);
+export type HandoffPhase = z.infer<typeof handoffPhase>;
+
+export const handoffPreflight = z.object({
+  threadId: threadId.nullable(),
+  from: hostId,
+  to: hostId,
+  destinationName: z.string(),
+  /** Where the worktree will be at the destination; null where a blocker leaves it undecided. */
+  worktree: z.string().nullable(),
+  branch: z.string().nullable(),
+  commits: count,
+  files: count,
+  /** Estimate of what would travel, in bytes. */
+  bytes: count,
+  findings: z.array(finding),
+});
+export type HandoffPreflight = z.infer<typeof handoffPreflight>;
+
+export const handoffResult = z.object({
+  handoffId,
+  threadId,
+  from: hostId,
+  to: hostId,
+  epoch: count,
+  worktree: z.string(),
+  branch: z.string().nullable(),
+  commits: count,
+  files: count,
+  bytesSent: count,
+  /** Of `bytesSent`, those of rollout files. */
+  rolloutBytesSent: count,
+  milliseconds: count,
+  receipt: sha256,
+  /** What the user should know, one sentence each (another branch name, an approval carried over, …). */
+  notes: z.array(z.string()),
+});
+export type HandoffResult = z.infer<typeof handoffResult>;
+
+export const handoffProgress = z.object({
+  handoffId,
+  threadId,
+  phase: handoffPhase,
+  message: z.string(),
+  bytesDone: count.nullable(),
+  bytesTotal: count.nullable(),
+});
+export type HandoffProgress = z.infer<typeof handoffProgress>;
+
+export const doctorCheck = z.object({ name: z.string(), level: z.enum(['ok', 'warning', 'error']), message: z.string() });
+export type DoctorCheck = z.infer<typeof doctorCheck>;
+
+const empty = z.object({}).optional();
+const method = <P extends z.ZodType, R extends z.ZodType>(least: Role, params: P, result: R) => ({ role: least, params, result });
+
+/** Baton's own methods for controllers: least role, params, result. */
+export const methods = {
+  'host/read': method('viewer', empty, hostDetails),
+  'host/list': method('viewer', empty, z.object({ hosts: z.array(hostSummary) })),
+  'host/rename': method('operator', z.object({ name: z.string().min(1).max(64) }), hostDetails),
+  'host/setRelay': method('operator', z.object({ url: z.url({ protocol: /^wss?$/ }).nullable() }), hostDetails),
+  'host/invite': method('operator', z.object({ role: z.enum(['peer', 'operator']).default('peer') }), z.object({ invite: z.string(), expiresAt: z.string() })),
+  'host/join': method('operator', z.object({ invite: z.string().max(4096) }), z.object({ hostId, name: z.string() })),
+  'host/stop': method('operator', empty, z.object({ stopped: z.literal(true) })),
+  'host/doctor': method('viewer', empty, z.object({ checks: z.array(doctorCheck) })),
+
+  'project/add': method('operator', z.object({ directory: z.string() }), z.object({ project })),
+  'project/list': method('viewer', empty, z.object({ projects: z.array(project) })),
+  'project/remove': method('operator', z.object({ id: z.string() }), z.object({ removed: z.boolean() })),
+
+  'worktree/list': method('viewer', empty, z.object({ worktrees: z.array(managedWorktree) })),
+
+  /** The thread's transcript is Codex's `thread/read`; this is the rest of what a thread view shows. */
+  'host/thread': method('viewer', z.object({ threadId }), z.object({ thread, plan: plan.nullable(), approvals: z.array(approval) })),
+
+  /** `directory` in place of `threadId`: hand off an open repository that has no thread yet; the thread begins at the destination. */
+  'handoff/preflight': method('operator', z.object({ threadId: threadId.optional(), directory: z.string().optional(), to: hostId }), handoffPreflight),
+  /** Starts a handoff and returns at once; `from` asks that host to hand its thread to this one. `prompt` begins the thread of a `directory`. */
+  'handoff/start': method(
+    'operator',
+    z.object({ threadId: threadId.optional(), directory: z.string().optional(), prompt: text.optional(), to: hostId, from: hostId.optional() }),
+    z.object({ handoffId }),
+  ),
+  /** Answers when the handoff has ended: the result, or the error that ended it. */
+  'handoff/wait': method('viewer', z.object({ handoffId }), handoffResult),
+  /** Cancels before the commit point; afterwards `cancelled` is false and the handoff goes on. */
+  'handoff/cancel': method('operator', z.object({ handoffId }), z.object({ cancelled: z.boolean() })),
+
+  'approval/list': method('viewer', z.object({ threadId: threadId.optional() }).optional(), z.object({ approvals: z.array(approval) })),
+  'approval/decide': method(
+    'approver',
+    z.object({ id: z.string(), digest: sha256, decision: approvalDecision, answers: z.record(z.string(), z.array(z.string())).optional() }),
+    z.object({ decided: z.literal(true) }),
+  ),
+} as const;
+
+export type Methods = typeof methods;
+export type MethodName = keyof Methods;
+export type ParamsOf<M extends MethodName> = z.input<Methods[M]['params']>;
+export type ResultOf<M extends MethodName> = z.output<Methods[M]['result']>;
+
+/** Baton's own notifications to controllers. Codex's notifications are passed on as they are. */
+export const notifications = {
+  'handoff/progress': handoffProgress,
+  'handoff/ended': z.object({ handoffId, threadId: threadId.nullable(), result: handoffResult.nullable(), error: z.object({ reason: z.string(), message: z.string() }).nullable() }),
+  'approval/requested': z.object({ approval }),
+  'approval/resolved': z.object({ id: z.string(), threadId, decision: approvalDecision.nullable() }),
+  /** Hosts, relay status, projects, worktrees or ownership changed: read again what you show. */
+  'host/changed': z.object({ what: z.array(z.enum(['hosts', 'relay', 'projects', 'worktrees', 'threads'])) }),
+} as const;
+export type NotificationName = keyof typeof notifications;
+export type NotificationOf<N extends NotificationName> = z.output<(typeof notifications)[N]>;
+
+/**
+ * Codex methods that a host passes on, and the least role for each. What is not listed here is refused:
+ * config, file system, process and account methods act on the machine rather than on a thread.
+ */
+export const codexMethods: Readonly<Record<string, Role>> = {
+  'thread/list': 'viewer',
+  'thread/read': 'viewer',
+  'thread/turns/list': 'viewer',
+  'thread/items/list': 'viewer',
+  'thread/loaded/list': 'viewer',
+  'thread/resume': 'viewer',
+  'thread/unsubscribe': 'viewer',
+  'model/list': 'viewer',
+  'thread/start': 'operator',
+  'thread/fork': 'operator',
+  'thread/archive': 'operator',
+  'thread/unarchive': 'operator',
+  'thread/name/set': 'operator',
+  'thread/compact/start': 'operator',
+  'turn/start': 'operator',
+  'turn/steer': 'operator',
+  'turn/interrupt': 'operator',
+};
+
+/** Error codes of JSON-RPC replies. Baton's own errors use `FAILED` with `data.reason`, a stable word. */
+export const ErrorCode = { InvalidParams: -32602, MethodNotFound: -32601, NotPermitted: -32003, Failed: -32000 } as const;
+/** `data` of an error reply; `findings` when a preflight blocker stopped a handoff. */
+export const errorData = z.object({ reason: z.string(), findings: z.array(finding).optional() });

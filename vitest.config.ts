@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    exclude: ['test/vscode/**'],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // Two suites with real processes at once are as many as a small machine can bear.
+    maxWorkers: 2,
+  },
+});
