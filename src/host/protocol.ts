@@ -215,7 +215,15 @@ export const methods = {
   /** Starts a handoff and returns at once; `from` asks that host to hand its thread to this one. `prompt` begins the thread of a `directory`. */
   'handoff/start': method(
     'operator',
-    z.object({ threadId: threadId.optional(), directory: z.string().optional(), prompt: text.optional(), to: hostId, from: hostId.optional() }),
+    z.object({
+      threadId: threadId.optional(),
+      directory: z.string().optional(),
+      prompt: text.optional(),
+      to: hostId,
+      from: hostId.optional(),
+      /** The thread in which the caller runs (Codex sets CODEX_THREAD_ID): a thread cannot hand itself off, its turn would be interrupted. */
+      askedBy: z.string().optional(),
+    }),
     z.object({ handoffId }),
   ),
   /** Answers when the handoff has ended: the result, or the error that ended it. */

@@ -1,0 +1,22 @@
+/** Why a handoff was refused or undone. Before the commit point the thread is always at its source and usable. */
+export type HandoffErrorReason =
+  /** An event that the present state does not allow; the state is unchanged. */
+  | 'unexpected-event'
+  | 'receipt-mismatch'
+  | 'thread-moving'
+  | 'thread-moved'
+  | 'stale-epoch'
+  | 'cancelled';
+
+export class HandoffError extends Error {
+  override readonly name = 'HandoffError';
+  constructor(
+    readonly reason: HandoffErrorReason,
+    message: string,
+  ) {
+    super(message);
+  }
+  static is(error: unknown, reason?: HandoffErrorReason): error is HandoffError {
+    return error instanceof HandoffError && (reason === undefined || error.reason === reason);
+  }
+}

@@ -1,0 +1,104 @@
+/** What speaks for and against a handoff, found before anything moves. */
+import { z } from 'zod';
+import { isNoLaxer, policy, stricterOf, withinRequirements, type Policy, type Requirements } from './policy';
+
+export interface Finding {
+  readonly level: 'ok' | 'warning' | 'blocker';
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What the source says of a thread that it would hand off. */
+export const offerFacts = z.object({
+  sourceName: z.string().max(64),
+  /** Below the repository root, `/`-separated; '' for the root itself. */
+  subdirectory: z.string().max(4096),
+  policy,
+  modelProvider: z.string().max(256).nullable(),
+  codexVersion: z.string().max(64),
+  /** Estimate of what would be sent, bytes. */
+  bytes: z.number().int().nonnegative(),
+  /** Bytes of the restored working tree, at most. */
+  worktreeBytes: z.number().int().nonnegative(),
+});
+export type OfferFacts = z.infer<typeof offerFacts>;
+
+/** What the destination finds out about itself. */
+export interface DestinationFacts {
+  readonly name: string;
+  /** Saved projects of the same repository. */
+  readonly projects: readonly { readonly root: string; readonly subdirectory: string }[];
+  readonly codexVersion: string | null;
+  /** Ids of the model providers that the destination's Codex knows. */
+  readonly modelProviders: readonly string[];
+  /** What the destination's own configuration demands at least; null where it says nothing. */
+  readonly configured: Policy | null;
+  readonly requirements: Requirements | null;
+  readonly freeBytes: number;
+}
+
+/** Versions as Codex prints them, `major.minor.patch`; positive where `a` is newer. */
+export function compareVersions(a: string, b: string): number {
+  const [left, right] = [a, b].map((version) => version.split(/[.-]/).map((part) => Number.parseInt(part, 10) || 0)) as [number[], number[]];
+  for (let index = 0; index < 3; index++) {
+    const difference = (left[index] ?? 0) - (right[index] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** The policy that the thread would have at the destination: the stricter of both sides, within its requirements; null where there is none. */
+export function destinationPolicy(offered: Policy, carried: Requirements | null, facts: Pick<DestinationFacts, 'configured' | 'requirements'>): Policy | null {
+  const wanted = facts.configured === null ? offered : stricterOf(offered, facts.configured);
+  const here = withinRequirements(wanted, facts.requirements);
+  return here === null ? null : withinRequirements(here, carried);
+}
+
+const words = (value: Policy): string =>
+  `${typeof value.approvalPolicy === 'string' ? value.approvalPolicy : 'granular'} approvals, ${value.sandbox}${value.networkAccess && value.sandbox !== 'danger-full-access' ? ' with network' : ''}`;
+
+const mebibytes = (bytes: number): string => `${(bytes / 1_048_576).toFixed(bytes < 10_485_760 ? 1 : 0)} MiB`;
+
+/** The destination's findings on an offer. */
+export function destinationFindings(offer: OfferFacts, carried: Requirements | null, facts: DestinationFacts): Finding[] {
+  const findings: Finding[] = [];
+  const add = (level: Finding['level'], code: string, message: string) => findings.push({ level, code, message });
+
+  const matching = facts.projects.find((candidate) => candidate.subdirectory === offer.subdirectory);
+  if (matching !== undefined) {
+    add('ok', 'project', `${facts.name} has this repository at ${matching.root}.`);
+  } else if (facts.projects.length > 0) {
+    const saved = facts.projects.map(({ subdirectory }) => (subdirectory === '' ? 'the root' : subdirectory)).join(', ');
+    const wanted = offer.subdirectory === '' ? 'its root' : offer.subdirectory;
+    add('blocker', 'other-subdirectory', `${facts.name} has this repository saved for ${saved}, but the thread works in ${wanted}; save that folder there with "baton project add".`);
+  } else {
+    add('blocker', 'no-matching-project', `${facts.name} has no project of this repository; clone it there and run "baton project add DIR" on ${facts.name}.`);
+  }
+
+  if (facts.codexVersion === null) {
+    add('blocker', 'codex-not-found', `${facts.name} has no usable Codex; install it there (npm install -g @openai/codex) or set BATON_CODEX.`);
+  } else {
+    const order = compareVersions(facts.codexVersion, offer.codexVersion);
+    if (order === 0) add('ok', 'codex-version', `Both sides run Codex ${facts.codexVersion}.`);
+    else add('warning', 'codex-version', `${facts.name} runs Codex ${facts.codexVersion}, ${offer.sourceName} runs ${offer.codexVersion}; update the older one if the thread does not go on as expected.`);
+    if (offer.modelProvider !== null) {
+      if (facts.modelProviders.includes(offer.modelProvider)) add('ok', 'model-provider', `${facts.name} knows the model provider "${offer.modelProvider}".`);
+      else add('blocker', 'provider-missing', `${facts.name} does not know the model provider "${offer.modelProvider}"; add it to config.toml in the CODEX_HOME there.`);
+    }
+  }
+
+  const applied = destinationPolicy(offer.policy, carried, facts);
+  if (applied === null) {
+    add('blocker', 'policy-refused', `${facts.name} requires a laxer policy than the thread has (${words(offer.policy)}); moving never widens it. Change requirements.toml there, or the thread's policy here.`);
+  } else if (isNoLaxer(offer.policy, applied)) {
+    add('ok', 'policy', `The thread keeps its policy: ${words(applied)}.`);
+  } else {
+    add('warning', 'policy-narrowed', `${facts.name} is stricter: the thread goes on with ${words(applied)} instead of ${words(offer.policy)}.`);
+  }
+
+  // The bundle, the objects unpacked from it, and the worktree are on disk at the same time.
+  const needed = 2 * offer.bytes + offer.worktreeBytes + 64 * 1_048_576;
+  if (facts.freeBytes < needed) add('blocker', 'disk-full', `${facts.name} has ${mebibytes(facts.freeBytes)} free and needs ${mebibytes(needed)}; free some space there.`);
+  else add('ok', 'disk', `${facts.name} has ${mebibytes(facts.freeBytes)} free.`);
+  return findings;
+}

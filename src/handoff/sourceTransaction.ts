@@ -1,0 +1,179 @@
+/**
+ * The source's side of a handoff as a pure reducer: every event is journaled before the state that follows from it is
+ * acted upon, so the state after a crash is the fold of the journal. The commit point is the event `committed`.
+ */
+import { z } from 'zod';
+import { HandoffError } from './handoffError';
+import { holdings, receipt, receiptDifference } from './receipt';
+
+const identity = z.object({
+  handoffId: z.string().regex(/^[0-9a-f]{32}$/),
+  threadId: z.string(),
+  source: z.string(),
+  destination: z.string(),
+  destinationName: z.string(),
+  /** The epoch that the thread has once it has moved: the present one plus one. */
+  epoch: z.number().int().positive(),
+});
+export type HandoffIdentity = z.infer<typeof identity>;
+
+const failure = { reason: z.string(), message: z.string() };
+
+/** What happened, in the order in which it is journaled. */
+export const sourceEvent = z.discriminatedUnion('type', [
+  identity.extend({ type: z.literal('begun') }),
+  z.object({ type: z.literal('quiesced') }),
+  z.object({ type: z.literal('captured'), holdings }),
+  z.object({ type: z.literal('transferred') }),
+  z.object({ type: z.literal('receipt'), receipt, channel: z.string() }),
+  z.object({ type: z.literal('committed') }),
+  z.object({ type: z.literal('failed'), ...failure }),
+  z.object({ type: z.literal('undone') }),
+  z.object({ type: z.literal('delivered') }),
+  z.object({ type: z.literal('letGo') }),
+]);
+export type SourceEvent = z.infer<typeof sourceEvent>;
+
+type Holdings = z.infer<typeof holdings>;
+type Receipt = z.infer<typeof receipt>;
+
+export type SourceState =
+  | { readonly is: 'none' }
+  | (HandoffIdentity & { readonly is: 'quiescing' | 'capturing' })
+  | (HandoffIdentity & { readonly is: 'transferring' | 'staging'; readonly holdings: Holdings })
+  | (HandoffIdentity & { readonly is: 'prepared'; readonly holdings: Holdings; readonly receipt: Receipt })
+  | (HandoffIdentity & { readonly is: 'committed'; readonly receipt: Receipt; readonly delivered: boolean; readonly letGo: boolean })
+  | (HandoffIdentity & { readonly is: 'closed'; readonly receipt: Receipt })
+  | (HandoffIdentity & { readonly is: 'undoing' | 'aborted'; readonly reason: string; readonly message: string });
+
+/**
+ * What is to be done in a state. `undo` tells the destination to forget, and makes the thread usable at the source
+ * again; `deliver` tells the destination that it owns the thread, until it acknowledges; `letGo` archives the source's copy.
+ */
+export type SourceEffect = 'quiesce' | 'capture' | 'transfer' | 'stage' | 'commit' | 'deliver' | 'letGo' | 'undo';
+
+const unexpected = (state: SourceState, event: SourceEvent): never => {
+  throw new HandoffError('unexpected-event', `A handoff that is ${state.is} cannot take the event ${event.type}.`);
+};
+
+/** The state after an event. Throws HandoffError `unexpected-event` where the state does not allow it. */
+export function reduceSource(state: SourceState, event: SourceEvent): SourceState {
+  switch (event.type) {
+    case 'begun': {
+      if (state.is !== 'none' && state.is !== 'closed' && state.is !== 'aborted') return unexpected(state, event);
+      const { type: _, ...handoff } = event;
+      return { is: 'quiescing', ...handoff };
+    }
+    case 'quiesced':
+      return state.is === 'quiescing' ? { ...state, is: 'capturing' } : unexpected(state, event);
+    case 'captured':
+      return state.is === 'capturing' ? { ...state, is: 'transferring', holdings: event.holdings } : unexpected(state, event);
+    case 'transferred':
+      return state.is === 'transferring' ? { ...state, is: 'staging' } : unexpected(state, event);
+    case 'receipt': {
+      if (state.is !== 'staging') return unexpected(state, event);
+      const { handoffId, threadId, epoch, source, destination } = state;
+      const difference = receiptDifference(event.receipt, { version: 1, handoffId, threadId, epoch, source, destination, channel: event.channel, holdings: state.holdings });
+      return difference === null
+        ? { ...state, is: 'prepared', receipt: event.receipt }
+        : { ...identityOf(state), is: 'undoing', reason: 'receipt-mismatch', message: `${state.destinationName} does not hold what was sent: ${difference}. The thread stays here.` };
+    }
+    case 'committed':
+      return state.is === 'prepared'
+        ? { ...identityOf(state), is: 'committed', receipt: state.receipt, delivered: false, letGo: false }
+        : unexpected(state, event);
+    case 'failed':
+      switch (state.is) {
+        case 'quiescing':
+        case 'capturing':
+        case 'transferring':
+        case 'staging':
+        case 'prepared':
+          return { ...identityOf(state), is: 'undoing', reason: event.reason, message: event.message };
+        default:
+          // Past the commit point nothing is undone: what failed is tried again.
+          return unexpected(state, event);
+      }
+    case 'undone':
+      return state.is === 'undoing' ? { ...state, is: 'aborted' } : unexpected(state, event);
+    case 'delivered':
+    case 'letGo': {
+      if (state.is !== 'committed') return unexpected(state, event);
+      const next = { ...state, delivered: state.delivered || event.type === 'delivered', letGo: state.letGo || event.type === 'letGo' };
+      return next.delivered && next.letGo ? { ...identityOf(state), is: 'closed', receipt: state.receipt } : next;
+    }
+  }
+}
+
+function identityOf({ handoffId, threadId, source, destination, destinationName, epoch }: HandoffIdentity): HandoffIdentity {
+  return { handoffId, threadId, source, destination, destinationName, epoch };
+}
+
+/** What is to be done in a state, in this order; after a crash too, where each effect may find that it was done before. */
+export function sourceEffects(state: SourceState): readonly SourceEffect[] {
+  switch (state.is) {
+    case 'none':
+    case 'closed':
+    case 'aborted':
+      return [];
+    case 'quiescing':
+      return ['quiesce'];
+    case 'capturing':
+      return ['capture'];
+    case 'transferring':
+      return ['transfer'];
+    case 'staging':
+      return ['stage'];
+    case 'prepared':
+      return ['commit'];
+    case 'committed':
+      return [...(state.delivered ? [] : (['deliver'] as const)), ...(state.letGo ? [] : (['letGo'] as const))];
+    case 'undoing':
+      return ['undo'];
+  }
+}
+
+/**
+ * The event with which a handoff goes on after its host was restarted: before the commit point it is given up (the
+ * quiesced thread must not be left waiting for a person), after it nothing is decided anew. Null where nothing is to be said.
+ */
+export function sourceRecovery(state: SourceState): SourceEvent | null {
+  switch (state.is) {
+    case 'quiescing':
+    case 'capturing':
+    case 'transferring':
+    case 'staging':
+    case 'prepared':
+      return { type: 'failed', reason: 'interrupted', message: 'The host stopped during the handoff. The thread stays here.' };
+    default:
+      return null;
+  }
+}
+
+/** One sentence for people: what is the case, and what is still possible. */
+export function describeSource(state: SourceState): string {
+  switch (state.is) {
+    case 'none':
+      return 'The thread is here.';
+    case 'quiescing':
+      return 'The running turn is being stopped; the handoff can be cancelled.';
+    case 'capturing':
+      return 'The working state is being captured; the handoff can be cancelled.';
+    case 'transferring':
+      return `What ${state.destinationName} lacks is being sent; the handoff can be cancelled.`;
+    case 'staging':
+      return `${state.destinationName} is restoring the working state; the handoff can be cancelled.`;
+    case 'prepared':
+      return `${state.destinationName} holds everything; the handoff is about to be committed.`;
+    case 'committed':
+      return state.delivered
+        ? `The thread is at ${state.destinationName}; the copy here is being archived.`
+        : `The thread belongs to ${state.destinationName}, which has everything and has yet to acknowledge; it can no longer be cancelled.`;
+    case 'closed':
+      return `The thread moved to ${state.destinationName}.`;
+    case 'undoing':
+      return `The handoff failed and is being undone: ${state.message}`;
+    case 'aborted':
+      return `The thread is here; the last handoff was given up: ${state.message}`;
+  }
+}
