@@ -1,0 +1,37 @@
+/** Why a Git step could not be done. Stable words: callers branch on them. */
+export type GitErrorReason =
+  | 'git-not-found' | 'git-too-old' | 'not-a-repository' | 'unsupported-state'
+  | 'changed-while-capturing'
+  | 'corrupt-bundle' | 'missing-objects' | 'hostile-content' | 'too-large'
+  | 'worktree-diverged' | 'worktree-exists' | 'not-managed'
+  | 'disk-full' | 'cancelled' | 'failed';
+
+/** An error of Git or of what Baton does with it: `reason` for callers, message for people. */
+export class GitError extends Error {
+  override readonly name = 'GitError';
+  constructor(
+    readonly reason: GitErrorReason,
+    message: string,
+    readonly details: { readonly exitCode?: number; readonly stderr?: string; readonly cause?: unknown } = {},
+  ) {
+    super(message, { cause: details.cause });
+  }
+  static is(error: unknown, reason?: GitErrorReason): error is GitError {
+    return error instanceof GitError && (reason === undefined || error.reason === reason);
+  }
+}
+
+/** Messages of git under `LC_ALL=C`, first match wins. Collected from git 2.34 to 2.45. */
+const stderrPatterns: readonly (readonly [RegExp, GitErrorReason])[] = [
+  [/No space left on device|Disk quota exceeded|not enough space/i, 'disk-full'],
+  [/attempting to allocate .* over limit|Out of memory|pack exceeds maximum allowed size/i, 'too-large'],
+  [/not a git repository|invalid gitfile format|detected dubious ownership/i, 'not-a-repository'],
+  [/fsck error|error in object|contains .*(\.git|'\.\.'|'\.'|full pathnames)|duplicateEntries|treeNotSorted|Invalid path/i, 'hostile-content'],
+  [/unresolved deltas|missing (blob|tree|commit)|Missing (blob|tree|commit)|bad object|unable to read|could not (parse|read)|missing necessary objects|not our ref|Not a valid object name|broken link/i, 'missing-objects'],
+  [/pack has bad object|pack signature mismatch|pack is corrupted|SHA1 mismatch|early EOF|pack has junk|inflate|did not receive expected object|pack version|premature end of pack|index-pack died|bad pack/i, 'corrupt-bundle'],
+];
+
+/** The reason that git's standard error (under `LC_ALL=C`) speaks of; `failed` where it is none that a caller acts on. */
+export function reasonFromStderr(stderr: string): GitErrorReason {
+  return stderrPatterns.find(([pattern]) => pattern.test(stderr))?.[1] ?? 'failed';
+}
