@@ -187,6 +187,27 @@ export type HandoffProgress = z.infer<typeof handoffProgress>;
 export const doctorCheck = z.object({ name: z.string(), level: z.enum(['ok', 'warning', 'error']), message: z.string() });
 export type DoctorCheck = z.infer<typeof doctorCheck>;
 
+/** A controller's first request, Codex's own; then it may send the notification `initialized`. */
+export const initializeParams = z.looseObject({
+  clientInfo: z.looseObject({ name: z.string().min(1).max(64), title: z.string().max(128).nullish(), version: z.string().max(64) }),
+  capabilities: z.looseObject({ experimentalApi: z.boolean().optional(), optOutNotificationMethods: z.array(z.string()).nullish() }).nullish(),
+});
+export type InitializeParams = z.infer<typeof initializeParams>;
+
+/** Codex's result (its members absent while no app-server runs) with what a controller must know of the host. */
+export const initializeResult = z.looseObject({
+  userAgent: z.string().optional(),
+  codexHome: z.string().optional(),
+  baton: z.object({
+    protocolVersion: z.number().int(),
+    hostId,
+    name: z.string(),
+    /** What the host lets this connection do. */
+    role,
+  }),
+});
+export type InitializeResult = z.infer<typeof initializeResult>;
+
 const empty = z.object({}).optional();
 const method = <P extends z.ZodType, R extends z.ZodType>(least: Role, params: P, result: R) => ({ role: least, params, result });
 
