@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { CancellationTokenSource, ErrorCodes, ParameterStructures, ResponseError, type MessageConnection } from 'vscode-jsonrpc/node';
 import type { z } from 'zod';
 import { exposureOf } from './home';
-import { HostError, hostErrorReasons, type HostErrorReason } from './hostError';
+import { HostError, type HostErrorReason } from './hostError';
 import { connect } from './jsonLines';
 import { localSocketPath } from './localSocket';
 import { silentLog, type Log } from './log';
@@ -180,10 +180,10 @@ const add = <H>(handlers: Set<H>, handler: H): Unsubscribe => {
 /** The error that a reply stands for. Codex's own refusals carry no reason of ours. */
 function replyError(error: ResponseError<unknown>, method: string): HostError {
   const data = errorData.safeParse(error.data);
-  if (data.success) {
-    const reason = hostErrorReasons.find((known) => known === data.data.reason);
-    const { findings } = data.data;
-    return new HostError(reason ?? 'internal', error.message, findings === undefined ? { cause: error } : { cause: error, findings });
+  if (data.success && /^[a-z0-9-]{1,64}$/.test(data.data.reason)) {
+    const { reason, findings } = data.data;
+    // The word may come from a subsystem of the host or from a later version: scripts get it as it is.
+    return new HostError(reason as HostErrorReason, error.message, findings === undefined ? { cause: error } : { cause: error, findings });
   }
   const byCode: Readonly<Record<number, HostErrorReason>> = {
     [ErrorCode.InvalidParams]: 'invalid-params',

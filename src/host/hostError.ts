@@ -1,18 +1,16 @@
 import type { Finding } from './protocol';
 
 /** Why a host could not do what it was asked. Stable words: scripts and surfaces branch on them. */
-export const hostErrorReasons = [
-  'no-such-thread', 'ambiguous-thread', 'no-such-host', 'ambiguous-host', 'no-such-approval', 'approval-outdated', 'no-such-handoff', 'no-such-project',
-  'not-permitted', 'invalid-params', 'unknown-method',
-  'host-offline', 'relay-unreachable', 'relay-not-set', 'host-unreachable', 'host-start-failed', 'host-already-running',
-  'invite-invalid', 'invite-expired', 'invite-used', 'invite-own',
-  'not-a-repository', 'no-matching-project',
-  'codex-not-found', 'codex-too-old', 'codex-unavailable', 'codex-refused', 'provider-missing', 'thread-in-use',
-  'thread-moved', 'thread-moving', 'preflight-blocked', 'own-thread', 'same-host',
-  'cancelled', 'connection-lost', 'transfer-corrupt', 'receipt-mismatch', 'disk-full', 'diverged',
-  'identity-invalid', 'state-invalid', 'git-failed', 'git-not-found', 'internal',
-] as const;
-export type HostErrorReason = (typeof hostErrorReasons)[number];
+export type HostErrorReason =
+  | 'no-such-thread' | 'ambiguous-thread' | 'no-such-host' | 'ambiguous-host' | 'no-such-approval' | 'approval-outdated' | 'no-such-handoff' | 'no-such-project'
+  | 'not-permitted' | 'invalid-params' | 'unknown-method'
+  | 'host-offline' | 'relay-unreachable' | 'relay-not-set' | 'host-unreachable' | 'host-start-failed' | 'host-already-running'
+  | 'invite-invalid' | 'invite-expired' | 'invite-used' | 'invite-own'
+  | 'not-a-repository' | 'no-matching-project'
+  | 'codex-not-found' | 'codex-too-old' | 'codex-unavailable' | 'codex-refused' | 'provider-missing' | 'thread-in-use'
+  | 'thread-moved' | 'thread-moving' | 'preflight-blocked' | 'own-thread' | 'same-host'
+  | 'cancelled' | 'connection-lost' | 'transfer-corrupt' | 'receipt-mismatch' | 'disk-full' | 'diverged'
+  | 'identity-invalid' | 'state-invalid' | 'git-failed' | 'git-not-found' | 'internal';
 
 /** An error with a reason that callers branch on, and a message for people: what failed, on what, why, and what to do. */
 export class HostError extends Error {

@@ -1,0 +1,57 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { JsonStore } from './jsonStore';
+import { hostId, role } from './protocol';
+
+const peer = z.object({
+  hostId,
+  name: z.string().min(1).max(64),
+  role,
+  /** Where the peer can be met, if not at this host's own relay. */
+  relayUrl: z.url({ protocol: /^wss?$/ }).nullable(),
+  addedAt: z.iso.datetime(),
+});
+/** A host that this host trusts, and for what. */
+export type Peer = z.infer<typeof peer>;
+const peersFile = z.object({ version: z.literal(1), peers: z.array(peer).max(1000) });
+
+/** The hosts that this host trusts: `peers.json`. */
+export class PeerStore {
+  private constructor(private readonly store: JsonStore<typeof peersFile>) {}
+
+  /** Throws `state-invalid` for a file that cannot be understood. */
+  static async open(batonHome: string): Promise<PeerStore> {
+    return new PeerStore(await JsonStore.open(join(batonHome, 'peers.json'), peersFile, { version: 1, peers: [] }));
+  }
+
+  list(): readonly Peer[] {
+    return this.store.value.peers;
+  }
+
+  get(id: string): Peer | undefined {
+    return this.list().find((known) => known.hostId === id);
+  }
+
+  /** Adds a peer, or puts it in place of what was known of it. */
+  async save(entry: Peer): Promise<void> {
+    await this.#change((peers) => [...peers.filter((known) => known.hostId !== entry.hostId), entry]);
+  }
+
+  /** Notes that a known peer has another name now; nothing is written for one that is unknown or has it already. */
+  async rename(id: string, name: string): Promise<void> {
+    const known = this.get(id);
+    if (known === undefined || known.name === name) return;
+    await this.#change((peers) => peers.map((entry) => (entry.hostId === id ? { ...entry, name } : entry)));
+  }
+
+  /** Ends the trust in a peer. False where it was not known. */
+  async remove(id: string): Promise<boolean> {
+    if (this.get(id) === undefined) return false;
+    await this.#change((peers) => peers.filter((known) => known.hostId !== id));
+    return true;
+  }
+
+  async #change(change: (peers: Peer[]) => Peer[]): Promise<void> {
+    await this.store.update((file) => ({ ...file, peers: change(file.peers) }));
+  }
+}

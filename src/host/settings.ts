@@ -1,0 +1,32 @@
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { JsonStore } from './jsonStore';
+
+const settingsFile = z.object({
+  version: z.literal(1),
+  name: z.string().min(1).max(64),
+  relayUrl: z.url({ protocol: /^wss?$/ }).nullable(),
+});
+/** What the user chose for this host: the name it goes by and the relay it can be met at. */
+export type Settings = Pick<z.infer<typeof settingsFile>, 'name' | 'relayUrl'>;
+
+/** The host's settings: `settings.json`. */
+export class SettingsStore {
+  private constructor(private readonly store: JsonStore<typeof settingsFile>) {}
+
+  /** Begins with the machine's name and no relay. Throws `state-invalid` for a file that cannot be understood. */
+  static async open(batonHome: string): Promise<SettingsStore> {
+    const name = hostname().split('.')[0]?.slice(0, 64) ?? '';
+    return new SettingsStore(await JsonStore.open(join(batonHome, 'settings.json'), settingsFile, { version: 1, name: name === '' ? 'host' : name, relayUrl: null }));
+  }
+
+  get value(): Settings {
+    return this.store.value;
+  }
+
+  /** Remembers what is given and keeps the rest. Throws a ZodError for a name or URL that is none. */
+  async change(settings: Partial<Settings>): Promise<Settings> {
+    return this.store.update((file) => ({ ...file, ...settings }));
+  }
+}
