@@ -38,7 +38,7 @@ export class HostClient {
 
   /**
    * Connects to the host that runs for `batonHome` and introduces the controller. Throws `host-unreachable` where no host
-   * listens or the socket is not private, and what `initialize` is answered with.
+   * listens or the socket is not private, `protocol-mismatch` where it is of another version, and what `initialize` is answered with.
    */
   static async connect(options: Options & { readonly batonHome: string; readonly signal?: AbortSignal }): Promise<HostClient> {
     const path = localSocketPath(options.batonHome);
@@ -65,7 +65,7 @@ export class HostClient {
       const host = check(initializeResult, await client.#request('initialize', params, options.signal), 'initialize');
       if (host.baton.protocolVersion !== PROTOCOL_VERSION) {
         const newer = host.baton.protocolVersion > PROTOCOL_VERSION ? 'host' : 'controller';
-        throw new HostError('host-unreachable', `The host speaks version ${host.baton.protocolVersion} of the protocol, this controller version ${PROTOCOL_VERSION}. The ${newer} is newer: update the other, then end the host with \`baton stop\`.`);
+        throw new HostError('protocol-mismatch', `The host speaks version ${host.baton.protocolVersion} of the protocol, this controller version ${PROTOCOL_VERSION}. The ${newer} is newer: update the other, then end the host with \`baton stop\`.`);
       }
       client.#host = host;
       await client.#connection.sendNotification('initialized');

@@ -4,7 +4,7 @@ import type { Finding } from './protocol';
 export type HostErrorReason =
   | 'no-such-thread' | 'ambiguous-thread' | 'no-such-host' | 'ambiguous-host' | 'no-such-approval' | 'approval-outdated' | 'no-such-handoff' | 'no-such-project'
   | 'not-permitted' | 'invalid-params' | 'unknown-method'
-  | 'host-offline' | 'relay-unreachable' | 'relay-not-set' | 'host-unreachable' | 'host-start-failed' | 'host-already-running'
+  | 'host-offline' | 'relay-unreachable' | 'relay-not-set' | 'host-unreachable' | 'host-start-failed' | 'host-already-running' | 'protocol-mismatch'
   | 'invite-invalid' | 'invite-expired' | 'invite-used' | 'invite-own'
   | 'not-a-repository' | 'no-matching-project'
   | 'codex-not-found' | 'codex-too-old' | 'codex-unavailable' | 'codex-refused' | 'provider-missing' | 'thread-in-use'

@@ -62,10 +62,7 @@ async function listenOnPipe(server: Server, path: string): Promise<() => Promise
 /** The socket appears under its name only when it already accepts connections: who sees it may connect at once. */
 async function listenOnSocket(server: Server, batonHome: string, path: string): Promise<() => Promise<void>> {
   const directory = dirname(path);
-  if (directory !== batonHome) {
-    await ensurePrivateDirectory(directory);
-    await writeFile(socketPathFile(batonHome), `${path}\n`, { mode: 0o600 });
-  }
+  await ensurePrivateDirectory(directory);
   // A container that shares the home has another kernel namespace, hence another claim; the socket tells.
   if (await answers(path)) throw alreadyRunning(batonHome);
   const provisional = join(directory, '.sock');
@@ -74,6 +71,8 @@ async function listenOnSocket(server: Server, batonHome: string, path: string): 
   await once(server, 'listening');
   await chmod(provisional, 0o600);
   await rename(provisional, path);
+  // Written last: who waits for a host watches its home.
+  if (directory !== batonHome) await writeFile(socketPathFile(batonHome), `${path}\n`, { mode: 0o600 });
   const { ino } = lstatSync(path);
   return async () => {
     try {
