@@ -1,5 +1,5 @@
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-const values = new Map([...alphabet].map((character, value) => [character, value]));
+const values = new Map(Array.from(alphabet, (character, value) => [character, value]));
 
 /** Base64url without padding (RFC 4648 section 5). Written out because browsers lack `Buffer` and this must run there. */
 export function encodeBase64url(bytes: Uint8Array): string {

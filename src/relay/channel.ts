@@ -1,0 +1,372 @@
+import { Duplex } from 'node:stream';
+import { chooseAead } from './aead';
+import { systemClock, type Clock } from './clock';
+import { ChunkSource, FrameKind, FrameOpener, FrameSealer } from './frames';
+import { HandshakeLink } from './handshakeLink';
+import { equalBytes, hostIdOf, type KeyPair } from './keys';
+import { MAX_MESSAGE_LENGTH } from './noise/cipherState';
+import { HandshakeState, type HandshakeOptions, type HandshakeRole, type Session } from './noise/handshakeState';
+import { parseProtocolName } from './noise/patterns';
+import { encodePreamble, parsePreamble, prologueOf, type ChannelPattern, type ChannelPurpose, type Preamble } from './preamble';
+import { RelayError } from './relayError';
+
+/** What every way of opening a channel takes besides the keys. */
+export interface ChannelOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** For the whole handshake; 10 s if not given. */
+  readonly handshakeTimeoutMs?: number | undefined;
+  /**
+   * How long a side is silent before it says that it is alive; 10 s if not given. Two and a half times this without a
+   * word from the other side ends the channel, and it is looked for every half: with 10 s a dead link ends within 30 s.
+   */
+  readonly heartbeatIntervalMs?: number | undefined;
+  readonly clock?: Clock | undefined;
+}
+
+interface Established {
+  readonly session: Session;
+  readonly preamble: Preamble;
+  readonly role: HandshakeRole;
+  readonly remoteKey: Uint8Array;
+}
+
+const HIGH_WATER_MARK = 512 * 1024;
+/** A key that has been used is replaced after this time even if little was sent. */
+const REKEY_AFTER_MS = 10 * 60_000;
+/** How long the stream below may take to close once both sides have all that was sent. */
+const LINGER_MS = 10_000;
+
+/**
+ * A mutually authenticated, encrypted byte stream over any byte stream (a relay, ssh, a socket). It ends, as a Duplex
+ * ends, only where the other side said so under its key; a connection that just stops is an error. `finish` means more
+ * than usual: the other side has received everything. Errors are `RelayError`s; the other side learns none of them.
+ */
+export class Channel extends Duplex {
+  readonly purpose: ChannelPurpose;
+  readonly pattern: ChannelPattern;
+  readonly role: HandshakeRole;
+  /** The room of the invite, for `XXpsk3`; else empty. */
+  readonly room: string;
+  /** The other side's static public key, proven by the handshake. */
+  readonly remoteKey: Uint8Array;
+  readonly remoteHostId: string;
+  /** The same 32 bytes on both sides and on no other channel; what is bound to them is bound to this channel. */
+  readonly handshakeHash: Uint8Array;
+
+  readonly #stream: Duplex;
+  readonly #link: HandshakeLink;
+  readonly #sealer: FrameSealer;
+  readonly #opener: FrameOpener;
+  readonly #clock: Clock;
+  readonly #heartbeatIntervalMs: number;
+  #stopHeartbeat: () => void = () => undefined;
+  #lastSent: number;
+  #lastReceived: number;
+  #lastRekey: number;
+  #paused = true;
+  #endSent = false;
+  #endAcknowledged = false;
+  #remoteEnded = false;
+  #pendingWrite: ((error?: Error | null) => void) | undefined;
+  #pendingFinal: ((error?: Error | null) => void) | undefined;
+
+  /** Made by `openChannel`, `pairChannel` and `acceptChannel` only. */
+  constructor(link: HandshakeLink, { session, preamble, role, remoteKey }: Established, options: ChannelOptions) {
+    super({ readableHighWaterMark: HIGH_WATER_MARK, writableHighWaterMark: HIGH_WATER_MARK });
+    this.purpose = preamble.purpose;
+    this.pattern = preamble.pattern;
+    this.role = role;
+    this.room = preamble.room;
+    this.remoteKey = remoteKey;
+    this.remoteHostId = hostIdOf(remoteKey);
+    this.handshakeHash = session.handshakeHash;
+    this.#link = link;
+    this.#stream = link.stream;
+    this.#sealer = new FrameSealer(session.sender);
+    this.#opener = new FrameOpener(session.receiver);
+    this.#clock = options.clock ?? systemClock;
+    this.#heartbeatIntervalMs = options.heartbeatIntervalMs ?? 10_000;
+    this.#lastSent = this.#lastReceived = this.#lastRekey = this.#clock.now();
+    link.splitter.maxLength = MAX_MESSAGE_LENGTH;
+    this.#stream.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onEnd).on('error', this.#onStreamError);
+    this.#scheduleHeartbeat();
+    if (this.#stream.destroyed) process.nextTick(this.#onEnd);
+    // Acknowledgements must be heard even by a side that only writes.
+    else process.nextTick(() => void this.read(0));
+  }
+
+  /** Bytes given to the stream below so far, handshake and framing included. */
+  get bytesSent(): number {
+    return this.#link.bytesSent;
+  }
+
+  /** Bytes that came from the stream below so far, handshake and framing included. */
+  get bytesReceived(): number {
+    return this.#link.bytesReceived;
+  }
+
+  /** How often this side has replaced the key that it sends with. */
+  get rekeys(): number {
+    return this.#sealer.rekeys;
+  }
+
+  override _read(): void {
+    if (!this.#paused || this.destroyed) return;
+    this.#paused = false;
+    // Silence counts from now: while this side did not listen, the other one could not be heard.
+    this.#lastReceived = this.#clock.now();
+    this.#openMessages();
+    // What was waiting may have filled the buffer again.
+    if (!this.#isPaused()) this.#stream.resume();
+  }
+
+  override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
+    this.#send([chunk], callback);
+  }
+
+  override _writev(chunks: readonly { readonly chunk: Uint8Array }[], callback: (error?: Error | null) => void): void {
+    this.#send(chunks.map(({ chunk }) => chunk), callback);
+  }
+
+  /** Completes when the other side has acknowledged the end, and with it all data before. */
+  override _final(callback: (error?: Error | null) => void): void {
+    this.#endSent = true;
+    this.#pendingFinal = callback;
+    this.#put(this.#sealer.control(FrameKind.end));
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#stopHeartbeat();
+    const stream = this.#stream;
+    stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onEnd).off('error', this.#onStreamError);
+    // Nobody is left to hear how the stream below ends.
+    stream.on('error', () => undefined);
+    if (error === null && this.#endAcknowledged && this.#remoteEnded) {
+      const stopLinger = this.#clock.after(LINGER_MS, () => stream.destroy());
+      stream.once('close', stopLinger);
+      if (stream.destroyed) stopLinger();
+      stream.resume();
+      stream.end();
+    } else {
+      stream.destroy();
+    }
+    const interrupted = error ?? new RelayError('channel-closed', 'The channel was closed before everything was sent.');
+    this.#pendingWrite?.(interrupted);
+    this.#pendingFinal?.(interrupted);
+    this.#pendingWrite = this.#pendingFinal = undefined;
+    callback(error);
+  }
+
+  #send(chunks: readonly Uint8Array[], callback: (error?: Error | null) => void): void {
+    const source = new ChunkSource(chunks);
+    this.#pendingWrite = callback;
+    const step = (): void => {
+      while (source.remaining > 0) {
+        if (this.destroyed) return;
+        let hasRoom: boolean;
+        try {
+          hasRoom = this.#put(this.#sealer.batch(source));
+        } catch (error) {
+          this.destroy(error as Error);
+          return;
+        }
+        if (!hasRoom && source.remaining > 0) {
+          this.#stream.once('drain', step);
+          return;
+        }
+      }
+      if (this.destroyed) return;
+      if (this.#stream.writableNeedDrain) this.#stream.once('drain', step);
+      else {
+        this.#pendingWrite = undefined;
+        callback();
+      }
+    };
+    step();
+  }
+
+  #put(frames: Uint8Array): boolean {
+    this.#lastSent = this.#clock.now();
+    this.#link.bytesSent += frames.length;
+    return this.#stream.write(frames);
+  }
+
+  readonly #onData = (chunk: Uint8Array): void => {
+    this.#link.bytesReceived += chunk.length;
+    this.#lastReceived = this.#clock.now();
+    this.#link.splitter.push(chunk);
+    this.#openMessages();
+  };
+
+  #openMessages(): void {
+    try {
+      // A pause takes effect after what has already come: one chunk of the stream below, never more.
+      for (let message = this.#link.splitter.next(); message !== undefined && !this.destroyed; message = this.#link.splitter.next()) {
+        const { kind, data } = this.#opener.open(message);
+        this.#handle(kind, data);
+      }
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  }
+
+  #handle(kind: FrameKind, data: Uint8Array): void {
+    switch (kind) {
+      case FrameKind.data:
+        if (this.#remoteEnded) throw new RelayError('channel-corrupt', 'The other side sent data after it had ended its direction.');
+        if (!this.push(data)) {
+          this.#paused = true;
+          this.#stream.pause();
+        }
+        return;
+      case FrameKind.end:
+        if (this.#remoteEnded) throw new RelayError('channel-corrupt', 'The other side ended its direction twice.');
+        this.#remoteEnded = true;
+        this.push(null);
+        this.#put(this.#sealer.control(FrameKind.endReceived));
+        // From here on only small signs come, and nobody calls _read() any more.
+        this.#paused = false;
+        this.#stream.resume();
+        return;
+      case FrameKind.endReceived:
+        if (!this.#endSent || this.#endAcknowledged) throw new RelayError('channel-corrupt', 'The other side acknowledged an end that this side had not sent.');
+        this.#endAcknowledged = true;
+        this.#pendingFinal?.();
+        this.#pendingFinal = undefined;
+        return;
+      case FrameKind.keepAlive:
+      case FrameKind.rekey:
+        return;
+      case FrameKind.confirm:
+        throw new RelayError('channel-corrupt', 'The other side repeated the end of its handshake.');
+    }
+  }
+
+  #isPaused(): boolean {
+    return this.#paused;
+  }
+
+  #scheduleHeartbeat(): void {
+    this.#stopHeartbeat = this.#clock.after(this.#heartbeatIntervalMs / 2, () => this.#heartbeat());
+  }
+
+  #heartbeat(): void {
+    const now = this.#clock.now();
+    if (!this.#paused && now - this.#lastReceived >= this.#heartbeatIntervalMs * 2.5) {
+      this.destroy(new RelayError('channel-dead', `Nothing was heard from the other side for ${Math.round((now - this.#lastReceived) / 1000)} s; the connection is gone.`));
+      return;
+    }
+    // Bytes that wait to be sent are a sign of life already.
+    if (!this.#stream.writableNeedDrain) {
+      if (now - this.#lastRekey >= REKEY_AFTER_MS) {
+        this.#lastRekey = now;
+        this.#put(this.#sealer.control(FrameKind.rekey));
+      } else if (now - this.#lastSent >= this.#heartbeatIntervalMs) {
+        this.#put(this.#sealer.control(FrameKind.keepAlive));
+      }
+    }
+    this.#scheduleHeartbeat();
+  }
+
+  readonly #onEnd = (): void => {
+    if (this.#endAcknowledged && this.#remoteEnded) return;
+    this.destroy(new RelayError('channel-truncated', 'The connection ended before the other side had said that it was done; what was received may be incomplete.'));
+  };
+
+  readonly #onStreamError = (cause: Error): void => {
+    // After both ends are acknowledged the stream below has nothing left to lose.
+    if (this.#endAcknowledged && this.#remoteEnded) return;
+    this.destroy(new RelayError('channel-closed', `The connection broke: ${cause.message}`, { cause }));
+  };
+}
+
+/**
+ * Opens a channel to a host or device that is known and that knows this key: Noise KK as initiator.
+ * Throws `handshake-failed`, `timeout` or `cancelled`; the stream is then destroyed.
+ */
+export async function openChannel(
+  stream: Duplex,
+  options: ChannelOptions & { readonly keyPair: KeyPair; readonly remoteKey: Uint8Array; readonly purpose: Exclude<ChannelPurpose, 'pairing'> },
+): Promise<Channel> {
+  const preamble: Preamble = { pattern: 'KK', purpose: options.purpose, initiatorKey: options.keyPair.publicKey, room: '' };
+  return initiate(stream, preamble, options, { remoteStaticKey: options.remoteKey });
+}
+
+/**
+ * Opens the first channel to the host that issued an invite: Noise XXpsk3 as initiator with the invite's secret (32
+ * bytes), room and host key. Throws `handshake-failed`, `timeout` or `cancelled`; the stream is then destroyed.
+ */
+export async function pairChannel(
+  stream: Duplex,
+  options: ChannelOptions & { readonly keyPair: KeyPair; readonly remoteKey: Uint8Array; readonly psk: Uint8Array; readonly room: string },
+): Promise<Channel> {
+  return initiate(stream, { pattern: 'XXpsk3', purpose: 'pairing', initiatorKey: undefined, room: options.room }, options, { psks: [options.psk] });
+}
+
+/**
+ * Answers either. `isTrusted` is asked for the key of a KK initiator; `pskForRoom` for the secret of an XXpsk3
+ * initiator's room, exactly once per attempt and before anything is answered: an owner who forgets the room there lets
+ * an invite be tried once. Resolves only when the initiator has proven that it has its key (a replayed first message
+ * does nothing). Throws `handshake-failed`, `timeout` or `cancelled`; the stream is then closed with nothing said.
+ */
+export async function acceptChannel(
+  stream: Duplex,
+  options: ChannelOptions & {
+    readonly keyPair: KeyPair;
+    readonly isTrusted: (remoteKey: Uint8Array) => boolean;
+    readonly pskForRoom: (room: string) => Uint8Array | undefined;
+  },
+): Promise<Channel> {
+  return establish(stream, options, async (link) => {
+    const preambleBytes = await link.read();
+    const preamble = parsePreamble(preambleBytes);
+    const known: { remoteStaticKey?: Uint8Array; psks?: Uint8Array[] } = {};
+    if (preamble.pattern === 'KK') {
+      if (!options.isTrusted(preamble.initiatorKey)) throw new RelayError('handshake-failed', `${hostIdOf(preamble.initiatorKey)} is not a key that this host trusts.`);
+      known.remoteStaticKey = preamble.initiatorKey;
+    } else {
+      const psk = options.pskForRoom(preamble.room);
+      if (psk === undefined) throw new RelayError('handshake-failed', 'There is no open invite for the room that the other side named: it was used, has expired, or never was.');
+      known.psks = [psk];
+    }
+    return shakeHands(link, preamble, { ...known, role: 'responder', staticKey: options.keyPair, prologue: prologueOf(preambleBytes, options.keyPair.publicKey) });
+  });
+}
+
+async function initiate(stream: Duplex, preamble: Preamble, options: ChannelOptions & { readonly keyPair: KeyPair; readonly remoteKey: Uint8Array }, known: Pick<HandshakeOptions, 'remoteStaticKey' | 'psks'>): Promise<Channel> {
+  return establish(stream, options, async (link) => {
+    const preambleBytes = encodePreamble(preamble);
+    link.write(preambleBytes);
+    const established = await shakeHands(link, preamble, { ...known, role: 'initiator', staticKey: options.keyPair, prologue: prologueOf(preambleBytes, options.remoteKey) });
+    // XX proves which key answered; it must be the one that the invite named.
+    if (!equalBytes(established.remoteKey, options.remoteKey)) throw new RelayError('handshake-failed', 'Another host answered than the invite names.');
+    return established;
+  });
+}
+
+async function establish(stream: Duplex, options: ChannelOptions, handshake: (link: HandshakeLink) => Promise<Established>): Promise<Channel> {
+  const { clock = systemClock, handshakeTimeoutMs: timeoutMs = 10_000, signal } = options;
+  const { link, established } = await HandshakeLink.run(stream, { clock, timeoutMs, signal }, async (running) => ({ link: running, established: await handshake(running) }));
+  return new Channel(link, established, options);
+}
+
+/** The Noise messages, then one that shows to whoever wrote the last of them that it was understood. */
+async function shakeHands(link: HandshakeLink, preamble: Preamble, options: Omit<HandshakeOptions, 'protocol' | 'createCipher'>): Promise<Established> {
+  const state = new HandshakeState({ ...options, protocol: parseProtocolName(`Noise_${preamble.pattern}_25519_ChaChaPoly_SHA256`), createCipher: chooseAead().createCipher });
+  let wroteLast = false;
+  while (!state.isComplete) {
+    wroteLast = state.isWriting;
+    if (wroteLast) link.write(state.writeMessage(new Uint8Array(0)));
+    else if (state.readMessage(await link.read()).length > 0) throw new RelayError('handshake-failed', 'The other side put data into its handshake.');
+  }
+  const session = state.split();
+  if (session.remoteStaticKey === undefined) throw new RelayError('handshake-failed', 'The other side did not show its key.');
+  // This sealer and opener are not the channel's own, so neither side counts the confirmation towards the next rekey.
+  if (wroteLast) {
+    const { kind } = new FrameOpener(session.receiver).open(await link.read());
+    if (kind !== FrameKind.confirm) throw new RelayError('handshake-failed', 'The other side did not confirm the handshake.');
+  } else {
+    link.writeFrame(new FrameSealer(session.sender).control(FrameKind.confirm));
+  }
+  return { session, preamble, role: options.role, remoteKey: session.remoteStaticKey };
+}
