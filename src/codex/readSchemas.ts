@@ -1,0 +1,26 @@
+/** What Baton reads in the app-server's answers, checked before use. Fields that it only passes on are left unchecked. */
+import { z } from 'zod';
+import type { ClientRequests } from './protocol.generated';
+
+const status = z.looseObject({ type: z.string(), activeFlags: z.array(z.string()).optional() });
+const threadSummary = z.looseObject({ id: z.string(), cwd: z.string(), preview: z.string(), modelProvider: z.string(), status, name: z.string().nullish(), path: z.string().nullish(), updatedAt: z.number() });
+const turn = z.looseObject({ id: z.string(), status: z.string() });
+const settings = z.looseObject({ thread: threadSummary, model: z.string(), modelProvider: z.string(), cwd: z.string(), approvalPolicy: z.union([z.string(), z.looseObject({})]), sandbox: z.looseObject({ type: z.string() }) });
+const page = <T extends z.ZodType>(item: T) => z.looseObject({ data: z.array(item), nextCursor: z.string().nullish() });
+
+export const readSchemas: Partial<Record<keyof ClientRequests, z.ZodType>> = {
+  initialize: z.looseObject({ userAgent: z.string(), codexHome: z.string() }),
+  'thread/start': settings,
+  'thread/resume': settings,
+  'thread/fork': settings,
+  'thread/list': page(threadSummary),
+  'thread/read': z.looseObject({ thread: threadSummary }),
+  'thread/loaded/list': page(z.string()),
+  'thread/turns/list': page(turn),
+  'thread/unsubscribe': z.looseObject({ status: z.string() }),
+  'thread/unarchive': z.looseObject({ thread: threadSummary }),
+  'thread/goal/get': z.looseObject({ goal: z.looseObject({ status: z.string() }).nullish() }),
+  'thread/backgroundTerminals/list': z.looseObject({ data: z.array(z.looseObject({ processId: z.string() })) }),
+  'turn/start': z.looseObject({ turn }),
+  'configRequirements/read': z.looseObject({ requirements: z.looseObject({}).nullish() }),
+};
