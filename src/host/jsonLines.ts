@@ -144,6 +144,8 @@ export function connect(stream: Duplex, options: { readonly log?: Log; readonly 
     new JsonLinesWriter(stream, undefined, options.maxMessageBytes),
     logger,
   );
+  // Reader and writer stop listening when they are disposed, and an error may come after that.
+  stream.on('error', () => undefined);
   let disposed = false;
   connection.onError(([error]) => log.warn(`Connection failed: ${error.message}`));
   connection.onDispose(() => {

@@ -12,7 +12,7 @@ export type LocalServer = {
   /** Socket path, or pipe name on Windows. */
   readonly path: string;
   /** Stops listening, ends the open connections and gives up the claim on the home. Twice is harmless. */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 };
 
 /**
