@@ -1,0 +1,85 @@
+import * as vscode from 'vscode';
+import { HostError } from '../host/hostError';
+import { managedWorktree, thread, type Thread } from '../host/protocol';
+import { bringBack, handOff, type HandOffContext } from './handOff';
+import { inviteHost, joinHost } from './pairing';
+import { pickStep } from './pickSteps';
+import { listThreads } from './threadList';
+import type { ThreadPanels } from './threadPanels';
+import { t } from './translate';
+import { threadText } from './treeText';
+
+export interface CommandContext extends HandOffContext {
+  readonly panels: ThreadPanels;
+  refresh(): void;
+}
+
+/** Every command of package.json, by its id. A test compares the two. */
+export function commandHandlers(context: CommandContext): Readonly<Record<string, (argument: unknown) => Promise<void>>> {
+  const { connection, log, panels, repositories } = context;
+  return {
+    'baton.handOff': async (argument) => await handOff(context, threadOf(argument)),
+    'baton.bringBack': async (argument) => {
+      const moved = threadOf(argument);
+      if (moved !== undefined) await bringBack(context, moved);
+    },
+    'baton.openThread': async (argument) => {
+      const id = typeof argument === 'string' ? argument : (threadOf(argument) ?? (await pickThread(context)))?.id;
+      if (id !== undefined) panels.open(id);
+    },
+    'baton.openWorktree': async (argument) => {
+      const worktree = managedWorktree.safeParse(argument).data;
+      if (worktree !== undefined) await vscode.commands.executeCommand('vscode.openFolder', vscode.Uri.file(worktree.path), { forceNewWindow: true });
+    },
+    'baton.inviteHost': async () => await inviteHost(connection.client),
+    'baton.joinHost': async () => await joinHost(connection.client),
+    'baton.saveProject': async () => {
+      const directory = repositories.all[0]?.root;
+      if (directory === undefined) throw new HostError('not-a-repository', t('No Git repository is open in this window. Open the folder of one and try again.'));
+      const { project } = await connection.client.call('project/add', { directory });
+      void vscode.window.showInformationMessage(t('{0} is saved: threads of this repository can be handed to this host.', project.root));
+    },
+    'baton.startHost': async () => await connection.start(),
+    'baton.refresh': async () => {
+      await connection.start();
+      context.refresh();
+    },
+    'baton.showLog': () => {
+      log.show();
+      return Promise.resolve();
+    },
+  };
+}
+
+/** Registers `commandHandlers`; an error of one is shown to the user who ran it. */
+export function registerCommands(context: CommandContext): vscode.Disposable[] {
+  return Object.entries(commandHandlers(context)).map(([id, handler]) =>
+    vscode.commands.registerCommand(id, async (argument: unknown) => {
+      try {
+        await handler(argument);
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        context.log.error(`${id}: ${message}`);
+        void vscode.window.showErrorMessage(message, t('Show Log')).then((action) => {
+          if (action !== undefined) context.log.show();
+        });
+      }
+    }),
+  );
+}
+
+/** Any extension can run a command, so its argument is checked like anything received. */
+function threadOf(argument: unknown): Thread | undefined {
+  return typeof argument === 'object' && argument !== null && 'thread' in argument ? thread.safeParse(argument.thread).data : undefined;
+}
+
+async function pickThread({ connection, approvals }: CommandContext): Promise<Thread | undefined> {
+  const items = listThreads(connection.client).then((threads) =>
+    threads.map((value) => {
+      const { label, description, icon } = threadText(value, approvals.countOf(value.id), t);
+      return { label: `$(${icon}) ${label}`, description, value };
+    }),
+  );
+  const result = await pickStep({ title: t('Open Thread'), step: 1, totalSteps: 1, placeholder: t('Which thread?'), items });
+  return result.kind === 'picked' ? result.value : undefined;
+}

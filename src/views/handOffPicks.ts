@@ -1,0 +1,64 @@
+import type { HandoffPreflight, HostSummary, Thread } from '../host/protocol';
+import * as vscode from 'vscode';
+import type { HostClient } from '../host/hostClient';
+import { plainLabel } from './displayText';
+import type { OpenRepositories, OpenRepository } from './openRepositories';
+import type { PendingApprovals } from './pendingApprovals';
+import type { StepItem } from './pickSteps';
+import { preflightText, type PreflightLine } from './preflightText';
+import { hasMoved, listThreads } from './threadList';
+import { t } from './translate';
+import { hostText, threadText } from './treeText';
+
+/** What is handed off: a thread, or an open repository in which none began yet. */
+export type HandoffSubject = { readonly kind: 'thread'; readonly thread: Thread } | { readonly kind: 'directory'; readonly repository: OpenRepository };
+
+/** The threads that can be handed off from here, those of the open repositories first, and the open repositories themselves. */
+export async function subjectItems(client: HostClient, repositories: OpenRepositories, approvals: PendingApprovals): Promise<StepItem<HandoffSubject>[]> {
+  const threads = (await listThreads(client)).filter((thread) => !hasMoved(thread));
+  const inOpen = await Promise.all(threads.map((thread) => repositories.includes(thread.cwd)));
+  const item = (thread: Thread): StepItem<HandoffSubject> => {
+    const { label, description, icon } = threadText(thread, approvals.countOf(thread.id), t);
+    return { label: `$(${icon}) ${label}`, description, detail: plainLabel(thread.cwd, 200), value: { kind: 'thread', thread } };
+  };
+  return [
+    ...section(t('this repository'), [
+      ...threads.filter((_, index) => inOpen[index]).map(item),
+      ...repositories.all.map((repository) => ({
+        label: `$(add) ${t('Start in this repository without a thread')}`,
+        description: repository.branch === undefined ? t('detached HEAD') : plainLabel(repository.branch, 80),
+        detail: plainLabel(repository.changes === 1 ? t('{0}, 1 changed file', repository.root) : t('{0}, {1} changed files', repository.root, repository.changes), 200),
+        value: { kind: 'directory', repository } as const,
+      })),
+    ]),
+    ...section(t('other repositories'), threads.filter((_, index) => !inOpen[index]).map(item)),
+  ];
+}
+
+/** The hosts that a handoff can go to. An offline one is shown, so that nobody looks for it, and cannot be chosen. */
+export async function destinationItems(client: HostClient): Promise<StepItem<HostSummary>[]> {
+  const { hosts } = await client.call('host/list', {});
+  const others = hosts.filter((host) => !host.self).sort((a, b) => Number(b.online) - Number(a.online) || a.name.localeCompare(b.name));
+  if (others.length === 0) return [{ label: `$(info) ${t('No other host yet')}`, detail: t('Run “Baton: Invite Host” here and join with its invite on the other machine.') }];
+  return others.map((host) => {
+    const { label, description, icon } = hostText(host, undefined, t);
+    const shown = { label: `$(${icon}) ${label}`, description };
+    return host.online ? { ...shown, value: host } : shown;
+  });
+}
+
+/** The preflight as a pick: the first entry starts the handoff, where no blocker forbids it; all others are there to be read. */
+export function preflightItems(preflight: HandoffPreflight): StepItem<'start'>[] {
+  const text = preflightText(preflight, t);
+  const line = ({ icon, label, description }: PreflightLine): StepItem<'start'> => ({ label: `$(${icon}) ${label}`, description });
+  const action = line(text.action);
+  return [
+    text.mayStart ? { ...action, value: 'start' } : action,
+    ...section(t('what would travel'), text.facts.map(line)),
+    ...section(t('findings'), text.findings.map(({ icon, label, description }): StepItem<'start'> => ({ label: `$(${icon}) ${description}`, detail: label }))),
+  ];
+}
+
+function section<T>(label: string, items: readonly StepItem<T>[]): StepItem<T>[] {
+  return items.length === 0 ? [] : [{ label, kind: vscode.QuickPickItemKind.Separator }, ...items];
+}

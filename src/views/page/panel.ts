@@ -1,0 +1,10 @@
+/** Entry of the thread panel's page. */
+import '@vscode-elements/elements/dist/vscode-button/index.js';
+import '@vscode-elements/elements/dist/vscode-progress-ring/index.js';
+import '@vscode-elements/elements/dist/vscode-textarea/index.js';
+import { ThreadView } from './threadView';
+import { connectToExtension } from './vscodeApi';
+
+customElements.define('baton-thread', ThreadView);
+const view = document.querySelector<ThreadView>('baton-thread');
+view?.start(connectToExtension());
