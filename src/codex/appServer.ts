@@ -6,7 +6,7 @@ import { CodexError } from './codexError';
 import { codexEnvironment } from './environment';
 import { requireSupported, type CodexExecutable } from './executable';
 import type { ClientRequests, ServerNotifications, ServerRequests } from './protocol.generated';
-import { readSchemas } from './readSchemas';
+import { askedParams, notificationSchemas, readSchemas, resolvedParams } from './readSchemas';
 import { RpcConnection, type RpcId } from './rpc';
 import { endServer, isAlive, lastLogLines, livingServer, spawnOnSocket, spawnOnStdio } from './serverProcess';
 import { connectUnix, overStdio, type Transport } from './transport';
@@ -128,7 +128,9 @@ export class AppServer {
   /** Notifications of one method. */
   onNotification<M extends keyof ServerNotifications>(method: M, listener: (params: ServerNotifications[M]) => void): Subscription {
     return this.onAnyNotification((notification) => {
-      if (notification.method === method) listener(notification.params as ServerNotifications[M]);
+      if (notification.method !== method) return;
+      if (notificationSchemas[method]?.safeParse(notification.params).success === false) this.#options.log(`app-server: ${method} has a shape that Baton does not know`);
+      else listener(notification.params as ServerNotifications[M]);
     });
   }
 
@@ -290,7 +292,7 @@ export class AppServer {
 
   async #endOnStdio(): Promise<void> {
     const child = this.#child;
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    if (child?.exitCode !== null || child.signalCode !== null) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => child.kill('SIGKILL'), stopGraceMs);
       child.once('exit', () => {
@@ -301,12 +303,15 @@ export class AppServer {
   }
 
   #hear(method: string, params: unknown): void {
-    if (method === 'serverRequest/resolved') this.#open.delete((params as ServerNotifications['serverRequest/resolved']).requestId);
+    if (method === 'serverRequest/resolved') {
+      const resolved = resolvedParams.safeParse(params);
+      if (resolved.success) this.#open.delete(resolved.data.requestId);
+    }
     for (const listener of this.#notificationListeners) listener({ method, params });
   }
 
   #asked(rpc: RpcConnection, id: RpcId, method: string, params: unknown): void {
-    if (!answerable.has(method)) {
+    if (!answerable.has(method) || !askedParams.safeParse(params).success) {
       // Left unanswered, the turn would hang.
       rpc.refuse(id, -32601, `${this.#options.clientInfo.name} does not answer ${method}`);
       return;

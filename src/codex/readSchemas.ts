@@ -1,6 +1,6 @@
 /** What Baton reads in the app-server's answers, checked before use. Fields that it only passes on are left unchecked. */
 import { z } from 'zod';
-import type { ClientRequests } from './protocol.generated';
+import type { ClientRequests, ServerNotifications } from './protocol.generated';
 
 const status = z.looseObject({ type: z.string(), activeFlags: z.array(z.string()).optional() });
 const threadSummary = z.looseObject({ id: z.string(), cwd: z.string(), preview: z.string(), modelProvider: z.string(), status, name: z.string().nullish(), path: z.string().nullish(), updatedAt: z.number() });
@@ -23,4 +23,21 @@ export const readSchemas: Partial<Record<keyof ClientRequests, z.ZodType>> = {
   'thread/backgroundTerminals/list': z.looseObject({ data: z.array(z.looseObject({ processId: z.string() })) }),
   'turn/start': z.looseObject({ turn }),
   'configRequirements/read': z.looseObject({ requirements: z.looseObject({}).nullish() }),
+};
+
+/** What every question of the server's has. */
+export const askedParams = z.looseObject({ threadId: z.string() });
+export const resolvedParams = z.looseObject({ threadId: z.string(), requestId: z.union([z.string(), z.number()]) });
+
+export const notificationSchemas: Partial<Record<keyof ServerNotifications, z.ZodType>> = {
+  'serverRequest/resolved': resolvedParams,
+  'thread/status/changed': z.looseObject({ threadId: z.string(), status }),
+  'thread/closed': z.looseObject({ threadId: z.string() }),
+  'thread/archived': z.looseObject({ threadId: z.string() }),
+  'thread/unarchived': z.looseObject({ threadId: z.string() }),
+  'turn/started': z.looseObject({ threadId: z.string(), turn }),
+  'turn/completed': z.looseObject({ threadId: z.string(), turn }),
+  'turn/plan/updated': z.looseObject({ threadId: z.string(), turnId: z.string(), plan: z.array(z.looseObject({ step: z.string(), status: z.string() })) }),
+  'item/started': z.looseObject({ threadId: z.string(), turnId: z.string(), item: z.looseObject({ id: z.string(), type: z.string() }) }),
+  'item/completed': z.looseObject({ threadId: z.string(), turnId: z.string(), item: z.looseObject({ id: z.string(), type: z.string() }) }),
 };

@@ -1,0 +1,106 @@
+/** Which rollouts a thread consists of. */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CodexError } from './codexError';
+import { parseMetaLine, parseRolloutName, readMetaLine } from './rollout';
+
+export type RolloutFile = {
+  path: string;
+  /** File name, without `.zst`. */
+  name: string;
+  threadId: string;
+  /** `thread`: its first file. `segment`: begun when the thread was reverted. `ancestor`: its history builds on it. `subagent`: of a thread that it spawned. */
+  relation: 'thread' | 'segment' | 'ancestor' | 'subagent';
+  /** It lies in `archived_sessions/`. */
+  archived: boolean;
+  /** Only `.jsonl.zst` exists; it must be opened in Codex once before it can be read. */
+  compressed: boolean;
+};
+type Found = Omit<RolloutFile, 'relation'>;
+
+/** The rollouts that lie in a Codex home, by thread. A plain file hides its compressed twin. */
+export async function listRollouts(codexHome: string): Promise<Map<string, Omit<RolloutFile, 'relation'>[]>> {
+  const threads = new Map<string, Found[]>();
+  const walk = async (directory: string, archived: boolean): Promise<void> => {
+    const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw error;
+    });
+    const names = new Set(entries.map((entry) => entry.name));
+    for (const entry of entries) {
+      const path = join(directory, entry.name);
+      if (entry.isDirectory()) await walk(path, archived);
+      if (!entry.isFile()) continue;
+      const compressed = entry.name.endsWith('.jsonl.zst');
+      const name = compressed ? entry.name.slice(0, -'.zst'.length) : entry.name;
+      const parsed = parseRolloutName(name);
+      if (parsed === null || (compressed && names.has(name))) continue;
+      const files = threads.get(parsed.threadId) ?? [];
+      files.push({ path, name, threadId: parsed.threadId, archived, compressed });
+      threads.set(parsed.threadId, files);
+    }
+  };
+  await walk(join(codexHome, 'sessions'), false);
+  await walk(join(codexHome, 'archived_sessions'), true);
+  return threads;
+}
+
+/**
+ * Every rollout that a thread needs, in the order in which Codex should meet them: ancestors first, then the thread's own
+ * files oldest first, then sub-agents. Compressed sub-agents' rollouts are not found, since their parent cannot be read.
+ * @throws CodexError `rollout-missing` when there is none, or one that the history builds on is not there; `rollout-invalid`, `rollout-compressed`
+ */
+export async function findRollouts(options: { codexHome: string; threadId: string }): Promise<RolloutFile[]> {
+  const { codexHome, threadId } = options;
+  const all = await listRollouts(codexHome);
+  const own = all.get(threadId);
+  if (own === undefined) throw new CodexError('rollout-missing', `The Codex home ${codexHome} has no rollout of thread ${threadId}. A thread has one from its first turn on.`);
+
+  const children = await childrenByParent(all, threadId);
+  const descendants: string[] = [];
+  for (const queue = [threadId]; queue.length > 0; ) {
+    for (const child of children.get(queue.shift() ?? '') ?? []) {
+      if (child === threadId || descendants.includes(child)) continue;
+      descendants.push(child);
+      queue.push(child);
+    }
+  }
+
+  const family = new Set([threadId, ...descendants]);
+  const ancestors: string[] = [];
+  for (const queue = [...family]; queue.length > 0; ) {
+    const id = queue.shift() ?? '';
+    const files = all.get(id);
+    if (files === undefined) throw new CodexError('rollout-missing', `The history of thread ${threadId} builds on thread ${id}, of which the Codex home ${codexHome} has no rollout.`);
+    for (const file of files) {
+      const base = parseMetaLine(await readMetaLine(file.path), file.path).payload.history_base?.thread_id;
+      if (base === undefined || family.has(base) || ancestors.includes(base)) continue;
+      ancestors.unshift(base);
+      queue.push(base);
+    }
+  }
+
+  const filesOf = (id: string, relation: RolloutFile['relation']): RolloutFile[] =>
+    [...(all.get(id) ?? [])]
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .map((file) => ({ ...file, relation: relation === 'thread' && parseRolloutName(file.name)?.segmentId !== null ? 'segment' : relation }));
+  return [...ancestors.flatMap((id) => filesOf(id, 'ancestor')), ...filesOf(threadId, 'thread'), ...descendants.flatMap((id) => filesOf(id, 'subagent'))];
+}
+
+/** Sub-agents by the thread that spawned them. Thread ids are UUIDv7, so one spawned by `threadId` sorts after it; older files are not opened. */
+async function childrenByParent(all: ReadonlyMap<string, readonly Found[]>, threadId: string): Promise<Map<string, string[]>> {
+  const children = new Map<string, string[]>();
+  for (const [id, files] of all) {
+    const file = files.find((candidate) => !candidate.compressed);
+    if (id <= threadId || file === undefined) continue;
+    let parent: string | null | undefined;
+    try {
+      parent = parseMetaLine(await readMetaLine(file.path), file.path).payload.parent_thread_id;
+    } catch (error) {
+      // A broken file of some other thread is no reason not to move this one.
+      if (!CodexError.is(error)) throw error;
+    }
+    if (parent !== null && parent !== undefined) children.set(parent, [...(children.get(parent) ?? []), id]);
+  }
+  return children;
+}

@@ -1,0 +1,146 @@
+/** Putting a rollout that came from another host together, and in its place in this Codex home. */
+import { createReadStream } from 'node:fs';
+import { copyFile, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { CodexError } from './codexError';
+import { describeRollout, hashBodyPrefix, maxMetaLineBytes, parseMetaLine, parseRolloutName, readBody, type RolloutDescription } from './rollout';
+
+/**
+ * Line 1 of a rollout as it must be on a host where the thread works in `cwd`. `thread/list` shows and filters by this
+ * line's folder for ever, so it has to be right before Codex first sees the file; `thread/resume` needs the folder as well.
+ * @throws CodexError `rollout-invalid`
+ */
+export function rewriteMetaLine(metaLine: string, name: string, cwd: string): string {
+  const parsed = parseMetaLine(metaLine, name);
+  return JSON.stringify({ ...parsed, payload: { ...parsed.payload, cwd, runtime_workspace_roots: [cwd] } });
+}
+
+export type StageRollout = {
+  /** Private folder of this handoff; on the file system of the Codex home if it can be. */
+  stagingDir: string;
+  /** File name as the other host gave it; refused unless it is a rollout's. */
+  name: string;
+  /** Line 1 as the other host gave it. */
+  metaLine: string;
+  /** This host's own, older copy, whose first `prefixBytes` body bytes are used instead of being sent. */
+  existing?: string;
+  prefixBytes: number;
+  /** The rest of the body: bytes `prefixBytes` to `bodyBytes`, as a stream or a file that holds just these. */
+  tail: Readable | { path: string };
+  bodyBytes: number;
+  /** Of the whole body, hex. */
+  bodySha256: string;
+  /** Where the thread will work on this host. */
+  cwd: string;
+};
+
+export type StagedRollout = RolloutDescription & { path: string; threadId: string };
+
+/**
+ * Writes the whole rollout into `stagingDir`, flushed to the disk, and checks what is on the disk against the hash.
+ * Leaves no file behind when it fails.
+ * @throws CodexError `rollout-invalid` when name, first line, length or hash is not what was announced
+ */
+export async function stageRollout(options: StageRollout): Promise<StagedRollout> {
+  const { name, bodyBytes, bodySha256, prefixBytes } = options;
+  const parsed = parseRolloutName(name);
+  if (parsed === null) throw new CodexError('rollout-invalid', `"${name.slice(0, 200)}" is not the name of a rollout, so it was refused.`);
+  if (Buffer.byteLength(options.metaLine) > maxMetaLineBytes) throw new CodexError('rollout-invalid', `The first line of ${name} is longer than ${maxMetaLineBytes} bytes, so it was refused.`);
+  if (!/^[0-9a-f]{64}$/.test(bodySha256) || !isCount(bodyBytes) || !isCount(prefixBytes) || prefixBytes > bodyBytes || (prefixBytes > 0 && options.existing === undefined)) {
+    throw new CodexError('rollout-invalid', `The announced size or hash of ${name} makes no sense, so it was refused.`);
+  }
+  const metaLine = rewriteMetaLine(options.metaLine, name, options.cwd);
+  const path = join(options.stagingDir, name);
+  await mkdir(options.stagingDir, { recursive: true, mode: 0o700 });
+  try {
+    const file = await open(path, 'w', 0o600);
+    try {
+      await pipeline(content(options, metaLine), file.createWriteStream({ autoClose: false }));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    const written = await describeRollout(path);
+    if (written.bodyBytes !== bodyBytes || written.bodySha256 !== bodySha256) {
+      throw new CodexError('rollout-invalid', `The rollout ${name} arrived with ${written.bodyBytes} bytes and hash ${written.bodySha256.slice(0, 12)}…; ${bodyBytes} bytes and hash ${bodySha256.slice(0, 12)}… were announced. It was discarded; start the handoff again.`);
+    }
+    return { ...written, path, threadId: parsed.threadId };
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
+const isCount = (value: number) => Number.isSafeInteger(value) && value >= 0;
+
+async function* content(options: StageRollout, metaLine: string): AsyncGenerator<Buffer> {
+  yield Buffer.from(`${metaLine}\n`);
+  if (options.existing !== undefined) yield* readBody(options.existing, 0, options.prefixBytes) as AsyncIterable<Buffer>;
+  let room = options.bodyBytes - options.prefixBytes;
+  const tail = options.tail instanceof Readable ? options.tail : createReadStream(options.tail.path);
+  for await (const chunk of tail as AsyncIterable<Buffer>) {
+    room -= chunk.length;
+    if (room < 0) throw new CodexError('rollout-invalid', `More of the rollout ${options.name} arrived than was announced. It was discarded; start the handoff again.`);
+    yield chunk;
+  }
+}
+
+/**
+ * Moves a staged rollout to its place in `sessions/`, at once or not at all. A copy that is there already is replaced only
+ * if its body is a prefix of the new one. Codex must not have the thread loaded, and the thread must not be archived:
+ * Codex remembers that in its database, where a file put in place changes nothing.
+ * @returns the path of the installed file
+ * @throws CodexError `rollout-diverged`, `thread-archived`
+ */
+export async function installRollout(options: { codexHome: string; staged: StagedRollout }): Promise<string> {
+  const { codexHome, staged } = options;
+  const day = parseRolloutName(staged.name)?.day;
+  if (day === undefined) throw new CodexError('rollout-invalid', `"${staged.name}" is not the name of a rollout.`);
+  if (await exists(join(codexHome, 'archived_sessions', staged.name))) {
+    throw new CodexError('thread-archived', `Thread ${staged.threadId} is archived in ${codexHome}. Unarchive it (thread/unarchive) before its rollout is replaced.`);
+  }
+  const target = join(codexHome, 'sessions', ...day, staged.name);
+  if (await exists(target)) await requirePrefix(target, staged);
+  await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+  try {
+    await rename(staged.path, target);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error;
+    await moveAcross(staged.path, target);
+  }
+  await syncFolder(dirname(target));
+  return target;
+}
+
+/** @throws CodexError `rollout-diverged` unless the body of the rollout at `path` is a prefix of the staged one */
+export async function requirePrefix(path: string, staged: StagedRollout): Promise<void> {
+  const here = await describeRollout(path);
+  if (here.bodyBytes <= staged.bodyBytes && (await hashBodyPrefix(staged.path, here.bodyBytes)) === here.bodySha256) return;
+  throw new CodexError('rollout-diverged', `The rollout ${path} is not a beginning of the one that would replace it: the thread went on here and elsewhere. Neither was changed. Fork the thread to keep both.`);
+}
+
+async function moveAcross(from: string, to: string): Promise<void> {
+  // Codex takes up only names that end in .jsonl, so it does not see the half-written copy.
+  const partial = `${to}.partial`;
+  try {
+    await copyFile(from, partial);
+    const file = await open(partial, 'r+');
+    await file.sync().finally(() => file.close());
+    await rename(partial, to);
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
+  }
+  await rm(from, { force: true });
+}
+
+/** Makes a rename last through a power cut. Windows opens no folders, and needs none of this. */
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const folder = await open(path, 'r');
+  await folder.sync().finally(() => folder.close());
+}
+
+const exists = (path: string) => stat(path).then(() => true, () => false);
