@@ -1,0 +1,84 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { encodeBase64url } from './base64url';
+import type { Clock } from './clock';
+import { randomBytes } from './keys';
+import type { RelayLimits } from './relayLimits';
+
+/** A dialer whose WebSocket handshake waits until the host has come for it; so it cannot send, and nothing need be held for it. */
+export interface PendingDial {
+  readonly hostId: string;
+  readonly request: IncomingMessage;
+  readonly socket: Duplex;
+}
+
+/** The dials that wait for their host, each under a ticket that works once; and how often an address may dial. */
+export class RelayDials {
+  readonly #pending = new Map<string, PendingDial & { readonly forget: () => void }>();
+  readonly #recent = new Map<string, number>();
+  #minute = 0;
+
+  constructor(private readonly options: { readonly limits: RelayLimits; readonly clock: Clock }) {}
+
+  get size(): number {
+    return this.#pending.size;
+  }
+
+  /** Counts a dial of an address; false when it has had its share of this minute. */
+  admits(address: string): boolean {
+    const minute = Math.floor(this.options.clock.now() / 60_000);
+    if (minute !== this.#minute) {
+      this.#minute = minute;
+      this.#recent.clear();
+    }
+    const dials = (this.#recent.get(address) ?? 0) + 1;
+    this.#recent.set(address, dials);
+    return dials <= this.options.limits.maxDialsPerMinutePerAddress;
+  }
+
+  waitingFor(hostId: string): number {
+    let count = 0;
+    for (const dial of this.#pending.values()) if (dial.hostId === hostId) count += 1;
+    return count;
+  }
+
+  /** Lets a dial wait; `onTimeout` runs if the host does not come in time. A dialer that goes or speaks too early is forgotten. */
+  wait(dial: PendingDial, onTimeout: () => void): string {
+    const ticket = encodeBase64url(randomBytes(32));
+    const { socket } = dial;
+    const abandon = (): void => {
+      this.take(ticket);
+      socket.destroy();
+    };
+    const stopTimer = this.options.clock.after(this.options.limits.acceptTimeoutMs, () => {
+      this.take(ticket);
+      onTimeout();
+    });
+    const forget = (): void => {
+      stopTimer();
+      socket.off('data', abandon).off('end', abandon).off('close', abandon).off('error', abandon);
+      // Between here and the next reader an error must not go unheard.
+      socket.on('error', () => undefined);
+    };
+    // It has to be read for its going to be seen; a client must not send before its handshake is answered.
+    socket.on('data', abandon).on('end', abandon).on('close', abandon).on('error', abandon);
+    this.#pending.set(ticket, { ...dial, forget });
+    return ticket;
+  }
+
+  /** The dial of a ticket, once. */
+  take(ticket: string): PendingDial | undefined {
+    const dial = this.#pending.get(ticket);
+    this.#pending.delete(ticket);
+    dial?.forget();
+    return dial;
+  }
+
+  /** Ends every dial that waits. */
+  close(): void {
+    for (const [ticket, { socket }] of this.#pending) {
+      this.take(ticket);
+      socket.destroy();
+    }
+  }
+}
