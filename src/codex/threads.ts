@@ -149,9 +149,11 @@ export type AppliedPolicy = {
  * machine's requirements forbid, so compare before the first turn.
  * @throws CodexError `provider-missing`, `thread-archived`, `thread-in-use`, `thread-not-found`
  */
-export async function resumeMoved(server: AppServer, options: { threadId: string; cwd: string; approvalPolicy: AskForApproval; sandbox: SandboxMode; model?: string }): Promise<AppliedPolicy> {
-  const { threadId, cwd, approvalPolicy, sandbox, model } = options;
-  const answer = await server.request('thread/resume', { threadId, cwd, runtimeWorkspaceRoots: [cwd], approvalPolicy, sandbox, excludeTurns: true, ...(model === undefined ? {} : { model }) });
+export async function resumeMoved(server: AppServer, options: { threadId: string; cwd: string; approvalPolicy: AskForApproval; sandbox: SandboxMode; networkAccess?: boolean; model?: string }): Promise<AppliedPolicy> {
+  const { threadId, cwd, approvalPolicy, sandbox, networkAccess = false, model } = options;
+  // The mode alone would take network and further writable folders from this machine's config.toml.
+  const config = sandbox === 'workspace-write' ? { 'sandbox_workspace_write.network_access': networkAccess, 'sandbox_workspace_write.writable_roots': [] } : null;
+  const answer = await server.request('thread/resume', { threadId, cwd, runtimeWorkspaceRoots: [cwd], approvalPolicy, sandbox, excludeTurns: true, config, ...(model === undefined ? {} : { model }) });
   return { thread: answer.thread, cwd: answer.cwd, model: answer.model, modelProvider: answer.modelProvider, approvalPolicy: answer.approvalPolicy, sandbox: answer.sandbox, sandboxMode: sandboxModeOf(answer.sandbox) };
 }
 

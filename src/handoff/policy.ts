@@ -5,7 +5,9 @@
 import { z } from 'zod';
 import { canonicalJson } from './canonicalJson';
 
-const granular = z.object({ granular: z.record(z.string(), z.boolean()) });
+const granular = z.object({
+  granular: z.object({ sandbox_approval: z.boolean(), rules: z.boolean(), skill_approval: z.boolean(), request_permissions: z.boolean(), mcp_elicitations: z.boolean() }),
+});
 export const approvalPolicy = z.union([z.enum(['untrusted', 'on-request', 'never']), granular]);
 export type ApprovalPolicy = z.infer<typeof approvalPolicy>;
 
@@ -67,12 +69,37 @@ export function withinRequirements(wanted: Policy, demanded: Requirements | null
   return approval === undefined || sandbox === undefined ? null : { ...wanted, approvalPolicy: approval, sandbox };
 }
 
+/**
+ * The requirements that hold where both hold: only what both allow is allowed. One after the other would not do, for what
+ * satisfies the second may be forbidden by the first.
+ */
+export function requirementsOfBoth(a: Requirements | null, b: Requirements | null): Requirements | null {
+  if (a === null || b === null) return a ?? b;
+  return {
+    allowedApprovalPolicies: allowedByBoth(a.allowedApprovalPolicies, b.allowedApprovalPolicies),
+    allowedSandboxModes: allowedByBoth(a.allowedSandboxModes, b.allowedSandboxModes),
+  };
+}
+
+function allowedByBoth<T>(a: readonly T[] | null | undefined, b: readonly T[] | null | undefined): T[] | null {
+  const [left, right] = [a ?? b, b ?? a];
+  if (left === null || left === undefined || right === null || right === undefined) return null;
+  const onRight = new Set(right.map(canonicalJson));
+  return left.filter((one) => onRight.has(canonicalJson(one)));
+}
+
+const modeOfType: ReadonlyMap<string, SandboxMode> = new Map([
+  ['readOnly', 'read-only'],
+  ['workspaceWrite', 'workspace-write'],
+  ['dangerFullAccess', 'danger-full-access'],
+]);
+
 /** The `Policy` that a Codex `SandboxPolicy` and `AskForApproval` amount to, or null for one that Baton cannot judge (an external sandbox). */
 export function policyOf(approval: unknown, sandbox: unknown): Policy | null {
   const parsedApproval = approvalPolicy.safeParse(approval);
   const parsedSandbox = z.looseObject({ type: z.string(), networkAccess: z.boolean().optional() }).safeParse(sandbox);
   if (!parsedApproval.success || !parsedSandbox.success) return null;
-  const mode = ({ readOnly: 'read-only', workspaceWrite: 'workspace-write', dangerFullAccess: 'danger-full-access' } as const)[parsedSandbox.data.type as 'readOnly'] as SandboxMode | undefined;
+  const mode = modeOfType.get(parsedSandbox.data.type);
   if (mode === undefined) return null;
   return { approvalPolicy: parsedApproval.data, sandbox: mode, networkAccess: mode === 'danger-full-access' || parsedSandbox.data.networkAccess === true };
 }

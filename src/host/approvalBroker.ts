@@ -1,0 +1,179 @@
+import { createHash } from 'node:crypto';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import { approvalDigest, type CarriedApproval } from '../handoff/approval';
+import { portablePath, readApprovalRequest, replyTo, type ApprovalMethod, type AskedApproval, type FileChange } from './approvalRequest';
+import type { Actor, AuditLog } from './audit';
+import { HostError } from './hostError';
+import type { JsonStore } from './jsonStore';
+import { approval, type Approval, type ApprovalDecision } from './protocol';
+
+/** Approvals that were pending when their thread moved here, and grants that wait for the agent to ask again. */
+export const carriedApprovals = z.object({
+  pending: z.array(approval),
+  granted: z.array(z.object({ threadId: z.string(), digest: z.string(), decision: z.enum(['accept', 'acceptForSession']) })),
+});
+
+export interface ApprovalPorts {
+  readonly hostId: string;
+  readonly audit: Pick<AuditLog, 'append'>;
+  readonly store: Pick<JsonStore<typeof carriedApprovals>, 'value' | 'update'>;
+  epochOf(threadId: string): number;
+  /** The thread's working directory on this host. */
+  threadRoot(threadId: string): Promise<string>;
+  /** Diffs of a file change item that has begun. */
+  changesOf(itemId: string): readonly FileChange[];
+  /** Makes the agent go on after a carried approval was decided. */
+  tellAgent(threadId: string, text: string): Promise<void>;
+  onRequested(approval: Approval): void;
+  onResolved(id: string, threadId: string, decision: ApprovalDecision | null): void;
+  now(): Date;
+}
+
+interface Pending {
+  readonly approval: Approval;
+  readonly asked: AskedApproval;
+  readonly method: ApprovalMethod;
+  readonly params: unknown;
+  readonly requestId: string | number;
+  readonly reply: (result: unknown) => void;
+}
+
+/**
+ * Every approval that a thread of this host waits for. A decision names the digest of what was shown, is applied at most
+ * once, and is in the audit log before it takes effect.
+ */
+export class ApprovalBroker {
+  private readonly pending = new Map<string, Pending>();
+  /** Ids on which a decision is being applied. */
+  private readonly deciding = new Set<string>();
+
+  constructor(private readonly ports: ApprovalPorts) {}
+
+  list(threadId?: string): Approval[] {
+    const all = [...[...this.pending.values()].map((entry) => entry.approval), ...this.ports.store.value.pending];
+    return threadId === undefined ? all : all.filter((candidate) => candidate.threadId === threadId);
+  }
+
+  /** Takes up a request of the app-server; one that it repeats (after a reconnect) replaces the earlier one. */
+  async request(requestId: string | number, method: ApprovalMethod, params: unknown, reply: (result: unknown) => void): Promise<void> {
+    const { threadId } = z.looseObject({ threadId: z.string(), itemId: z.string().nullish() }).parse(params);
+    const itemId = z.looseObject({ itemId: z.string().nullish() }).parse(params).itemId;
+    const root = await this.ports.threadRoot(threadId);
+    const asked = readApprovalRequest(method, params, root, itemId == null ? [] : this.ports.changesOf(itemId));
+    const digest = approvalDigest(asked);
+
+    const grant = this.ports.store.value.granted.find((candidate) => candidate.threadId === threadId && candidate.digest === digest);
+    if (grant !== undefined) {
+      await this.ports.store.update((stored) => ({ ...stored, granted: stored.granted.filter((candidate) => candidate !== grant) }));
+      await this.ports.audit.append({ type: 'approval-applied', threadId, digest, epoch: this.ports.epochOf(threadId) });
+      reply(replyTo(method, params, grant.decision, {}));
+      return;
+    }
+    const id = createHash('sha256').update(JSON.stringify([threadId, asked.turnId, asked.itemId, asked.approvalId, requestId])).digest('hex').slice(0, 12);
+    const raised = this.show(id, asked, root, digest, false);
+    await this.ports.audit.append({ type: 'approval-requested', threadId, digest, kind: asked.kind });
+    this.pending.set(id, { approval: raised, asked, method, params, requestId, reply });
+    this.ports.onRequested(raised);
+  }
+
+  /** The app-server says that a request is settled: answered by another client, or its turn ended. */
+  settled(requestId: string | number): void {
+    for (const [id, entry] of this.pending) {
+      if (entry.requestId !== requestId || this.deciding.has(id)) continue;
+      this.pending.delete(id);
+      this.ports.onResolved(id, entry.approval.threadId, null);
+    }
+  }
+
+  /** What a thread waits for, in the form in which it travels. */
+  async carry(threadId: string): Promise<CarriedApproval[]> {
+    const root = await this.ports.threadRoot(threadId);
+    const live = [...this.pending.values()].filter((entry) => entry.approval.threadId === threadId);
+    const carried = this.ports.store.value.pending.filter((candidate) => candidate.threadId === threadId);
+    return [
+      ...live.map(({ asked: { kind, command, changes, questions, request, cwd, reason }, approval: { digest } }) => ({ kind, command, changes, questions, request, cwd, reason, digest })),
+      // These were shown with this host's directory; what travels is what was digested.
+      ...carried.map(({ kind, command, changes, questions, request, reason, digest, cwd }) => ({
+        kind, command, changes, questions, request, reason, digest,
+        cwd: cwd === null ? null : portablePath(cwd, root),
+      })),
+    ];
+  }
+
+  /** Raises again at the destination what was pending at the source. Throws HostError for one whose digest is not its own. */
+  async adopt(threadId: string, carried: readonly CarriedApproval[]): Promise<void> {
+    const root = await this.ports.threadRoot(threadId);
+    const raised = carried.map((one) => {
+      if (approvalDigest({ ...one, threadId }) !== one.digest) throw new HostError('transfer-corrupt', 'A pending approval does not match its digest.');
+      const id = createHash('sha256').update(JSON.stringify([threadId, one.digest, this.ports.epochOf(threadId)])).digest('hex').slice(0, 12);
+      return this.show(id, { ...one, threadId, turnId: null, itemId: null, approvalId: null }, root, one.digest, true);
+    });
+    await this.ports.store.update((stored) => ({ ...stored, pending: [...stored.pending.filter((candidate) => candidate.threadId !== threadId), ...raised] }));
+    for (const one of raised) {
+      await this.ports.audit.append({ type: 'approval-carried', threadId, digest: one.digest, kind: one.kind });
+      this.ports.onRequested(one);
+    }
+  }
+
+  /** Forgets what a thread waits for: it has moved, or a turn began that leaves a carried request behind. */
+  async forget(threadId: string): Promise<void> {
+    const others = <T extends { readonly threadId: string }>(entries: readonly T[]) => entries.filter((entry) => entry.threadId !== threadId);
+    const { granted, pending } = this.ports.store.value;
+    const gone = pending.filter((candidate) => candidate.threadId === threadId);
+    if (gone.length > 0 || others(granted).length < granted.length) await this.ports.store.update((stored) => ({ pending: others(stored.pending), granted: others(stored.granted) }));
+    for (const one of gone) this.ports.onResolved(one.id, threadId, null);
+  }
+
+  /** Applies a decision. Throws HostError `no-such-approval` or `approval-outdated`. */
+  async decide(id: string, digest: string, decision: ApprovalDecision, answers: Readonly<Record<string, readonly string[]>>, by: Actor): Promise<void> {
+    const live = this.pending.get(id);
+    const carried = this.ports.store.value.pending.find((candidate) => candidate.id === id);
+    const subject = live?.approval ?? carried;
+    if (subject === undefined || this.deciding.has(id)) {
+      throw new HostError('no-such-approval', `No approval ${id} is pending: it was decided already, its turn ended, or its thread moved.`);
+    }
+    if (subject.digest !== digest) throw new HostError('approval-outdated', `Approval ${id} now asks for something else than what was shown. Look at it again and decide anew.`);
+    this.deciding.add(id);
+    try {
+      const { threadId } = subject;
+      await this.ports.audit.append({ type: 'approval-decided', threadId, digest, decision, by, epoch: this.ports.epochOf(threadId) });
+      if (live !== undefined) {
+        this.pending.delete(id);
+        live.reply(replyTo(live.method, live.params, decision, answers));
+      } else {
+        await this.decideCarried(subject, decision, answers);
+      }
+      this.ports.onResolved(id, threadId, decision);
+    } finally {
+      this.deciding.delete(id);
+    }
+  }
+
+  /** The agent that asked is gone with its turn: it is told the decision, and what it asks for again is granted once, by digest. */
+  private async decideCarried(subject: Approval, decision: ApprovalDecision, answers: Readonly<Record<string, readonly string[]>>): Promise<void> {
+    const accepted = decision === 'accept' || decision === 'acceptForSession';
+    const grants = accepted && subject.kind !== 'userInput' ? [{ threadId: subject.threadId, digest: subject.digest, decision }] : [];
+    await this.ports.store.update(({ granted, pending }) => ({ pending: pending.filter((candidate) => candidate.id !== subject.id), granted: [...granted, ...grants] }));
+    if (decision === 'cancel') return;
+    const what = subject.command ?? (subject.changes.length > 0 ? `changes to ${subject.changes.map((change) => change.path).join(', ')}` : (subject.reason ?? subject.kind));
+    const answered = Object.values(answers).flat().join('; ');
+    await this.ports.tellAgent(
+      subject.threadId,
+      subject.kind === 'userInput' && accepted
+        ? `The question that was open when this thread moved to another host is answered: ${answered}. Go on.`
+        : accepted
+          ? `The request that was pending when this thread moved to another host is approved: ${what}. Run it again and go on.`
+          : `The request that was pending when this thread moved to another host is declined: ${what}. Do not run it; go on without it.`,
+    );
+  }
+
+  private show(id: string, asked: AskedApproval, root: string, digest: string, carriedOver: boolean): Approval {
+    const { threadId, turnId, itemId, kind, command, changes, questions, request, reason, cwd } = asked;
+    return {
+      id, threadId, turnId, itemId, kind, command, changes: [...changes], questions: [...questions], request, reason,
+      cwd: cwd === null ? null : resolve(root, cwd),
+      hostId: this.ports.hostId, digest, requestedAt: this.ports.now().toISOString(), carriedOver,
+    };
+  }
+}

@@ -1,0 +1,39 @@
+import { mkdir, open } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Who caused something: a controller on this machine, or another host by its id. */
+export type Actor = 'local' | `host:${string}`;
+
+export type AuditEvent =
+  | { readonly type: 'approval-requested' | 'approval-carried'; readonly threadId: string; readonly digest: string; readonly kind: string }
+  | { readonly type: 'approval-decided'; readonly threadId: string; readonly digest: string; readonly decision: string; readonly by: Actor; readonly epoch: number }
+  | { readonly type: 'approval-applied'; readonly threadId: string; readonly digest: string; readonly epoch: number }
+  | { readonly type: 'handoff-begun' | 'handoff-committed' | 'handoff-aborted' | 'handoff-activated'; readonly threadId: string; readonly handoffId: string; readonly peer: string; readonly by?: Actor; readonly epoch: number }
+  | { readonly type: 'host-paired'; readonly hostId: string; readonly role: string }
+  | { readonly type: 'handoff-requested'; readonly threadId: string; readonly by: Actor };
+
+/** The audit log: JSON Lines, one file a month under `audit/`, appended and synced before the act it tells of is reported. */
+export class AuditLog {
+  private tail: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly directory: string,
+    private readonly now: () => Date = () => new Date(),
+  ) {}
+
+  append(event: AuditEvent): Promise<void> {
+    const result = this.tail.then(async () => {
+      await mkdir(this.directory, { recursive: true, mode: 0o700 });
+      const at = this.now().toISOString();
+      const handle = await open(join(this.directory, `${at.slice(0, 7)}.jsonl`), 'a', 0o600);
+      try {
+        await handle.appendFile(`${JSON.stringify({ at, ...event })}\n`);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    });
+    this.tail = result.catch(() => undefined);
+    return result;
+  }
+}

@@ -1,0 +1,225 @@
+import { EventEmitter } from 'node:events';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { AppServer, type ServerRequest } from '../codex/appServer';
+import { CodexError } from '../codex/codexError';
+import { resolveCodex } from '../codex/executable';
+import { policyOf, requirements as requirementsSchema, type Policy, type Requirements } from '../handoff/policy';
+import type { DestinationFacts } from '../handoff/preflight';
+import type { FileChange } from './approvalRequest';
+import type { Environment } from './home';
+import { HostError } from './hostError';
+import type { Log } from './log';
+import type { Plan } from './protocol';
+
+/** The settings with which the app-server runs a thread, as it said itself. */
+export interface ThreadSettings {
+  readonly cwd: string;
+  readonly model: string;
+  readonly modelProvider: string;
+  readonly policy: Policy | null;
+}
+
+interface CodexHostEvents {
+  notification: [method: string, params: unknown];
+  request: [request: ServerRequest];
+  /** The app-server came up, or is gone. */
+  changed: [];
+}
+
+const config = z.looseObject({
+  approval_policy: z.unknown().optional(),
+  sandbox_mode: z.enum(['read-only', 'workspace-write', 'danger-full-access']).nullish(),
+  sandbox_workspace_write: z.looseObject({ network_access: z.boolean().nullish() }).nullish(),
+  model_provider: z.string().nullish(),
+});
+
+const threadAnswer = z.looseObject({
+  thread: z.looseObject({ id: z.string() }),
+  cwd: z.string(),
+  model: z.string(),
+  modelProvider: z.string(),
+  approvalPolicy: z.unknown(),
+  sandbox: z.unknown(),
+});
+
+/** An item that changes files, as `item/started` tells of it. */
+const startedItem = z.looseObject({
+  item: z.looseObject({ type: z.literal('fileChange'), id: z.string(), changes: z.array(z.looseObject({ path: z.string(), diff: z.string() })) }),
+});
+const planUpdate = z.looseObject({
+  threadId: z.string(),
+  turnId: z.string(),
+  explanation: z.string().nullish(),
+  plan: z.array(z.looseObject({ step: z.string(), status: z.enum(['pending', 'inProgress', 'completed']) })),
+});
+
+/** This host's Codex: one app-server that is started when it is needed and again when it is gone, and what is remembered of its threads. */
+export class CodexHost extends EventEmitter<CodexHostEvents> {
+  private server: AppServer | null = null;
+  private starting: Promise<AppServer> | null = null;
+  private failure: Error | null = null;
+  private stopped = false;
+  private readonly settings = new Map<string, ThreadSettings>();
+  private readonly changes = new Map<string, readonly FileChange[]>();
+  private readonly plans = new Map<string, Plan>();
+
+  constructor(
+    private readonly options: { readonly batonHome: string; readonly codexHome: string; readonly socketDirectory: string; readonly env: Environment; readonly version: string; readonly log: Log },
+  ) {
+    super();
+  }
+
+  /** Version of the running app-server; null while there is none. */
+  get version(): string | null {
+    return this.server?.version ?? null;
+  }
+
+  /** Why there is no app-server, in words; null where there is one or none was asked for. */
+  get problem(): string | null {
+    return this.server === null ? (this.failure?.message ?? null) : null;
+  }
+
+  get codexHome(): string {
+    return this.server?.codexHome ?? this.options.codexHome;
+  }
+
+  /** The app-server, started if need be. Throws CodexError `codex-not-found`, `codex-too-old`, `codex-unavailable`. */
+  ready(): Promise<AppServer> {
+    if (this.stopped) return Promise.reject(new HostError('codex-unavailable', 'The host is stopping.'));
+    if (this.server !== null) return Promise.resolve(this.server);
+    this.starting ??= this.start().finally(() => {
+      this.starting = null;
+    });
+    return this.starting;
+  }
+
+  private async start(): Promise<AppServer> {
+    try {
+      const codex = await resolveCodex({ env: this.options.env });
+      const server = await AppServer.start({
+        codex,
+        codexHome: this.options.codexHome,
+        socketPath: join(this.options.socketDirectory, 'codex.sock'),
+        stateFile: join(this.options.batonHome, 'app-server.json'),
+        env: this.options.env,
+        // An unloaded thread's rollout is complete and its writer lock free; a handoff waits for that.
+        config: ['thread_unload_delay_secs=1'],
+        clientInfo: { name: 'baton', title: 'Baton', version: this.options.version },
+        log: (message) => this.options.log.info(message),
+      });
+      this.server = server;
+      this.failure = null;
+      server.onAnyNotification(({ method, params }) => this.hear(method, params));
+      server.onServerRequest((request) => this.emit('request', request));
+      server.onState((state) => {
+        if (state !== 'ended' || this.server !== server) return;
+        this.server = null;
+        this.settings.clear();
+        this.emit('changed');
+      });
+      this.emit('changed');
+      return server;
+    } catch (error) {
+      this.failure = error instanceof Error ? error : new Error(String(error));
+      this.emit('changed');
+      throw error;
+    }
+  }
+
+  private hear(method: string, params: unknown): void {
+    if (method === 'item/started') {
+      const started = startedItem.safeParse(params);
+      if (started.success) this.changes.set(started.data.item.id, started.data.item.changes.map(({ path, diff }) => ({ path, diff })));
+    } else if (method === 'item/completed') {
+      const completed = z.looseObject({ item: z.looseObject({ id: z.string() }) }).safeParse(params);
+      if (completed.success) this.changes.delete(completed.data.item.id);
+    } else if (method === 'turn/plan/updated') {
+      const updated = planUpdate.safeParse(params);
+      if (updated.success) {
+        const { threadId, turnId, explanation, plan } = updated.data;
+        this.plans.set(threadId, { turnId, explanation: explanation ?? null, steps: plan.map(({ step, status }) => ({ step, status })) });
+      }
+    } else if (method === 'thread/closed') {
+      const closed = z.looseObject({ threadId: z.string() }).safeParse(params);
+      if (closed.success) this.settings.delete(closed.data.threadId);
+    }
+    this.emit('notification', method, params);
+  }
+
+  changesOf(itemId: string): readonly FileChange[] {
+    return this.changes.get(itemId) ?? [];
+  }
+
+  /** The plan as last heard in this run of the host; earlier ones are in the rollout. */
+  planOf(threadId: string): Plan | null {
+    return this.plans.get(threadId) ?? null;
+  }
+
+  /** Remembers what a `thread/start`, `thread/resume` or `thread/fork` answered. */
+  remember(answer: unknown): ThreadSettings | null {
+    const parsed = threadAnswer.safeParse(answer);
+    if (!parsed.success) return null;
+    const { thread, cwd, model, modelProvider, approvalPolicy, sandbox } = parsed.data;
+    const settings = { cwd, model, modelProvider, policy: policyOf(approvalPolicy, sandbox) };
+    this.settings.set(thread.id, settings);
+    return settings;
+  }
+
+  /** A thread's settings; loads the thread where it is not loaded. Throws CodexError `thread-not-found`, `thread-archived`, `thread-in-use`, `provider-missing`. */
+  async settingsOf(threadId: string): Promise<ThreadSettings> {
+    const known = this.settings.get(threadId);
+    if (known !== undefined) return known;
+    const server = await this.ready();
+    const settings = this.remember(await server.request('thread/resume', { threadId, excludeTurns: true }));
+    if (settings === null) throw new CodexError('protocol-unknown', 'Codex answered thread/resume without the thread\'s settings. Update Baton, or use an older Codex.');
+    return settings;
+  }
+
+  /** Where a loaded thread works; null for one that is not loaded. */
+  knownCwd(threadId: string): string | null {
+    return this.settings.get(threadId)?.cwd ?? null;
+  }
+
+  /** Whether a thread is loaded, as far as this host knows. */
+  isLoaded(threadId: string): boolean {
+    return this.settings.has(threadId);
+  }
+
+  async requirements(): Promise<Requirements | null> {
+    const { requirements } = await (await this.ready()).request('configRequirements/read');
+    return requirements == null ? null : requirementsSchema.parse(requirements);
+  }
+
+  /** What the configuration says about the policy of new threads: null where it leaves that open. */
+  async configuredPolicy(): Promise<{ readonly policy: Policy | null; readonly modelProvider: string }> {
+    const server = await this.ready();
+    const { config: read } = await server.request('config/read', {});
+    const { approval_policy: approval, sandbox_mode: mode, sandbox_workspace_write: workspace, model_provider: provider } = config.parse(read);
+    const modelProvider = provider ?? 'openai';
+    if (approval == null && mode == null) return { policy: null, modelProvider };
+    const type = { 'read-only': 'readOnly', 'workspace-write': 'workspaceWrite', 'danger-full-access': 'dangerFullAccess' }[mode ?? 'danger-full-access'];
+    const networkAccess = mode == null || workspace?.network_access === true;
+    return { policy: policyOf(approval ?? 'never', { type, networkAccess }), modelProvider };
+  }
+
+  /** What a destination says of its Codex; nulls where it has none that works. */
+  async facts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>> {
+    let server: AppServer;
+    try {
+      server = await this.ready();
+    } catch (error) {
+      this.options.log.warn(`No Codex: ${error instanceof Error ? error.message : String(error)}`);
+      return { codexVersion: null, modelProviders: [], configured: null, requirements: null };
+    }
+    const [{ data }, { policy }, requirements] = await Promise.all([server.request('modelProvider/list', {}), this.configuredPolicy(), this.requirements()]);
+    return { codexVersion: server.version, modelProviders: data.map(({ id }) => id), configured: policy, requirements };
+  }
+
+  /** Ends the app-server: running turns are interrupted first. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    const server = this.server ?? (await this.starting?.catch(() => null)) ?? null;
+    await server?.stop();
+  }
+}

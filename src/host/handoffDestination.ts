@@ -1,0 +1,308 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { digestOf } from '../handoff/canonicalJson';
+import { destinationEffects } from '../handoff/destinationTransaction';
+import { destinationFindings, type DestinationFacts, type Finding } from '../handoff/preflight';
+import { receiptHash, type Holdings, type Receipt, type RolloutHash } from '../handoff/receipt';
+import { listTips } from '../git/haves';
+import { GitError } from '../git/gitError';
+import { receiveBundle, type QuarantinedState } from '../git/quarantine';
+import { readRepository } from '../git/repository';
+import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from '../git/restore';
+import type { Channel } from '../relay/channel';
+import type { Actor, AuditLog } from './audit';
+import { HostError } from './hostError';
+import { freeBytes, IncomingHandoff, type IncomingRecord } from './incomingHandoff';
+import type { LedgerStore } from './ledgerStore';
+import type { Log } from './log';
+import type { ManagedWorktrees, WorktreeRecord } from './managedWorktrees';
+import type { PeerLink } from './peerLink';
+import { transferHeader, type Manifest, type Offer, type PeerMethodName, type PeerParams, type PeerResult } from './peerProtocol';
+import { describeError } from './wireError';
+
+/** What a destination needs of Codex and of the host's stores. */
+export interface DestinationPorts {
+  readonly hostId: string;
+  readonly name: () => string;
+  readonly directory: string;
+  readonly ledger: LedgerStore;
+  readonly worktrees: ManagedWorktrees;
+  readonly audit: Pick<AuditLog, 'append'>;
+  readonly log: Log;
+  projectsOf(repository: Offer['repository']): Promise<readonly { readonly root: string; readonly subdirectory: string }[]>;
+  codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>>;
+  peerName(hostId: string): string;
+  /** Of the named rollout files, those that are on this host already, from an earlier stay. */
+  heldRollouts(names: readonly string[]): Promise<readonly RolloutHash[]>;
+  /** Completes the received rollouts in `staging`, rewritten for `cwd`; gives the hashes of what is on disk. */
+  stageRollouts(incoming: IncomingHandoff, announced: Manifest, cwd: string): Promise<{ readonly name: string; readonly path: string; readonly hash: RolloutHash }[]>;
+  /** Installs the rollouts and resumes the thread in its worktree (or starts one). May be repeated. Gives the thread's id and notes for the user. */
+  activate(arrival: Arrival): Promise<{ readonly threadId: string; readonly notes: readonly string[] }>;
+  onChanged(): void;
+}
+
+/** A thread whose handoff is committed and which is to go on here. */
+export interface Arrival {
+  readonly record: IncomingRecord;
+  readonly manifest: Manifest;
+  readonly rollouts: readonly { readonly name: string; readonly path: string }[];
+  /** The thread's working directory in its worktree. */
+  readonly cwd: string;
+}
+
+type Answer<M extends PeerMethodName> = Promise<PeerResult<M>>;
+
+/** The destination's side of handoffs: answers the source, step by step, and recovers after a restart. */
+export class HandoffDestination {
+  /** Handoffs that are being received now; a transfer and a restore exclude each other. */
+  private readonly busy = new Set<string>();
+  private readonly activations = new Map<string, Promise<PeerResult<'handoff/commit'>>>();
+
+  constructor(private readonly ports: DestinationPorts) {}
+
+  /** Preflight: what speaks for and against the offer, and what this host has. Nothing is kept. */
+  async offer({ threadId, epoch, offer }: PeerParams<'handoff/offer'>): Answer<'handoff/offer'> {
+    const { findings, place } = await this.consider(threadId, epoch, offer);
+    return { findings, worktree: place?.worktree ?? null, haves: place === null ? [] : await listTips(place.projectRoot) };
+  }
+
+  async begin({ handoffId, threadId, epoch, offer }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
+    const { findings, place } = await this.consider(threadId, epoch, offer);
+    if (place === null || findings.some((finding) => finding.level === 'blocker')) {
+      throw new HostError('preflight-blocked', findings.filter((finding) => finding.level === 'blocker').map((finding) => finding.message).join(' '), { findings });
+    }
+    const earlier = this.ports.ledger.get(threadId).destination;
+    if ((earlier.is === 'receiving' || earlier.is === 'prepared') && earlier.source === link.hostId && earlier.handoffId !== handoffId) {
+      // Only the source decides, and it begins anew only once it has given up: its word to that effect was lost.
+      await this.withdrawNow(threadId, await IncomingHandoff.load(this.ports.directory, earlier.handoffId), 'superseded');
+    }
+    const sourceName = this.ports.peerName(link.hostId);
+    await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'offered', handoffId, threadId, source: link.hostId, sourceName, epoch } });
+    const base = { version: 1, handoffId, threadId, source: link.hostId, sourceName, epoch, manifest: null, prepared: null } as const;
+    await IncomingHandoff.create(this.ports.directory, { ...base, ...place });
+    const [haves, repository, held] = await Promise.all([listTips(place.projectRoot), readRepository(place.projectRoot), this.ports.heldRollouts(offer.rollouts.map(({ name }) => name))]);
+    return { findings, haves, shallow: [...repository.shallow], rollouts: held.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })) };
+  }
+
+  async receive({ handoffId, threadId, manifest }: PeerParams<'handoff/receive'>, link: PeerLink): Answer<'handoff/receive'> {
+    const incoming = await this.incoming(handoffId, threadId, link.hostId, 'receiving');
+    return this.exclusively(handoffId, async () => ({ offsets: await incoming.offsets(manifest) }));
+  }
+
+  /** Takes a transfer channel: a header line, then the parts' bytes. Answers with one line: `{"received":true}` or the error. */
+  async transfer(channel: Channel): Promise<void> {
+    let answer: unknown;
+    try {
+      const { header, rest } = await readHeader(channel);
+      const { handoffId, threadId } = transferHeader.parse(JSON.parse(header));
+      const incoming = await this.incoming(handoffId, threadId, channel.remoteHostId, 'receiving');
+      const announced = incoming.record.manifest;
+      if (announced === null) throw new HostError('transfer-corrupt', 'The transfer was not announced.');
+      if (rest.length > 0) channel.unshift(rest);
+      await this.exclusively(handoffId, () => incoming.receive(channel.iterator({ destroyOnReturn: false }), announced));
+      answer = { received: true };
+    } catch (error) {
+      this.ports.log.warn(`A transfer failed: ${error instanceof Error ? error.message : String(error)}`);
+      answer = { error: describeError(error) };
+    }
+    if (!channel.destroyed) channel.end(`${JSON.stringify(answer)}\n`);
+    // What the source still sends is read and dropped, so that it gets to read the answer.
+    channel.resume();
+  }
+
+  /** Checks and restores everything, and states in a receipt what is here now, as read back from this disk. */
+  async prepare({ handoffId, threadId, holdings }: PeerParams<'handoff/prepare'>, link: PeerLink): Answer<'handoff/prepare'> {
+    const incoming = await this.incoming(handoffId, threadId, link.hostId, 'receiving');
+    return this.exclusively(handoffId, async () => {
+      const { record } = incoming;
+      const announced = record.manifest;
+      if (announced === null) throw new HostError('transfer-corrupt', 'Nothing was announced, so nothing can be prepared.');
+      try {
+        const quarantined = await receiveBundle({ root: record.projectRoot, file: incoming.bundle, ...announced.bundle, quarantine: incoming.quarantine });
+        const restored = await this.restore(incoming, quarantined, announced.branch);
+        const rollouts = await this.ports.stageRollouts(incoming, announced, this.workingDirectory(incoming.record));
+        const held: Holdings = { workingState: restored.fingerprint, head: restored.head, rollouts: rollouts.map(({ hash }) => hash), thread: digestOf(announced.thread) };
+        const receipt: Receipt = { version: 1, handoffId, threadId, epoch: record.epoch, source: record.source, destination: this.ports.hostId, channel: link.binding, holdings: held };
+        await incoming.update({
+          prepared: {
+            head: restored.head,
+            branch: restored.branch,
+            fingerprint: restored.fingerprint,
+            notes: [...restored.notes],
+            rollouts: rollouts.map(({ name, path }) => ({ name, path })),
+          },
+        });
+        if (holdings.workingState !== held.workingState) this.ports.log.warn(`The restored working state of ${threadId} differs from the captured one; the source will refuse the receipt.`);
+        await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'prepared', receipt } });
+        return { receipt };
+      } catch (error) {
+        await this.withdrawNow(threadId, incoming, describeError(error).reason);
+        throw error;
+      }
+    });
+  }
+
+  /** The source has committed: this host owns the thread from here on. Repeated calls get the same answer. */
+  async commit({ handoffId, threadId, receiptHash: hash }: PeerParams<'handoff/commit'>, link: PeerLink): Answer<'handoff/commit'> {
+    const { destination } = this.ports.ledger.get(threadId);
+    if (destination.is === 'none' || destination.handoffId !== handoffId || destination.source !== link.hostId) {
+      throw new HostError('no-such-handoff', 'This host has received no such handoff.');
+    }
+    if (destination.is === 'prepared') await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'committed', receiptHash: hash } });
+    else if (!('receipt' in destination) || receiptHash(destination.receipt) !== hash) throw new HostError('receipt-mismatch', 'The commit names a receipt that this host did not give.');
+    return this.activate(threadId, handoffId);
+  }
+
+  async withdraw({ handoffId, threadId, reason }: PeerParams<'handoff/withdraw'>, link: PeerLink): Answer<'handoff/withdraw'> {
+    const { destination } = this.ports.ledger.get(threadId);
+    if (destination.is === 'none' || destination.handoffId !== handoffId) return {};
+    if (destination.source !== link.hostId) throw new HostError('not-permitted', 'That handoff is not yours.');
+    if (destination.is === 'receiving' || destination.is === 'prepared' || destination.is === 'withdrawing') {
+      await this.withdrawNow(threadId, await IncomingHandoff.load(this.ports.directory, handoffId), reason);
+    }
+    return {};
+  }
+
+  /** Goes on with what a host before this one left unfinished. `ask` learns from the source what it decided; null where it cannot be reached. */
+  async recover(ask: (source: string, handoffId: string, threadId: string) => Promise<'committed' | 'aborted' | 'undecided' | null>): Promise<void> {
+    for (const [threadId, { destination }] of this.ports.ledger.entries()) {
+      if (destination.is === 'none') continue;
+      for (const effect of destinationEffects(destination)) {
+        try {
+          const incoming = await IncomingHandoff.load(this.ports.directory, destination.handoffId);
+          if (effect === 'activate') await this.activate(threadId, destination.handoffId);
+          else if (effect === 'discard') await this.discard(threadId, incoming);
+          else if ((await ask(destination.source, destination.handoffId, threadId)) === 'aborted') await this.withdrawNow(threadId, incoming, 'interrupted');
+          // A source that committed says so itself until it is heard.
+        } catch (error) {
+          this.ports.log.warn(`Handoff ${destination.handoffId} of ${threadId} could not be taken up again: ${error instanceof Error ? error.message : String(error)}`);
+        }
+      }
+    }
+  }
+
+  private activate(threadId: string, handoffId: string): Answer<'handoff/commit'> {
+    const running = this.activations.get(handoffId);
+    if (running !== undefined) return running;
+    const activation = this.activateNow(threadId, handoffId).finally(() => this.activations.delete(handoffId));
+    this.activations.set(handoffId, activation);
+    return activation;
+  }
+
+  private async activateNow(threadId: string, handoffId: string): Answer<'handoff/commit'> {
+    const { destination } = this.ports.ledger.get(threadId);
+    if (destination.is === 'active') return destination.placement;
+    const incoming = await IncomingHandoff.load(this.ports.directory, handoffId);
+    const prepared = incoming?.record.prepared ?? null;
+    const manifest = incoming?.record.manifest ?? null;
+    if (incoming === null || prepared === null || manifest === null) throw new HostError('state-invalid', `What handoff ${handoffId} received is no longer in ${this.ports.directory}. Restore that directory from a backup.`);
+    const { record } = incoming;
+    const worktree: WorktreeRecord = {
+      id: record.worktreeId,
+      path: record.worktree,
+      projectRoot: record.projectRoot,
+      threadIds: [threadId],
+      permanent: false,
+      pinned: false,
+      leftWith: null,
+    };
+    await this.ports.worktrees.save({ ...worktree, ...pick(this.ports.worktrees.get(record.worktreeId)) });
+    const activated = await this.ports.activate({ record, manifest, rollouts: prepared.rollouts, cwd: this.workingDirectory(record) });
+    if (activated.threadId !== threadId) await this.ports.worktrees.save({ ...worktree, threadIds: [activated.threadId] });
+    const placement = { threadId: activated.threadId, worktree: record.worktree, branch: prepared.branch, notes: [...prepared.notes, ...activated.notes] };
+    await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'activated', placement } });
+    await finishRestore({ root: record.projectRoot, quarantineDirectory: incoming.quarantine });
+    await incoming.discard();
+    await this.ports.audit.append({ type: 'handoff-activated', threadId, handoffId, peer: record.source, by: `host:${record.source}` satisfies Actor, epoch: record.epoch });
+    this.ports.onChanged();
+    return placement;
+  }
+
+  /** Undoes what was restored and forgets the handoff: the thread stays at its source. */
+  private async withdrawNow(threadId: string, incoming: IncomingHandoff | null, reason: string): Promise<void> {
+    const { destination } = this.ports.ledger.get(threadId);
+    if (destination.is === 'receiving' || destination.is === 'prepared') await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'withdrawn', reason } });
+    await this.discard(threadId, incoming);
+  }
+
+  private async discard(threadId: string, incoming: IncomingHandoff | null): Promise<void> {
+    if (incoming !== null) {
+      await rollbackRestore({ root: incoming.record.projectRoot, quarantineDirectory: incoming.quarantine });
+      await incoming.discard();
+    }
+    await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'discarded' } });
+    this.ports.onChanged();
+  }
+
+  /** Restores into the thread's worktree; one that somebody changed since the thread left it stays as it is, and another is made. */
+  private async restore(incoming: IncomingHandoff, quarantine: QuarantinedState, carriedBranch: string | null): Promise<RestoredState> {
+    const { projectRoot, worktree, threadId, expectedFingerprint } = incoming.record;
+    const options = { root: projectRoot, quarantine, threadId, carriedBranch };
+    if (expectedFingerprint === null) return restoreWorkingState({ ...options, worktree });
+    try {
+      return await restoreWorkingState({ ...options, worktree, existing: { expectedFingerprint } });
+    } catch (error) {
+      if (!GitError.is(error, 'worktree-diverged')) throw error;
+      const { id, path } = this.ports.worktrees.plan(projectRoot);
+      await incoming.update({ worktreeId: id, worktree: path, expectedFingerprint: null });
+      const restored = await restoreWorkingState({ ...options, worktree: path });
+      return { ...restored, notes: [...restored.notes, `The thread's earlier worktree ${worktree} was changed since the thread left it. It stays as it is; the thread goes on in ${path}.`] };
+    }
+  }
+
+  private async consider(threadId: string | null, epoch: number, offer: Offer) {
+    const [projects, codex, free] = await Promise.all([this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory)]);
+    const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), projects, freeBytes: free, ...codex });
+    const project = projects.find((candidate) => candidate.subdirectory === offer.facts.subdirectory);
+    if (threadId !== null) {
+      const ledger = this.ports.ledger.get(threadId);
+      if (epoch <= ledger.epoch) findings.push({ level: 'blocker', code: 'stale-epoch', message: `${this.ports.name()} knows the thread at epoch ${ledger.epoch}, so this copy is out of date; look for the thread's owner with "baton threads".` });
+    }
+    if (project === undefined) return { findings, place: null };
+    const existing = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
+    if (existing?.leftWith != null && existing.projectRoot === project.root && existsSync(existing.path)) {
+      return { findings, place: { projectRoot: project.root, subdirectory: project.subdirectory, worktreeId: existing.id, worktree: existing.path, expectedFingerprint: existing.leftWith } };
+    }
+    const { id, path } = this.ports.worktrees.plan(project.root);
+    return { findings, place: { projectRoot: project.root, subdirectory: project.subdirectory, worktreeId: id, worktree: path, expectedFingerprint: null } };
+  }
+
+  private workingDirectory(record: IncomingRecord): string {
+    return join(record.worktree, ...record.subdirectory.split('/').filter((part) => part !== ''));
+  }
+
+  private async incoming(handoffId: string, threadId: string, source: string, state: 'receiving'): Promise<IncomingHandoff> {
+    const { destination } = this.ports.ledger.get(threadId);
+    const incoming = await IncomingHandoff.load(this.ports.directory, handoffId);
+    if (incoming === null || destination.is !== state || destination.handoffId !== handoffId || destination.source !== source || incoming.record.threadId !== threadId) {
+      throw new HostError('no-such-handoff', 'This host is not receiving such a handoff.');
+    }
+    return incoming;
+  }
+
+  private async exclusively<T>(handoffId: string, act: () => Promise<T>): Promise<T> {
+    if (this.busy.has(handoffId)) throw new HostError('thread-moving', 'Another step of this handoff is still under way.');
+    this.busy.add(handoffId);
+    try {
+      return await act();
+    } finally {
+      this.busy.delete(handoffId);
+    }
+  }
+}
+
+function pick(record: WorktreeRecord | undefined): Partial<WorktreeRecord> {
+  return record === undefined ? {} : { threadIds: record.threadIds, permanent: record.permanent, pinned: record.pinned };
+}
+
+/** Reads the first line of a transfer channel, and what came with it. */
+async function readHeader(channel: Channel): Promise<{ header: string; rest: Buffer }> {
+  let seen = Buffer.alloc(0);
+  for await (const chunk of channel.iterator({ destroyOnReturn: false })) {
+    seen = Buffer.concat([seen, chunk as Buffer]);
+    const end = seen.indexOf(0x0a);
+    if (end >= 0) return { header: seen.subarray(0, end).toString('utf8'), rest: seen.subarray(end + 1) };
+    if (seen.length > 1024) break;
+  }
+  throw new HostError('transfer-corrupt', 'A transfer channel must begin with its header line.');
+}

@@ -1,0 +1,395 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { z } from 'zod';
+import { createBundle } from '../git/bundle';
+import { captureWorkingState, type CapturedState } from '../git/capture';
+import { estimateTransfer } from '../git/estimate';
+import { readRepository, readRepositoryIdentity } from '../git/repository';
+import { digestOf } from '../handoff/canonicalJson';
+import type { CarriedThread } from '../handoff/carriedThread';
+import type { Policy, Requirements } from '../handoff/policy';
+import type { Finding } from '../handoff/preflight';
+import { receiptHash, type Holdings, type Receipt } from '../handoff/receipt';
+import { runSource, type SourcePorts } from '../handoff/runSource';
+import { sourceRecovery, type HandoffIdentity, type SourceState } from '../handoff/sourceTransaction';
+import type { Channel } from '../relay/channel';
+import type { Actor, AuditLog } from './audit';
+import { HostError } from './hostError';
+import type { LedgerStore } from './ledgerStore';
+import type { Log } from './log';
+import type { ManagedWorktrees } from './managedWorktrees';
+import type { PeerLink } from './peerLink';
+import type { Manifest, Offer, PeerResult } from './peerProtocol';
+import type { HandoffPhase, HandoffPreflight, HandoffResult } from './protocol';
+import { describeError } from './wireError';
+
+/** What is handed off: a thread, or a checkout in which a thread is to begin at the destination. */
+export type Subject = { readonly threadId: string } | { readonly directory: string; readonly prompt: string };
+
+/** A thread as its host has it, in as far as a handoff needs to know. */
+export interface SourceThread {
+  readonly cwd: string;
+  readonly modelProvider: string | null;
+  readonly policy: Policy;
+  readonly requirements: Requirements | null;
+  readonly codexVersion: string;
+}
+
+/** A rollout file of the thread, its first line apart (each host writes its own). */
+export interface SourceRollout {
+  readonly name: string;
+  readonly threadId: string;
+  readonly metaLine: string;
+  readonly bodyBytes: number;
+  readonly bodySha256: string;
+  /** SHA-256 of the body's first `bytes` bytes. */
+  hashPrefix(bytes: number): Promise<string>;
+  /** The body from byte `from` to its end. */
+  read(from: number): Readable;
+}
+
+export interface SourceHostPorts {
+  readonly hostId: string;
+  readonly name: () => string;
+  readonly directory: string;
+  readonly ledger: LedgerStore;
+  readonly worktrees: ManagedWorktrees;
+  readonly audit: Pick<AuditLog, 'append'>;
+  readonly log: Log;
+  connect(hostId: string, signal?: AbortSignal): Promise<PeerLink>;
+  openTransfer(hostId: string, signal?: AbortSignal): Promise<Channel>;
+  peerName(hostId: string): string;
+  /** Reads a thread without changing it. For a directory: the settings with which a thread would start there. */
+  describe(subject: Subject): Promise<SourceThread>;
+  /** The thread's rollout files with their lengths, while it may still grow. */
+  rolloutSizes(threadId: string): Promise<readonly { readonly name: string; readonly bodyBytes: number }[]>;
+  /** Stops the thread and unloads it; gives what has to travel or be put back. */
+  quiesce(threadId: string, signal: AbortSignal): Promise<CarriedThread>;
+  rollouts(threadId: string): Promise<readonly SourceRollout[]>;
+  /** The thread is usable here again, as it was. */
+  unquiesce(threadId: string, carried: CarriedThread | null): Promise<void>;
+  markMoved(handoff: HandoffIdentity): Promise<void>;
+  onProgress(handoff: HandoffIdentity, phase: HandoffPhase, message: string, bytesDone: number | null, bytesTotal: number | null): void;
+  onChanged(): void;
+}
+
+/** What the source of a running handoff knows beyond its journal. Lost with the process; then the handoff is undone. */
+interface Progress {
+  thread: SourceThread | null;
+  carried: CarriedThread | null;
+  capture: CapturedState | null;
+  rollouts: readonly SourceRollout[];
+  manifest: Manifest | null;
+  bytesSent: number;
+  rolloutBytesSent: number;
+  placed: PeerResult<'handoff/commit'> | null;
+  notes: string[];
+}
+
+/** The source's side of one handoff. */
+export class HandoffSource {
+  private readonly progress: Progress = { thread: null, carried: null, capture: null, rollouts: [], manifest: null, bytesSent: 0, rolloutBytesSent: 0, placed: null, notes: [] };
+  private readonly startedAt = performance.now();
+  private readonly spool: string;
+
+  private constructor(
+    private readonly ports: SourceHostPorts,
+    private readonly subject: Subject | null,
+    readonly handoff: HandoffIdentity,
+  ) {
+    this.spool = join(ports.directory, handoff.handoffId);
+  }
+
+  /** Asks both sides what speaks for and against a handoff. Writes nothing but a spool of its own, which it removes. */
+  static async preflight(ports: SourceHostPorts, subject: Subject, to: string, signal?: AbortSignal): Promise<HandoffPreflight> {
+    const link = await ports.connect(to, signal);
+    const { offer, root, branch } = await makeOffer(ports, subject, await ports.describe(subject));
+    const threadId = 'threadId' in subject ? subject.threadId : null;
+    const epoch = threadId === null ? 1 : ports.ledger.get(threadId).epoch + 1;
+    const findings: Finding[] = [];
+    let counts = { commits: 0, files: 0, bytes: 0 };
+    const spool = join(ports.directory, `preflight-${randomBytes(8).toString('hex')}`);
+    try {
+      const first = await link.call('handoff/offer', { threadId, epoch, offer }, signal);
+      try {
+        const capture = await captureWorkingState({ root, spool, ...(signal === undefined ? {} : { signal }) });
+        findings.push(...capture.findings);
+        counts = await estimateTransfer({ capture, haves: first.haves, ...(signal === undefined ? {} : { signal }) });
+      } catch (error) {
+        // A turn that runs changes files; the handoff stops it first and captures then.
+        if (describeError(error).reason !== 'changed-while-capturing') throw error;
+        findings.push({ level: 'warning', code: 'still-changing', message: 'Files change while the thread runs, so what would travel is not known yet; the handoff stops the turn first.' });
+      }
+      const rolloutBytes = offer.rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
+      const sized = { ...offer, facts: { ...offer.facts, bytes: counts.bytes + rolloutBytes } };
+      const answer = await link.call('handoff/offer', { threadId, epoch, offer: sized }, signal);
+      return {
+        threadId,
+        from: ports.hostId,
+        to,
+        destinationName: ports.peerName(to),
+        worktree: answer.worktree,
+        branch: branch?.replace(/^refs\/heads\//, '') ?? null,
+        commits: counts.commits,
+        files: counts.files,
+        bytes: counts.bytes + rolloutBytes,
+        findings: [...findings, ...answer.findings],
+      };
+    } finally {
+      await rm(spool, { recursive: true, force: true });
+    }
+  }
+
+  /** Journals the beginning of a handoff, so that no other begins. Throws HandoffError `thread-moving` or `thread-moved`. */
+  static async begin(ports: SourceHostPorts, subject: Subject, handoffId: string, to: string, by: Actor): Promise<HandoffSource> {
+    const threadId = 'threadId' in subject ? subject.threadId : randomUUID();
+    const handoff = { handoffId, threadId, source: ports.hostId, destination: to, destinationName: ports.peerName(to), epoch: ports.ledger.get(threadId).epoch + 1 };
+    await ports.ledger.append(threadId, { side: 'source', event: { type: 'begun', ...handoff } });
+    await ports.audit.append({ type: 'handoff-begun', threadId, handoffId, peer: to, by, epoch: handoff.epoch });
+    return new HandoffSource(ports, subject, handoff);
+  }
+
+  /** Takes up a handoff that a host before this one left unfinished. */
+  static resume(ports: SourceHostPorts, state: Exclude<SourceState, { is: 'none' }>): HandoffSource {
+    return new HandoffSource(ports, null, state);
+  }
+
+  /** Runs the handoff. Resolves with the result once the destination has acknowledged; throws what ended it otherwise. */
+  async run(signal: AbortSignal): Promise<HandoffResult> {
+    const state = this.ports.ledger.get(this.handoff.threadId).source;
+    const ended = await runSource(state, this.transaction(), signal);
+    this.ports.onChanged();
+    if (ended.is === 'aborted') throw new HostError(ended.reason as HostError['reason'], ended.message);
+    const { placed, manifest } = this.progress;
+    if (ended.is !== 'closed' || placed === null) {
+      throw new HostError('connection-lost', `The thread belongs to ${this.handoff.destinationName} now, which has everything but has not answered yet. This host goes on telling it; nothing is lost.`);
+    }
+    await rm(this.spool, { recursive: true, force: true });
+    const { handoffId, source, destination, epoch } = this.handoff;
+    return {
+      handoffId,
+      threadId: placed.threadId,
+      from: source,
+      to: destination,
+      epoch,
+      worktree: placed.worktree,
+      branch: placed.branch,
+      commits: manifest?.counts.commits ?? 0,
+      files: manifest?.counts.files ?? 0,
+      bytesSent: this.progress.bytesSent,
+      rolloutBytesSent: this.progress.rolloutBytesSent,
+      milliseconds: Math.round(performance.now() - this.startedAt),
+      receipt: receiptHash(ended.receipt),
+      notes: [...this.progress.notes, ...placed.notes],
+    };
+  }
+
+  /** Goes on after a restart: undoes what was not committed, delivers what was. True once the books are closed. */
+  async recover(): Promise<boolean> {
+    const { threadId } = this.handoff;
+    let state = this.ports.ledger.get(threadId).source;
+    const event = sourceRecovery(state);
+    if (event !== null) state = (await this.ports.ledger.append(threadId, { side: 'source', event })).source;
+    const ended = await runSource(state, this.transaction(), new AbortController().signal);
+    this.ports.onChanged();
+    return ended.is === 'closed' || ended.is === 'aborted';
+  }
+
+  private transaction(): SourcePorts {
+    const { ports, handoff, progress } = this;
+    const { threadId, handoffId } = handoff;
+    const announce = (phase: HandoffPhase, message: string, done: number | null = null, total: number | null = null) => ports.onProgress(handoff, phase, message, done, total);
+    return {
+      journal: async (event) => {
+        const { source } = await ports.ledger.append(threadId, { side: 'source', event });
+        if (event.type === 'committed') await ports.audit.append({ type: 'handoff-committed', threadId, handoffId, peer: handoff.destination, epoch: handoff.epoch });
+        if (event.type === 'undone') await ports.audit.append({ type: 'handoff-aborted', threadId, handoffId, peer: handoff.destination, epoch: handoff.epoch });
+        return source;
+      },
+      quiesce: async (_, signal) => {
+        announce('quiesce', 'Stopping the running turn');
+        const subject = this.subjectOrThrow();
+        // Reading a thread's settings may load it, so that is done before it is unloaded.
+        const thread = await ports.describe(subject);
+        progress.thread = thread;
+        progress.carried = 'threadId' in subject ? await ports.quiesce(threadId, signal) : beginning(thread);
+      },
+      capture: async (_, signal) => {
+        announce('capture', 'Capturing the working state');
+        const { root } = await readRepository(present(progress.thread).cwd);
+        await mkdir(this.spool, { recursive: true, mode: 0o700 });
+        const capture = await captureWorkingState({ root, spool: join(this.spool, 'capture'), signal });
+        progress.capture = capture;
+        progress.rollouts = 'threadId' in this.subjectOrThrow() ? await ports.rollouts(threadId) : [];
+        const carried = present(progress.carried);
+        progress.carried = { ...carried, leftBehind: capture.findings.filter((finding) => finding.level === 'warning').map((finding) => finding.message).slice(0, 64) };
+        const holdings: Holdings = {
+          workingState: capture.fingerprint,
+          head: capture.head,
+          rollouts: progress.rollouts.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })),
+          thread: digestOf(progress.carried),
+        };
+        return holdings;
+      },
+      transfer: (_, signal) => this.transfer(announce, signal),
+      stage: async (_, signal) => {
+        announce('stage', `Restoring the working state on ${handoff.destinationName}`);
+        const link = await ports.connect(handoff.destination, signal);
+        const source = ports.ledger.get(threadId).source;
+        if (!('holdings' in source)) throw new HostError('internal', 'The handoff is not at the step of staging.');
+        const { receipt } = await link.call('handoff/prepare', { handoffId, threadId, holdings: source.holdings }, signal);
+        announce('receipt', 'Comparing the receipt');
+        return { receipt, channel: link.binding };
+      },
+      deliver: async (_, receipt: Receipt) => {
+        announce('commit', `${handoff.destinationName} owns the thread`);
+        const link = await ports.connect(handoff.destination);
+        announce('activate', `Resuming the thread on ${handoff.destinationName}`);
+        progress.placed = await link.call('handoff/commit', { handoffId, threadId, receiptHash: receiptHash(receipt) });
+      },
+      letGo: async () => {
+        const { source } = ports.ledger.get(threadId);
+        if (!('receipt' in source)) throw new HostError('internal', 'A thread can only be let go of on a receipt.');
+        // Without a rollout there was no thread yet: it began at the destination.
+        if (source.receipt.holdings.rollouts.length > 0) await ports.markMoved(handoff);
+        await ports.worktrees.left(threadId, source.receipt.holdings.workingState);
+      },
+      undo: async (_, reason) => {
+        // The thread first: it must be usable here whether or not the destination can be told.
+        await ports.unquiesce(threadId, progress.carried);
+        await ports
+          .connect(handoff.destination, AbortSignal.timeout(5000))
+          .then((link) => link.call('handoff/withdraw', { handoffId, threadId, reason }, AbortSignal.timeout(30_000)))
+          .catch((error: unknown) => ports.log.info(`${handoff.destinationName} could not be told that handoff ${handoffId} was given up; it asks when it starts again: ${describeError(error).message}`));
+        await rm(this.spool, { recursive: true, force: true });
+      },
+      describe: describeError,
+      onRetry: (effect, error) => ports.log.warn(`Handoff ${handoffId}: ${effect} failed and is tried again: ${describeError(error).message}`),
+    };
+  }
+
+  private async transfer(announce: (phase: HandoffPhase, message: string, done?: number, total?: number) => void, signal: AbortSignal): Promise<void> {
+    const { ports, handoff, progress } = this;
+    const { handoffId, threadId } = handoff;
+    announce('transfer', `Finding out what ${handoff.destinationName} lacks`);
+    const capture = present(progress.capture);
+    const link = await ports.connect(handoff.destination, signal);
+    const subject = this.subjectOrThrow();
+    const { offer } = await makeOffer(ports, subject, present(progress.thread));
+    const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer }, signal);
+
+    const file = join(this.spool, 'bundle');
+    const bundle = await createBundle({ capture, haves: there.haves, destinationShallow: there.shallow, file, signal });
+    const tails = await Promise.all(progress.rollouts.map(async (rollout) => ({ rollout, from: await commonPrefix(rollout, there.rollouts) })));
+    const manifest: Manifest = {
+      bundle: { bytes: bundle.bytes, sha256: bundle.sha256, tip: capture.commits.manifest },
+      branch: capture.branch,
+      rollouts: tails.map(({ rollout: { name, threadId: owner, metaLine, bodyBytes, bodySha256 }, from }) => ({ name, threadId: owner, metaLine, bodyBytes, bodySha256, from })),
+      thread: present(progress.carried),
+      prompt: 'prompt' in subject ? subject.prompt : null,
+      counts: { commits: bundle.commits, files: capture.files },
+    };
+    progress.manifest = manifest;
+    const { offsets } = await link.call('handoff/receive', { handoffId, threadId, manifest }, signal);
+
+    const total = bundle.bytes + tails.reduce((sum, { rollout, from }) => sum + rollout.bodyBytes - from, 0);
+    let done = offsets.reduce((sum, offset) => sum + offset, 0);
+    const channel = await ports.openTransfer(handoff.destination, signal);
+    const count = async function* (source: Readable): AsyncIterable<Buffer> {
+      for await (const chunk of source) {
+        done += (chunk as Buffer).length;
+        announce('transfer', `Sending to ${handoff.destinationName}`, done, total);
+        yield chunk as Buffer;
+      }
+    };
+    const parts = async function* (): AsyncIterable<Buffer> {
+      yield Buffer.from(`${JSON.stringify({ handoffId, threadId })}\n`);
+      yield* count(createReadStream(file, { start: offsets[0] ?? 0 }));
+      for (const [index, { rollout, from }] of tails.entries()) {
+        const before = done;
+        yield* count(rollout.read(from + (offsets[index + 1] ?? 0)));
+        progress.rolloutBytesSent += done - before;
+      }
+    };
+    const answered = readAnswer(channel);
+    try {
+      await pipeline(parts(), channel, { signal, end: true });
+    } catch (error) {
+      // Where the destination ended the transfer it said why.
+      await Promise.race([answered, new Promise((_, reject) => setImmediate(reject, error))]);
+      throw error;
+    }
+    await answered;
+    progress.bytesSent = channel.bytesSent;
+    channel.destroy();
+  }
+
+  private subjectOrThrow(): Subject {
+    if (this.subject === null) throw new HostError('internal', 'A handoff that was taken up after a restart can only be undone or delivered.');
+    return this.subject;
+  }
+}
+
+function present<T>(value: T | null): T {
+  if (value === null) throw new HostError('internal', 'A step of the handoff was performed out of order.');
+  return value;
+}
+
+/** How much of a rollout's body the destination holds: all of its copy where that is a prefix of ours, else nothing. */
+async function commonPrefix(rollout: SourceRollout, held: readonly { readonly name: string; readonly bodyBytes: number; readonly bodySha256: string }[]): Promise<number> {
+  const copy = held.find((candidate) => candidate.name === rollout.name);
+  if (copy === undefined || copy.bodyBytes > rollout.bodyBytes) return 0;
+  return (await rollout.hashPrefix(copy.bodyBytes)) === copy.bodySha256 ? copy.bodyBytes : 0;
+}
+
+async function makeOffer(ports: SourceHostPorts, subject: Subject, thread: SourceThread): Promise<{ offer: Offer; root: string; branch: string | null }> {
+  const repository = await readRepository(thread.cwd).catch((cause: unknown) => {
+    throw describeError(cause).reason === 'not-a-repository'
+      ? new HostError('not-a-repository', `${thread.cwd} is not in a Git repository, so its working state cannot be handed off. Make one with "git init".`, { cause })
+      : cause;
+  });
+  const [identity, rollouts] = await Promise.all([readRepositoryIdentity(repository.root), 'threadId' in subject ? ports.rolloutSizes(subject.threadId) : []]);
+  const rolloutBytes = rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
+  return {
+    root: repository.root,
+    branch: repository.branch,
+    offer: {
+      facts: {
+        sourceName: ports.name(),
+        subdirectory: repository.subdirectory,
+        policy: thread.policy,
+        modelProvider: thread.modelProvider,
+        codexVersion: thread.codexVersion,
+        bytes: rolloutBytes,
+        worktreeBytes: 0,
+      },
+      requirements: thread.requirements,
+      repository: identity,
+      branch: repository.branch,
+      rollouts: rollouts.map(({ name, bodyBytes }) => ({ name, bodyBytes })),
+    },
+  };
+}
+
+/** What travels with a checkout in which a thread is yet to begin. */
+function beginning({ policy, requirements, modelProvider }: SourceThread): CarriedThread {
+  return { name: null, model: null, modelProvider: modelProvider ?? '', policy, requirements, goal: null, approvals: [], leftBehind: [] };
+}
+
+const answer = z.union([z.object({ received: z.literal(true) }), z.object({ error: z.object({ reason: z.string(), message: z.string() }) })]);
+
+/** The destination's one line at the end of a transfer. */
+async function readAnswer(channel: Channel): Promise<void> {
+  let text = '';
+  for await (const chunk of channel.iterator({ destroyOnReturn: false })) {
+    text += (chunk as Buffer).toString('utf8');
+    if (text.includes('\n') || text.length > 65_536) break;
+  }
+  if (text === '') throw new HostError('connection-lost', 'The connection broke before the destination had everything.');
+  const parsed = answer.parse(JSON.parse(text));
+  if ('error' in parsed) throw new HostError(parsed.error.reason as HostError['reason'], parsed.error.message);
+}

@@ -1,0 +1,191 @@
+import { mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createHash } from 'node:crypto';
+import writeFileAtomic from 'write-file-atomic';
+import { z } from 'zod';
+import { HostError } from './hostError';
+import { syncDirectory } from './ledgerStore';
+import { manifest, type Manifest } from './peerProtocol';
+import { handoffId as handoffIdSchema, hostId, threadId } from './protocol';
+
+/** What a destination knows of a handoff that it is receiving, on disk from the offer until the books are closed. */
+export const incomingRecord = z.object({
+  version: z.literal(1),
+  handoffId: handoffIdSchema,
+  threadId,
+  source: hostId,
+  sourceName: z.string(),
+  epoch: z.number().int().positive(),
+  projectRoot: z.string(),
+  subdirectory: z.string(),
+  worktreeId: z.string(),
+  worktree: z.string(),
+  /** Fingerprint that the thread's worktree of an earlier stay must still have; null where a worktree is made. */
+  expectedFingerprint: z.string().nullable(),
+  manifest: manifest.nullable(),
+  /** Set once everything is restored: what the thread's activation needs. */
+  prepared: z
+    .object({
+      head: z.string().nullable(),
+      branch: z.string().nullable(),
+      fingerprint: z.string(),
+      notes: z.array(z.string()),
+      rollouts: z.array(z.object({ name: z.string(), path: z.string() })),
+    })
+    .nullable(),
+});
+export type IncomingRecord = z.infer<typeof incomingRecord>;
+
+/** One part of a transfer: a file in the spool, and how long it will be. */
+export interface TransferPart {
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/** The directory `handoffs/<id>/` of a handoff that this host receives. */
+export class IncomingHandoff {
+  private constructor(
+    readonly directory: string,
+    private current: IncomingRecord,
+  ) {}
+
+  static async create(base: string, record: IncomingRecord): Promise<IncomingHandoff> {
+    const directory = join(base, handoffIdSchema.parse(record.handoffId));
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const incoming = new IncomingHandoff(directory, record);
+    await incoming.update({});
+    await syncDirectory(base);
+    return incoming;
+  }
+
+  /** Reads back what a host before this one received; null where nothing is left of it. */
+  static async load(base: string, handoffId: string): Promise<IncomingHandoff | null> {
+    const directory = join(base, handoffIdSchema.parse(handoffId));
+    const text = await readFile(join(directory, 'incoming.json'), 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return null;
+      throw error;
+    });
+    if (text === null) return null;
+    const record = incomingRecord.safeParse(JSON.parse(text));
+    if (!record.success) throw new HostError('state-invalid', `${directory}/incoming.json cannot be read: ${z.prettifyError(record.error)}`);
+    return new IncomingHandoff(directory, record.data);
+  }
+
+  get record(): IncomingRecord {
+    return this.current;
+  }
+
+  get quarantine(): string {
+    return join(this.directory, 'quarantine');
+  }
+
+  get bundle(): string {
+    return join(this.directory, 'bundle');
+  }
+
+  get staging(): string {
+    return join(this.directory, 'rollouts');
+  }
+
+  async update(change: Partial<IncomingRecord>): Promise<void> {
+    this.current = { ...this.current, ...change };
+    await writeFileAtomic(join(this.directory, 'incoming.json'), JSON.stringify(this.current), { mode: 0o600, fsync: true });
+  }
+
+  /** The parts that the transfer channel carries, in its order. */
+  parts(announced: Manifest): TransferPart[] {
+    return [
+      { path: this.bundle, bytes: announced.bundle.bytes },
+      ...announced.rollouts.map((rollout, index) => ({ path: this.tail(index), bytes: rollout.bodyBytes - rollout.from })),
+    ];
+  }
+
+  /** Where the received tail of the manifest's rollout number `index` is. */
+  tail(index: number): string {
+    return join(this.directory, `tail-${index}`);
+  }
+
+  /** How many bytes of each part arrived already. A part of another announcement is begun anew. */
+  async offsets(announced: Manifest): Promise<number[]> {
+    const same = this.current.manifest !== null && JSON.stringify(this.current.manifest) === JSON.stringify(announced);
+    if (!same) {
+      for (const name of await readdir(this.directory)) if (name === 'bundle' || name.startsWith('tail-')) await rm(join(this.directory, name));
+      await this.update({ manifest: announced });
+    }
+    return Promise.all(this.parts(announced).map(async (part) => Math.min(part.bytes, await sizeOf(part.path))));
+  }
+
+  /** Writes what a transfer channel carries to the parts' files, after what is there, and syncs them. */
+  async receive(source: AsyncIterable<unknown>, announced: Manifest): Promise<void> {
+    const pending = this.parts(announced);
+    let part = pending.shift();
+    let file: Awaited<ReturnType<typeof open>> | null = null;
+    let missing = 0;
+    const next = async () => {
+      for (; part !== undefined; part = pending.shift()) {
+        missing = part.bytes - (await sizeOf(part.path));
+        file = await open(part.path, 'a', 0o600);
+        if (missing > 0) return;
+        await finish();
+      }
+    };
+    const finish = async () => {
+      await file?.sync();
+      await file?.close();
+      file = null;
+    };
+    try {
+      await next();
+      for await (const chunk of source) {
+        let rest = chunk as Buffer;
+        while (rest.length > 0) {
+          if (part === undefined || file === null) throw new HostError('transfer-corrupt', 'The source sent more than it had announced.');
+          const taken = rest.subarray(0, missing);
+          await (file as Awaited<ReturnType<typeof open>>).appendFile(taken);
+          missing -= taken.length;
+          rest = rest.subarray(taken.length);
+          if (missing === 0) {
+            await finish();
+            part = pending.shift();
+            await next();
+          }
+        }
+      }
+      if (part !== undefined) throw new HostError('connection-lost', 'The transfer ended before everything was there.');
+    } finally {
+      await finish();
+    }
+  }
+
+  async discard(): Promise<void> {
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+async function sizeOf(path: string): Promise<number> {
+  return stat(path).then(
+    (stats) => stats.size,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return 0;
+      throw error;
+    },
+  );
+}
+
+/** SHA-256 of a file, hex. */
+export async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  const handle = await open(path, 'r');
+  try {
+    for await (const chunk of handle.createReadStream()) hash.update(chunk as Buffer);
+  } finally {
+    await handle.close();
+  }
+  return hash.digest('hex');
+}
+
+/** Free bytes for this account on the file system of a directory. */
+export async function freeBytes(directory: string): Promise<number> {
+  const stats = await statfs(directory);
+  return stats.bavail * stats.bsize;
+}

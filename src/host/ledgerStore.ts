@@ -1,0 +1,89 @@
+import { mkdir, open, readdir, readFile, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { emptyLedger, ledgerRecord, reduceLedger, type Ledger, type LedgerRecord } from '../handoff/ownership';
+import { HostError } from './hostError';
+import { threadId as threadIdSchema } from './protocol';
+
+/**
+ * The ledger of ownership: `ledger/<thread id>.jsonl`, one journal per thread. An event counts once its line is on disk;
+ * events of one thread are applied one after another.
+ */
+export class LedgerStore {
+  private readonly ledgers = new Map<string, Ledger>();
+  private readonly tails = new Map<string, Promise<unknown>>();
+
+  private constructor(
+    private readonly directory: string,
+    private readonly now: () => Date,
+  ) {}
+
+  /** Reads every ledger. Throws HostError `state-invalid` for one that cannot be understood: guessing could make two owners. */
+  static async open(directory: string, now: () => Date = () => new Date()): Promise<LedgerStore> {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const store = new LedgerStore(directory, now);
+    for (const name of await readdir(directory)) {
+      const id = name.replace(/\.jsonl$/, '');
+      if (id !== name && threadIdSchema.safeParse(id).success) store.ledgers.set(id, await readLedger(join(directory, name)));
+    }
+    return store;
+  }
+
+  get(threadId: string): Ledger {
+    return this.ledgers.get(threadId) ?? emptyLedger;
+  }
+
+  entries(): IterableIterator<[string, Ledger]> {
+    return this.ledgers.entries();
+  }
+
+  /**
+   * Appends an event durably and gives the ledger that follows. Throws HandoffError, with nothing written, where the event is
+   * not possible.
+   */
+  append(threadId: string, record: Pick<Extract<LedgerRecord, { side: 'source' }>, 'side' | 'event'> | Pick<Extract<LedgerRecord, { side: 'destination' }>, 'side' | 'event'>): Promise<Ledger> {
+    const run = async (): Promise<Ledger> => {
+      const complete = { version: 1, at: this.now().toISOString(), ...record } as LedgerRecord;
+      const next = reduceLedger(this.get(threadId), complete);
+      const handle = await open(join(this.directory, `${threadIdSchema.parse(threadId)}.jsonl`), 'a', 0o600);
+      try {
+        await handle.appendFile(`${JSON.stringify(complete)}\n`);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      if (!this.ledgers.has(threadId)) await syncDirectory(this.directory);
+      this.ledgers.set(threadId, next);
+      return next;
+    };
+    const result = (this.tails.get(threadId) ?? Promise.resolve()).then(run);
+    this.tails.set(threadId, result.catch(() => undefined));
+    return result;
+  }
+}
+
+async function readLedger(path: string): Promise<Ledger> {
+  const text = await readFile(path, 'utf8');
+  const end = text.lastIndexOf('\n') + 1;
+  // A torn last line was never acted upon: the write that it belongs to had not returned.
+  if (end < text.length) await truncate(path, Buffer.byteLength(text.slice(0, end)));
+  let ledger = emptyLedger;
+  for (const [index, line] of text.slice(0, end).split('\n').slice(0, -1).entries()) {
+    try {
+      ledger = reduceLedger(ledger, ledgerRecord.parse(JSON.parse(line)));
+    } catch (cause) {
+      throw new HostError('state-invalid', `Line ${index + 1} of ${path} is not a record that may stand there, so who owns the thread is unknown. Restore the file from a backup, or move it away to start the thread's ownership anew.`, { cause });
+    }
+  }
+  return ledger;
+}
+
+/** Makes a new name in a directory durable. Windows has no such call and needs none. */
+export async function syncDirectory(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

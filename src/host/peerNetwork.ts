@@ -1,0 +1,211 @@
+import { Buffer } from 'node:buffer';
+import type { Duplex } from 'node:stream';
+import { acceptChannel, openChannel, pairChannel, type Channel } from '../relay/channel';
+import { createInvite, parseInvite } from '../relay/invite';
+import { hostIdOf, publicKeyOf, type KeyPair } from '../relay/keys';
+import { dialThroughRelay, RelayClient } from '../relay/relayClient';
+import { RelayError } from '../relay/relayError';
+import { HostError } from './hostError';
+import type { Log } from './log';
+import { PeerLink, type PeerHandlers } from './peerLink';
+import type { Peer, PeerStore } from './peers';
+import { PROTOCOL_VERSION, type HandoffProgress, type HostDetails } from './protocol';
+
+const INVITE_LIFETIME_MS = 10 * 60_000;
+/** How long a peer may take to come to the relay and shake hands before it counts as offline. */
+const CONNECT_TIMEOUT_MS = 15_000;
+
+interface PendingInvite {
+  readonly psk: Uint8Array;
+  readonly role: Peer['role'];
+  readonly expiresAt: number;
+}
+
+export interface PeerNetworkOptions {
+  readonly keyPair: KeyPair;
+  readonly name: () => string;
+  readonly peers: PeerStore;
+  readonly handlers: PeerHandlers;
+  readonly onTransfer: (channel: Channel) => void;
+  readonly onProgress: (progress: HandoffProgress) => void;
+  /** The relay's status, or who is a peer, changed. */
+  readonly onChanged: (what: 'relay' | 'hosts') => void;
+  readonly log: Log;
+}
+
+/** This host among its peers: it is reachable through its relay, and reaches them through theirs. */
+export class PeerNetwork {
+  readonly hostId: string;
+  private relay: RelayClient | null = null;
+  private relayUrl: string | null = null;
+  private readonly links = new Map<string, Promise<PeerLink>>();
+  private readonly incoming = new Set<Duplex>();
+  private readonly invites = new Map<string, PendingInvite>();
+  private disposed = false;
+
+  constructor(private readonly options: PeerNetworkOptions) {
+    this.hostId = hostIdOf(options.keyPair.publicKey);
+  }
+
+  get relayStatus(): HostDetails['relay'] {
+    if (this.relay === null) return { url: null, status: 'disabled', message: null };
+    return { url: this.relayUrl, status: this.relay.status, message: this.relay.statusMessage };
+  }
+
+  /** Registers this host at a relay, in place of the one before; null goes offline. */
+  setRelay(url: string | null): void {
+    if (url === this.relayUrl || this.disposed) return;
+    this.relay?.dispose();
+    this.relayUrl = url;
+    this.relay = url === null ? null : new RelayClient({ url, keyPair: this.options.keyPair, onIncoming: (stream) => void this.accept(stream), log: this.options.log });
+    this.relay?.onStatusChange(() => this.options.onChanged('relay'));
+    this.relay?.start();
+    this.options.onChanged('relay');
+  }
+
+  /** Resolves once the relay has registered this host; at once where there is no relay. */
+  async registered(signal?: AbortSignal): Promise<void> {
+    await this.relay?.whenConnected(signal);
+  }
+
+  /** Makes a one-time invite. Throws HostError `relay-not-set` where nobody could use it. */
+  invite(role: Peer['role']): { invite: string; expiresAt: string } {
+    if (this.relayUrl === null) throw new HostError('relay-not-set', 'An invite needs a relay at which this host can be met. Start the host with "baton host --relay URL".');
+    const { invite, room, psk, expiresAt } = createInvite({ relayUrl: this.relayUrl, hostId: this.hostId, name: this.options.name(), lifetimeMs: INVITE_LIFETIME_MS });
+    for (const [old, pending] of this.invites) if (pending.expiresAt <= Date.now()) this.invites.delete(old);
+    this.invites.set(room, { psk, role, expiresAt: expiresAt.getTime() });
+    return { invite, expiresAt: expiresAt.toISOString() };
+  }
+
+  /** Pairs with the host that made an invite. Throws HostError `invite-invalid`, `invite-expired`, `invite-used`, `invite-own`, `host-offline`. */
+  async join(text: string): Promise<{ hostId: string; name: string; relayUrl: string }> {
+    const invite = parseInvite(text);
+    if (invite.hostId === this.hostId) throw new HostError('invite-own', 'This invite was made by this host. Use it on the other machine.');
+    const stream = await dialThroughRelay({ url: invite.relayUrl, hostId: invite.hostId, timeoutMs: CONNECT_TIMEOUT_MS });
+    let channel: Channel;
+    try {
+      channel = await pairChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(invite.hostId), psk: invite.psk, room: invite.room });
+    } catch (cause) {
+      throw new HostError('invite-used', `${invite.name} did not accept the invite: it was used already, or that host was restarted since. Make a new one there with "baton invite".`, { cause });
+    }
+    const link = this.link(channel, {});
+    try {
+      const hello = await link.call('host/hello', this.hello(invite.relayUrl));
+      await this.options.peers.save({ hostId: invite.hostId, name: hello.name, role: 'peer', relayUrl: invite.relayUrl, addedAt: new Date().toISOString() });
+      this.options.onChanged('hosts');
+      return { hostId: invite.hostId, name: hello.name, relayUrl: invite.relayUrl };
+    } finally {
+      link.dispose();
+    }
+  }
+
+  /** The control channel to a peer, opened if there is none. Throws HostError `no-such-host`, `host-offline`, RelayError `relay-unreachable`. */
+  async connect(hostId: string, signal?: AbortSignal): Promise<PeerLink> {
+    const open = this.links.get(hostId);
+    if (open !== undefined) return open;
+    const opening = this.open(hostId, 'control', signal).then(async (channel) => {
+      const link = this.link(channel, this.options.handlers);
+      link.onClose(() => {
+        if (this.links.get(hostId) === opening) this.links.delete(hostId);
+      });
+      const hello = await link.call('host/hello', this.hello(this.relayUrl), signal);
+      await this.options.peers.rename(hostId, hello.name);
+      return link;
+    });
+    this.links.set(hostId, opening);
+    opening.catch(() => this.links.delete(hostId));
+    return opening;
+  }
+
+  /** Asks a peer who it is now; null where it cannot be reached. */
+  async probe(hostId: string, signal: AbortSignal): Promise<{ name: string; codexVersion: string | null } | null> {
+    try {
+      const link = await this.connect(hostId, signal);
+      return await link.call('host/hello', this.hello(this.relayUrl), signal);
+    } catch (error) {
+      this.options.log.info(`${hostId.slice(0, 8)} is not reachable: ${error instanceof Error ? error.message : String(error)}`);
+      return null;
+    }
+  }
+
+  openTransfer(hostId: string, signal?: AbortSignal): Promise<Channel> {
+    return this.open(hostId, 'transfer', signal);
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    this.relay?.dispose();
+    for (const link of this.links.values()) void link.then((open) => open.dispose()).catch(() => undefined);
+    for (const stream of this.incoming) stream.destroy();
+  }
+
+  private hello(relayUrl: string | null) {
+    return { protocolVersion: PROTOCOL_VERSION, name: this.options.name(), relayUrl };
+  }
+
+  private async open(hostId: string, purpose: 'control' | 'transfer', signal?: AbortSignal): Promise<Channel> {
+    const peer = this.options.peers.get(hostId);
+    if (peer === undefined) throw new HostError('no-such-host', 'That host is not paired with this one. Make an invite there and join it here.');
+    const url = peer.relayUrl ?? this.relayUrl;
+    if (url === null) throw new HostError('relay-not-set', `There is no relay over which ${peer.name} could be reached. Start both hosts with "baton host --relay URL".`);
+    try {
+      const stream = await dialThroughRelay({ url, hostId, timeoutMs: CONNECT_TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) });
+      return await openChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), purpose, ...(signal === undefined ? {} : { signal }) });
+    } catch (cause) {
+      if (signal?.aborted === true) throw new HostError('cancelled', 'Cancelled.', { cause });
+      if (RelayError.is(cause, 'host-offline')) throw new HostError('host-offline', `${peer.name} is not connected to the relay. Start its host with "baton host", and try again.`, { cause });
+      if (RelayError.is(cause, 'relay-unreachable') || RelayError.is(cause, 'relay-refused')) throw new HostError('relay-unreachable', `The relay ${url} cannot be reached: ${cause.message}`, { cause });
+      throw new HostError('host-offline', `${peer.name} does not answer, or no longer trusts this host. Check it there with "baton hosts".`, { cause });
+    }
+  }
+
+  private link(channel: Channel, handlers: Partial<PeerHandlers>): PeerLink {
+    return new PeerLink(channel, channel.remoteHostId, Buffer.from(channel.handshakeHash).toString('hex'), handlers, this.options.log, this.options.onProgress);
+  }
+
+  private async accept(stream: Duplex): Promise<void> {
+    this.incoming.add(stream);
+    stream.once('close', () => this.incoming.delete(stream));
+    try {
+      let invited: PendingInvite | undefined;
+      const channel = await acceptChannel(stream, {
+        keyPair: this.options.keyPair,
+        isTrusted: (key: Uint8Array) => this.options.peers.get(hostIdOf(key)) !== undefined,
+        pskForRoom: (room: string) => {
+          invited = this.invites.get(room);
+          // One attempt, right or wrong: whoever holds the link can only try it once.
+          this.invites.delete(room);
+          return invited === undefined || invited.expiresAt <= Date.now() ? undefined : invited.psk;
+        },
+      });
+      if (this.disposed) return void channel.destroy();
+      switch (channel.purpose) {
+        case 'control':
+          this.link(channel, this.options.handlers);
+          return;
+        case 'transfer':
+          this.options.onTransfer(channel);
+          return;
+        case 'pairing':
+          if (invited !== undefined) this.pair(channel, invited.role);
+          return;
+        case 'tunnel':
+          channel.destroy();
+      }
+    } catch (error) {
+      this.options.log.warn(`An incoming channel was refused: ${error instanceof Error ? error.message : String(error)}`);
+      stream.destroy();
+    }
+  }
+
+  private pair(channel: Channel, role: Peer['role']): void {
+    this.link(channel, {
+      'host/hello': async (params, link) => {
+        const answer = await this.options.handlers['host/hello'](params, link);
+        await this.options.peers.save({ hostId: link.hostId, name: params.name, role, relayUrl: params.relayUrl, addedAt: new Date().toISOString() });
+        this.options.onChanged('hosts');
+        return answer;
+      },
+    });
+  }
+}

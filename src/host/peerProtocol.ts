@@ -1,0 +1,97 @@
+/**
+ * What two hosts say to each other over a control channel: JSON-RPC 2.0, one object per line, every message validated.
+ * Bulk data goes over a transfer channel of its own (see src/host/README.md, "Between hosts").
+ */
+import { z } from 'zod';
+import { carriedThread } from '../handoff/carriedThread';
+import { requirements } from '../handoff/policy';
+import { offerFacts } from '../handoff/preflight';
+import { holdings, receipt } from '../handoff/receipt';
+import { finding, handoffId, handoffResult, hostId, repositoryIdentity, threadId } from './protocol';
+
+const bytes = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const objectId = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/);
+/** A plain file name of Codex's: no separators, no leading dot. */
+const rolloutName = z.string().regex(/^rollout-[A-Za-z0-9_:.-]{1,200}\.jsonl$/);
+
+/** What the source would hand off; asked in preflight, and again when the handoff begins. */
+export const offer = z.object({
+  facts: offerFacts,
+  requirements: requirements.nullable(),
+  repository: repositoryIdentity,
+  branch: z.string().max(1024).nullable(),
+  /** Rollout files of the thread at the source, to learn how much of each the destination has. */
+  rollouts: z.array(z.object({ name: rolloutName, bodyBytes: bytes })).max(10_000),
+});
+export type Offer = z.infer<typeof offer>;
+
+/** A rollout as it travels: its first line (which the destination rewrites for its own paths), and all after it. */
+export const rolloutManifest = z.object({
+  name: rolloutName,
+  threadId,
+  metaLine: z.string().max(16_777_216),
+  bodyBytes: bytes,
+  bodySha256: sha256,
+  /** The body's bytes before this one are at the destination already. */
+  from: bytes,
+});
+export type RolloutManifest = z.infer<typeof rolloutManifest>;
+
+export const manifest = z.object({
+  bundle: z.object({ bytes, sha256, tip: objectId }),
+  branch: z.string().max(1024).nullable(),
+  rollouts: z.array(rolloutManifest).max(10_000),
+  thread: carriedThread,
+  /** Starts a thread with this text at the destination: the handoff of a checkout that has no thread yet. */
+  prompt: z.string().max(65_536).nullable(),
+  counts: z.object({ commits: bytes, files: bytes }),
+});
+export type Manifest = z.infer<typeof manifest>;
+
+const identified = z.object({ handoffId, threadId });
+
+const method = <P extends z.ZodType, R extends z.ZodType>(params: P, result: R) => ({ params, result });
+
+export const peerMethods = {
+  /** `joined`: the caller has just paired by invite and says who it is. */
+  'host/hello': method(
+    z.object({ protocolVersion: z.number().int(), name: z.string().min(1).max(64), relayUrl: z.string().max(1024).nullable() }),
+    z.object({ protocolVersion: z.number().int(), name: z.string().min(1).max(64), batonVersion: z.string().max(64), codexVersion: z.string().max(64).nullable() }),
+  ),
+  /** Preflight: nothing is kept. */
+  'handoff/offer': method(z.object({ threadId: threadId.nullable(), epoch: bytes, offer }), z.object({ findings: z.array(finding), worktree: z.string().nullable(), haves: z.array(objectId).max(4096) })),
+  /** Begins a handoff at the destination; refused with `preflight-blocked` where a finding is a blocker. */
+  'handoff/begin': method(
+    identified.extend({ epoch: bytes, offer }),
+    z.object({
+      findings: z.array(finding),
+      haves: z.array(objectId).max(4096),
+      shallow: z.array(objectId).max(65_536),
+      /** For each rollout that the destination holds already: length and hash of its body. */
+      rollouts: z.array(z.object({ name: rolloutName, bodyBytes: bytes, bodySha256: sha256 })).max(10_000),
+    }),
+  ),
+  /** Announces what the transfer channel will carry; answers how much of each part arrived in an earlier try. */
+  'handoff/receive': method(identified.extend({ manifest }), z.object({ offsets: z.array(bytes) })),
+  /** Restores everything and answers with the receipt. */
+  'handoff/prepare': method(identified.extend({ holdings }), z.object({ receipt })),
+  /** The source has committed. Answers once the thread is active; may be repeated. */
+  'handoff/commit': method(identified.extend({ receiptHash: sha256 }), z.object({ threadId, worktree: z.string(), branch: z.string().nullable(), notes: z.array(z.string()) })),
+  'handoff/withdraw': method(identified.extend({ reason: z.string().max(1024) }), z.object({})),
+  /** Asked by a destination that was restarted: what did the source decide? */
+  'handoff/outcome': method(identified, z.object({ outcome: z.enum(['committed', 'aborted', 'undecided']) })),
+  /** Asks the host that has a thread to hand it to the caller. */
+  'handoff/request': method(z.object({ threadId }), z.object({ handoffId })),
+  'handoff/wait': method(z.object({ handoffId }), handoffResult),
+  'handoff/cancel': method(z.object({ handoffId }), z.object({ cancelled: z.boolean() })),
+} as const;
+
+export type PeerMethods = typeof peerMethods;
+export type PeerMethodName = keyof PeerMethods;
+export type PeerParams<M extends PeerMethodName> = z.output<PeerMethods[M]['params']>;
+export type PeerResult<M extends PeerMethodName> = z.output<PeerMethods[M]['result']>;
+
+/** First line of a transfer channel, then the parts' bytes in the manifest's order: the bundle, then the rollouts' tails. */
+export const transferHeader = z.object({ handoffId, threadId });
+export const peerId = hostId;

@@ -1,0 +1,235 @@
+import { stat } from 'node:fs/promises';
+import { describeRollout, hashBodyPrefix, readBody, readMetaLine } from '../codex/rollout';
+import { findRollouts, listRollouts, type RolloutFile } from '../codex/rolloutFamily';
+import { installRollout, requirePrefix, stageRollout } from '../codex/rolloutImport';
+import { readPlan } from '../codex/rolloutPlan';
+import { CodexError } from '../codex/codexError';
+import { injectNote, isArchived, markMoved, quiesceThread, readThread, resumeMoved, unmarkMoved } from '../codex/threads';
+import type { CarriedThread } from '../handoff/carriedThread';
+import { isNoLaxer, policyOf, type Policy } from '../handoff/policy';
+import { destinationPolicy } from '../handoff/preflight';
+import type { RolloutHash } from '../handoff/receipt';
+import type { HandoffIdentity } from '../handoff/sourceTransaction';
+import type { ApprovalBroker } from './approvalBroker';
+import type { CodexHost } from './codexHost';
+import type { Arrival } from './handoffDestination';
+import type { SourceRollout, SourceThread, Subject } from './handoffSource';
+import { HostError } from './hostError';
+import type { IncomingHandoff } from './incomingHandoff';
+import type { Log } from './log';
+import type { Manifest } from './peerProtocol';
+import type { Plan } from './protocol';
+
+/** Codex's default for a thread whose configuration says nothing: it asks, and may write to its workspace only. */
+const cautious: Policy = { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false };
+
+/** What a handoff does with a thread's Codex side: out of the source's app-server and files, into the destination's. */
+export class ThreadHandoff {
+  /** Threads that this run has stopped, so that a handoff that fails early can put them back. */
+  private readonly stopped = new Map<string, CarriedThread>();
+
+  constructor(
+    private readonly codex: CodexHost,
+    private readonly approvals: ApprovalBroker,
+    private readonly log: Log,
+    private readonly hostName: () => string,
+  ) {}
+
+  async describe(subject: Subject): Promise<SourceThread> {
+    const server = await this.codex.ready();
+    const [requirements, configured] = await Promise.all([this.codex.requirements(), this.codex.configuredPolicy()]);
+    const common = { requirements, codexVersion: server.version };
+    if (!('threadId' in subject)) return { ...common, cwd: subject.directory, modelProvider: configured.modelProvider, policy: configured.policy ?? cautious };
+    try {
+      const settings = await this.codex.settingsOf(subject.threadId);
+      if (settings.policy === null) throw new HostError('preflight-blocked', 'The thread runs in a sandbox that is not Codex\'s own, so another host cannot be told what it may do.');
+      return { ...common, ...settings, policy: settings.policy };
+    } catch (error) {
+      if (CodexError.is(error, 'thread-not-found')) throw new HostError('no-such-thread', `There is no thread ${subject.threadId} on this host. "baton threads" lists those that are.`, { cause: error });
+      throw error;
+    }
+  }
+
+  async rolloutSizes(threadId: string): Promise<{ name: string; bodyBytes: number }[]> {
+    const files = await findRollouts({ codexHome: this.codex.codexHome, threadId });
+    return Promise.all(
+      files.map(async ({ path, name }) => ({ name, bodyBytes: Math.max(0, (await stat(path)).size - Buffer.byteLength(await readMetaLine(path)) - 1) })),
+    );
+  }
+
+  async rollouts(threadId: string): Promise<SourceRollout[]> {
+    const files = await findRollouts({ codexHome: this.codex.codexHome, threadId });
+    const described: SourceRollout[] = [];
+    // One after the other: each is read whole.
+    for (const { path, threadId: owner } of files) {
+      const { name, metaLine, bodyBytes, bodySha256 } = await describeRollout(path);
+      described.push({ name, threadId: owner, metaLine, bodyBytes, bodySha256, hashPrefix: (bytes) => hashBodyPrefix(path, bytes), read: (from) => readBody(path, from, bodyBytes) });
+    }
+    return described;
+  }
+
+  /** Stops the running turn and unloads the thread. A pending approval is recorded first: Codex forgets it with the turn. */
+  async quiesce(threadId: string, signal: AbortSignal): Promise<CarriedThread> {
+    const server = await this.codex.ready();
+    const { model, modelProvider, policy } = await this.codex.settingsOf(threadId);
+    const [approvals, requirements, { goal }, { name }] = await Promise.all([
+      this.approvals.carry(threadId),
+      this.codex.requirements(),
+      server.request('thread/goal/get', { threadId }),
+      readThread(server, threadId),
+    ]);
+    const carried: CarriedThread = {
+      name: name ?? null,
+      model,
+      modelProvider,
+      policy: policy ?? cautious,
+      requirements,
+      goal: goal === null ? null : { objective: goal.objective, status: goal.status, tokenBudget: goal.tokenBudget },
+      approvals,
+      leftBehind: [],
+    };
+    signal.throwIfAborted();
+    this.stopped.set(threadId, carried);
+    await quiesceThread(server, threadId);
+    return carried;
+  }
+
+  async unquiesce(threadId: string, carried: CarriedThread | null): Promise<void> {
+    const before = carried ?? this.stopped.get(threadId) ?? null;
+    this.stopped.delete(threadId);
+    try {
+      await this.codex.settingsOf(threadId);
+    } catch (error) {
+      // A checkout that was to begin a thread elsewhere has none here.
+      if (CodexError.is(error, 'thread-not-found')) return;
+      throw error;
+    }
+    if (before === null) return;
+    await this.approvals.adopt(threadId, before.approvals);
+    await this.restoreGoal(threadId, before);
+  }
+
+  async markMoved(handoff: HandoffIdentity): Promise<void> {
+    const { threadId, destination, destinationName, epoch } = handoff;
+    this.stopped.delete(threadId);
+    const server = await this.codex.ready();
+    const { name } = await readThread(server, threadId);
+    await markMoved(server, { threadId, destinationHostId: destination, destinationName, epoch, name: name == null || name.startsWith('↪ ') ? null : name });
+    await this.approvals.forget(threadId);
+  }
+
+  /** Of the named rollouts, those that are here from an earlier stay. */
+  async heldRollouts(names: readonly string[]): Promise<RolloutHash[]> {
+    const held = [];
+    for (const file of [...(await listRollouts(this.codex.codexHome)).values()].flat()) {
+      if (file.compressed || !names.includes(file.name)) continue;
+      const { name, bodyBytes, bodySha256 } = await describeRollout(file.path);
+      held.push({ name, bodyBytes, bodySha256 });
+    }
+    return held;
+  }
+
+  /** Completes each received rollout in the handoff's staging directory. Throws CodexError `rollout-diverged` where this host's copy went another way. */
+  async stageRollouts(incoming: IncomingHandoff, announced: Manifest, cwd: string): Promise<{ name: string; path: string; hash: RolloutHash }[]> {
+    const known = await listRollouts(this.codex.codexHome);
+    const staged = [];
+    for (const [index, { name, metaLine, bodyBytes, bodySha256, from, threadId }] of announced.rollouts.entries()) {
+      const copy = known.get(threadId)?.find((file) => file.name === name && !file.compressed);
+      const complete = await stageRollout({
+        stagingDir: incoming.staging,
+        name,
+        metaLine,
+        ...(copy === undefined || from === 0 ? {} : { existing: copy.path }),
+        prefixBytes: from,
+        tail: { path: incoming.tail(index) },
+        bodyBytes,
+        bodySha256,
+        cwd,
+      });
+      if (copy !== undefined) await requirePrefix(copy.path, complete);
+      staged.push({ name, path: complete.path, hash: { name, bodyBytes: complete.bodyBytes, bodySha256: complete.bodySha256 } });
+    }
+    return staged;
+  }
+
+  /** The thread goes on here: its rollouts in place, resumed in its worktree under a policy no wider than before. May be repeated. */
+  async activate({ record, manifest, rollouts, cwd }: Arrival): Promise<{ threadId: string; notes: string[] }> {
+    const { thread: carried } = manifest;
+    const server = await this.codex.ready();
+    const wanted = destinationPolicy(carried.policy, carried.requirements, await this.codex.facts());
+    if (wanted === null) throw new HostError('preflight-blocked', `${this.hostName()} no longer allows a policy as strict as the thread's, so it was not resumed.`);
+    const { approvalPolicy, sandbox } = wanted;
+    const notes: string[] = [];
+    if (manifest.rollouts.length === 0) return { threadId: await this.begin(cwd, wanted, carried, manifest.prompt ?? ''), notes };
+
+    const { threadId } = record;
+    if (await isArchived(server, threadId)) await unmarkMoved(server, { threadId, name: carried.name });
+    for (const rollout of rollouts) await this.install(rollout, threadId);
+    const applied = await resumeMoved(server, { threadId, cwd, approvalPolicy, sandbox, networkAccess: wanted.networkAccess, ...(carried.model === null ? {} : { model: carried.model }) });
+    this.codex.remember(applied);
+    const inForce = policyOf(applied.approvalPolicy, applied.sandbox);
+    if (inForce === null || !isNoLaxer(inForce, wanted)) {
+      throw new HostError('preflight-blocked', `Codex on ${this.hostName()} would run the thread under a wider policy than it had, so it was not activated. Check config.toml and requirements.toml there.`);
+    }
+    if (!isNoLaxer(carried.policy, inForce)) notes.push(`${this.hostName()} is stricter: the thread goes on with ${inForce.sandbox} and its approvals as configured there.`);
+    if (carried.name !== null) await server.request('thread/name/set', { threadId, name: carried.name });
+    await injectNote(server, threadId, noteForAgent(record.sourceName, this.hostName(), cwd, carried));
+    await this.approvals.adopt(threadId, carried.approvals);
+    if (carried.approvals.length > 0) notes.push(`${carried.approvals.length === 1 ? 'One approval was' : `${carried.approvals.length} approvals were`} pending and can be decided on ${this.hostName()} now.`);
+    await this.restoreGoal(threadId, carried);
+    return { threadId, notes };
+  }
+
+  /** The last plan in the thread's rollout; null where the agent made none. */
+  async plan(threadId: string): Promise<Plan | null> {
+    const own = (await this.filesOf(threadId)).filter((file) => !file.compressed).at(-1);
+    return own === undefined ? null : readPlan(own.path);
+  }
+
+  private async filesOf(threadId: string): Promise<Omit<RolloutFile, 'relation'>[]> {
+    return (await listRollouts(this.codex.codexHome)).get(threadId) ?? [];
+  }
+
+  /** Puts one staged rollout in its place, unless that was done before this host was restarted. */
+  private async install({ path, name }: { readonly path: string; readonly name: string }, mainThread: string): Promise<void> {
+    const staged = await describeRollout(path).catch((error: unknown) => {
+      if (CodexError.is(error, 'rollout-missing')) return null;
+      throw error;
+    });
+    if (staged === null) return;
+    const owner = /-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:_[^/]*)?\.jsonl$/.exec(name)?.[1] ?? mainThread;
+    if (owner !== mainThread && (await this.filesOf(owner)).some((file) => file.name === name && file.archived)) {
+      // An ancestor that the user archived here holds what the thread builds on; it does not grow any more.
+      return;
+    }
+    await installRollout({ codexHome: this.codex.codexHome, staged: { ...staged, path, threadId: owner } });
+  }
+
+  private async begin(cwd: string, { approvalPolicy, sandbox }: Policy, carried: CarriedThread, prompt: string): Promise<string> {
+    const server = await this.codex.ready();
+    const started = await server.request('thread/start', { cwd, approvalPolicy, sandbox, ...(carried.model === null ? {} : { model: carried.model }) });
+    this.codex.remember(started);
+    const threadId = started.thread.id;
+    if (prompt !== '') await server.request('turn/start', { threadId, cwd, input: [{ type: 'text', text: prompt, text_elements: [] }] });
+    return threadId;
+  }
+
+  /** Goals act by themselves, so one that waits for a person's approval stays paused. */
+  private async restoreGoal(threadId: string, carried: CarriedThread): Promise<void> {
+    if (carried.goal === null) return;
+    const server = await this.codex.ready();
+    const { objective, tokenBudget } = carried.goal;
+    const status = carried.goal.status === 'active' && carried.approvals.length > 0 ? 'paused' : carried.goal.status;
+    await server.request('thread/goal/set', { threadId, objective, tokenBudget, status: status as 'active' }).catch((error: unknown) => {
+      this.log.warn(`The goal of ${threadId} could not be set: ${error instanceof Error ? error.message : String(error)}`);
+    });
+  }
+}
+
+function noteForAgent(from: string, to: string, cwd: string, carried: CarriedThread): string {
+  const left = carried.leftBehind.length === 0 ? '' : ` Not carried over: ${carried.leftBehind.join(' ')}`;
+  return (
+    `This thread was moved from the host "${from}" to the host "${to}". It now works in ${cwd}, a Git worktree with the same commits, staged, unstaged and untracked changes. ` +
+    `Paths from before the move do not exist here; use this directory. Files that Git ignores were not carried over: install dependencies or recreate local configuration when you need them.${left}`
+  );
+}

@@ -1,0 +1,93 @@
+import { z } from 'zod';
+import { CodexError } from '../codex/codexError';
+import { mayRun } from '../handoff/ownership';
+import type { CodexHost } from './codexHost';
+import { HostError } from './hostError';
+import type { LedgerStore } from './ledgerStore';
+import type { ManagedWorktrees } from './managedWorktrees';
+import type { ThreadOwnership } from './protocol';
+
+/** Methods that only a thread's owner may carry out. Reading, also of a thread that moved on, is always possible. */
+const ownersOnly = new Set(['thread/resume', 'thread/fork', 'thread/unarchive', 'thread/archive', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt']);
+/** Of those, the ones that Codex refuses for a thread that is not loaded. */
+const loadedOnly = new Set(['turn/start', 'turn/steer', 'turn/interrupt', 'thread/compact/start']);
+
+const withThreadId = z.looseObject({ threadId: z.string() });
+
+/** Codex's own thread and turn methods: passed on to the app-server, with ownership enforced before and shown after. */
+export class Threads {
+  constructor(
+    private readonly hostId: string,
+    private readonly codex: CodexHost,
+    private readonly ledger: LedgerStore,
+    private readonly worktrees: ManagedWorktrees,
+  ) {}
+
+  ownership(threadId: string): ThreadOwnership {
+    const ledger = this.ledger.get(threadId);
+    return {
+      owner: ledger.movedTo?.hostId ?? this.hostId,
+      epoch: ledger.epoch,
+      movedTo: ledger.movedTo,
+      moving: !mayRun(ledger) && ledger.movedTo === null,
+      worktreeId: this.worktrees.ofThread(threadId)?.id ?? null,
+    };
+  }
+
+  /** Throws HostError `thread-moved` or `thread-moving` where this host may not run turns on the thread. */
+  requireOwner(threadId: string): void {
+    const { movedTo, moving } = this.ownership(threadId);
+    if (movedTo !== null) throw new HostError('thread-moved', `The thread moved to ${movedTo.name}. Go on there, or bring it back with "baton handoff ${threadId} --to here --from ${movedTo.name}".`);
+    if (moving) throw new HostError('thread-moving', 'The thread is being handed off. Wait for the handoff to end, or cancel it.');
+  }
+
+  /** Passes a request on. The answer is Codex's, with `baton` added to each thread in it. */
+  async forward(method: string, params: unknown): Promise<unknown> {
+    const server = await this.codex.ready();
+    const named = withThreadId.safeParse(params);
+    if (named.success && ownersOnly.has(method)) {
+      this.requireOwner(named.data.threadId);
+      if (loadedOnly.has(method) && !this.codex.isLoaded(named.data.threadId)) await this.codex.settingsOf(named.data.threadId);
+    }
+    const answer = await server.forward(method, method === 'thread/list' ? { modelProviders: [], ...(params as object) } : method === 'turn/start' ? this.inItsWorktree(params) : params);
+    if (method === 'thread/start' || method === 'thread/resume' || method === 'thread/fork') this.codex.remember(answer);
+    return this.withOwnership(answer);
+  }
+
+  /** Every turn of a thread in a managed worktree is told its directory, so that no turn runs where the thread used to be. */
+  private inItsWorktree(params: unknown): unknown {
+    const { threadId } = withThreadId.parse(params);
+    if (this.worktrees.ofThread(threadId)?.leftWith !== null) return params;
+    const cwd = this.codex.knownCwd(threadId);
+    return cwd === null ? params : { cwd, ...(params as object) };
+  }
+
+  private withOwnership(answer: unknown): unknown {
+    const one = (thread: unknown): unknown => {
+      const parsed = z.looseObject({ id: z.string() }).safeParse(thread);
+      return parsed.success ? { ...parsed.data, baton: this.ownership(parsed.data.id) } : thread;
+    };
+    const parsed = z.looseObject({ thread: z.unknown().optional(), data: z.unknown().optional() }).safeParse(answer);
+    if (!parsed.success) return answer;
+    const { thread, data, ...rest } = parsed.data;
+    return {
+      ...rest,
+      ...(thread === undefined ? {} : { thread: one(thread) }),
+      ...(data === undefined ? {} : { data: Array.isArray(data) ? data.map((entry) => (looksLikeThread(entry) ? one(entry) : (entry as unknown))) : data }),
+    };
+  }
+
+  /** A thread with its turns. Throws HostError `no-such-thread`. */
+  async read(threadId: string): Promise<unknown> {
+    try {
+      return z.looseObject({ thread: z.unknown() }).parse(await this.forward('thread/read', { threadId, includeTurns: true })).thread;
+    } catch (error) {
+      if (CodexError.is(error, 'thread-not-found')) throw new HostError('no-such-thread', `There is no thread ${threadId} on this host. "baton threads" lists those that are.`, { cause: error });
+      throw error;
+    }
+  }
+}
+
+function looksLikeThread(entry: unknown): boolean {
+  return z.looseObject({ id: z.string(), cwd: z.string(), preview: z.string() }).safeParse(entry).success;
+}
