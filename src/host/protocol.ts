@@ -231,8 +231,12 @@ export const methods = {
   /** The thread's transcript is Codex's `thread/read`; this is the rest of what a thread view shows. */
   'host/thread': method('viewer', z.object({ threadId }), z.object({ thread, plan: plan.nullable(), approvals: z.array(approval) })),
 
-  /** `directory` in place of `threadId`: hand off an open repository that has no thread yet; the thread begins at the destination. */
-  'handoff/preflight': method('operator', z.object({ threadId: threadId.optional(), directory: z.string().optional(), to: hostId }), handoffPreflight),
+  /** `directory` in place of `threadId`: hand off an open repository that has no thread yet; the thread begins at the destination. `from` asks that host about its thread. */
+  'handoff/preflight': method(
+    'operator',
+    z.object({ threadId: threadId.optional(), directory: z.string().optional(), to: hostId, from: hostId.optional() }),
+    handoffPreflight,
+  ),
   /** Starts a handoff and returns at once; `from` asks that host to hand its thread to this one. `prompt` begins the thread of a `directory`. */
   'handoff/start': method(
     'operator',

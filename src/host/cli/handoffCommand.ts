@@ -1,0 +1,100 @@
+import { threadId as threadIdSchema, type Finding, type HandoffPreflight, type HandoffResult, type HostSummary } from '../protocol';
+import type { HostClient } from '../hostClient';
+import { HostError } from '../hostError';
+import type { CommandTable } from './commandTable';
+import { showProgress } from './handoffProgress';
+import { inertLine } from './inertText';
+import { bytesText, counted, labelled, secondsText, wrap } from './layout';
+import { resolveHost, resolveThread } from './resolve';
+import { UsageError, type Session } from './session';
+import { listThreads } from './threadList';
+
+export function addHandoffCommand({ program, session, exitWith }: CommandTable): void {
+  program
+    .command('handoff')
+    .argument('<THREAD>', 'its id, a unique prefix of one, or its name')
+    .requiredOption('--to <HOST>', 'the destination: a name, an id, or `here`')
+    .option('--from <HOST>', 'with `--to here`: the host that has the thread now')
+    .option('--dry-run', 'show what would travel and what stands in the way, and stop')
+    .description('hand a thread and its working state to another host')
+    .action(async (word: string, options: { to: string; from?: string; dryRun?: true }) => {
+      const client = await session.host();
+      const { hosts } = await client.call('host/list');
+      const to = resolveHost(options.to, hosts);
+      if (to.self !== (options.from !== undefined)) throw new UsageError('`--to here` needs `--from HOST`, and `--from` is for `--to here` only: it asks that host to hand its thread to this one.');
+      const from = options.from === undefined ? undefined : resolveHost(options.from, hosts);
+      if (from?.self === true) throw new HostError('same-host', 'The thread is on this host already. `--from` names the other one.');
+      const threadId = await threadOf(client, word, from);
+      const route = { threadId, to: to.hostId, ...(from === undefined ? {} : { from: from.hostId }) };
+      if (options.dryRun === true) {
+        const preflight = await client.call('handoff/preflight', route);
+        if (preflight.findings.some((finding) => finding.level === 'blocker')) exitWith(3);
+        session.result(preflight, () => preflightText(preflight, session.columns));
+        return;
+      }
+      const result = await handOff(session, client, route);
+      session.result(result, () => resultText(result, hosts, session.columns));
+    });
+}
+
+/** A thread on another host is known here only if it was here before; else its whole id names it. */
+async function threadOf(client: HostClient, word: string, from: HostSummary | undefined): Promise<string> {
+  if (from !== undefined && threadIdSchema.safeParse(word).success) return word;
+  return resolveThread(word, await listThreads(client)).id;
+}
+
+async function handOff(session: Session, client: HostClient, route: { threadId: string; to: string; from?: string }): Promise<HandoffResult> {
+  const progress = showProgress(session, client, route.threadId);
+  let interrupt: () => void = () => undefined;
+  const interrupted = new Promise<void>((resolve) => (interrupt = resolve));
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  try {
+    const { handoffId } = await client.call('handoff/start', route);
+    const waiting = client.call('handoff/wait', { handoffId });
+    // Before the commit point a handoff can be cancelled; after it, it goes on in the host, and its end is worth waiting for.
+    const cancelling = interrupted.then(async () => {
+      const { cancelled } = await client.call('handoff/cancel', { handoffId });
+      session.note(cancelled ? 'Cancelling; the thread stays where it was.' : 'It is too late to cancel: the destination owns the thread. Finishing.');
+    });
+    // A cancellation that cannot be sent leaves the wait, which fails for the same cause.
+    cancelling.catch(() => undefined);
+    return await waiting;
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+    progress.end();
+  }
+}
+
+function findingLines(findings: readonly Finding[], width: number): string {
+  return findings.map((finding) => `  ${finding.level.padEnd(8)}${wrap(inertLine(finding.message), width, 10)}`).join('\n');
+}
+
+function preflightText(preflight: HandoffPreflight, width: number): string {
+  const summary = labelled(
+    [
+      ['Destination', inertLine(preflight.destinationName)],
+      ['Branch', inertLine(preflight.branch ?? '(detached)')],
+      ['Worktree', inertLine(preflight.worktree ?? '-')],
+      ['Would move', `${counted(preflight.commits, 'commit')}, ${counted(preflight.files, 'file')}, about ${bytesText(preflight.bytes)}`],
+    ],
+    width,
+  );
+  return [summary, findingLines(preflight.findings, width)].filter((part) => part !== '').join('\n\n');
+}
+
+function resultText(result: HandoffResult, hosts: readonly HostSummary[], width: number): string {
+  const name = (id: string) => inertLine(hosts.find((host) => host.hostId === id)?.name ?? id);
+  const summary = labelled(
+    [
+      ['Thread', result.threadId],
+      ['Hosts', `${name(result.from)} → ${name(result.to)}, epoch ${result.epoch}`],
+      ['Branch', inertLine(result.branch ?? '(detached)')],
+      ['Worktree', inertLine(result.worktree)],
+      ['Moved', `${counted(result.commits, 'commit')}, ${counted(result.files, 'file')}`],
+      ['Sent', `${bytesText(result.bytesSent)} (${bytesText(result.rolloutBytesSent)} of them conversation) in ${secondsText(result.milliseconds)}`],
+      ['Receipt', result.receipt],
+    ],
+    width,
+  );
+  return [`${name(result.to)} has the thread now.`, summary, ...result.notes.map((note) => `  ${wrap(inertLine(note), width, 2)}`)].join('\n');
+}

@@ -1,0 +1,96 @@
+import { InvalidArgumentError } from 'commander';
+import type { z } from 'zod';
+import { HostError } from '../hostError';
+import type { startReport } from '../launchHost';
+import { streamLog } from '../log';
+import type { CommandTable } from './commandTable';
+import { untilInterrupted } from './foreground';
+import { inertLine } from './inertText';
+
+/** A host that was asked to stop ends its app-server first. */
+const STOP_TIMEOUT_MS = 30_000;
+const LOOK_AGAIN_MS = 20;
+
+function parseRelayUrl(text: string): string {
+  if (!/^wss?:$/.test(URL.canParse(text) ? new URL(text).protocol : '')) throw new InvalidArgumentError('It is a ws:// or wss:// URL.');
+  return text;
+}
+
+function parseName(text: string): string {
+  if (text.length === 0 || text.length > 64 || inertLine(text) !== text) throw new InvalidArgumentError('It has 1 to 64 visible characters.');
+  return text;
+}
+
+/** Tells the process that started this one how the start went; nothing where nobody waits. */
+function reportStart(report: z.input<typeof startReport>): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.send === undefined || !process.connected) {
+      resolve();
+      return;
+    }
+    process.send(report, undefined, {}, () => {
+      if (process.connected) process.disconnect();
+      resolve();
+    });
+  });
+}
+
+export function addHostCommands({ program, session }: CommandTable): void {
+  program
+    .command('host')
+    .description("run this account's host in the foreground; relay and name are remembered")
+    .option('--relay <URL>', 'the relay where this host can be met', parseRelayUrl)
+    .option('--name <NAME>', 'the name that others see', parseName)
+    .action(async (options: { relay?: string; name?: string }) => {
+      const { runHost } = await import('../service');
+      const log = streamLog(session.stderr);
+      const host = await runHost({
+        batonHome: session.batonHome,
+        codexHome: session.codexHome,
+        ...(options.relay === undefined ? {} : { relayUrl: options.relay }),
+        ...(options.name === undefined ? {} : { name: options.name }),
+        env: session.env,
+        log,
+      }).catch(async (error: unknown) => {
+        const reason = error instanceof Error && 'reason' in error && typeof error.reason === 'string' ? error.reason : 'internal';
+        await reportStart({ error: { reason, message: error instanceof Error ? error.message : String(error) } });
+        throw error;
+      });
+      const { hostId, name } = host;
+      await reportStart({ ready: true, hostId, name });
+      session.result({ ready: true, hostId, name }, () => `The host "${inertLine(name)}" (${hostId}) is ready. Ctrl-C ends it.`);
+      await Promise.race([untilInterrupted(), host.closed]);
+      await host.close();
+    });
+
+  program
+    .command('stop')
+    .description('end the running host cleanly')
+    .action(async () => {
+      const client = await session.runningHost();
+      if (client === undefined) {
+        session.result({ stopped: true }, () => 'No host is running.');
+        return;
+      }
+      const { pid } = await client.call('host/read');
+      await client.call('host/stop').catch((error: unknown) => {
+        // It may be gone before its answer is here.
+        if (!HostError.is(error, 'connection-lost')) throw error;
+      });
+      await ended(pid);
+      session.result({ stopped: true }, () => 'The host has ended.');
+    });
+}
+
+/** Resolves when a process is gone. It is no child of this one, so there is no signal of its end to wait for. */
+async function ended(pid: number): Promise<void> {
+  for (const start = Date.now(); Date.now() - start < STOP_TIMEOUT_MS; ) {
+    try {
+      process.kill(pid, 0);
+    } catch {
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+  }
+  throw new HostError('internal', `The host (process ${pid}) was asked to stop and still runs after ${STOP_TIMEOUT_MS / 1000} s. See host.log in its home.`);
+}

@@ -1,0 +1,50 @@
+import { HostError, type HostErrorReason } from '../hostError';
+import type { Approval, HostSummary } from '../protocol';
+
+/** Few characters may stand for an id only where they can hardly be meant as something else. */
+const LEAST_PREFIX = 4;
+
+type Kind = { readonly noun: string; readonly none: HostErrorReason; readonly ambiguous: HostErrorReason; readonly list: string };
+
+/**
+ * The one candidate that `word` names: by its whole id, else by unique name or unique prefix of an id. Throws the kind's errors;
+ * the one for several names them.
+ */
+function pick<T>(word: string, candidates: readonly T[], id: (candidate: T) => string, name: (candidate: T) => string | null, kind: Kind): T {
+  const exact = candidates.find((candidate) => id(candidate) === word);
+  if (exact !== undefined) return exact;
+  const matches = candidates.filter((candidate) => name(candidate) === word || (word.length >= LEAST_PREFIX && id(candidate).startsWith(word)));
+  const [only] = matches;
+  if (only === undefined) throw new HostError(kind.none, `There is no ${kind.noun} "${word}" here. \`${kind.list}\` shows those that there are.`);
+  if (matches.length === 1) return only;
+  const listed = matches.map((candidate) => `${id(candidate)}${name(candidate) === null ? '' : ` (${name(candidate) ?? ''})`}`).join(', ');
+  throw new HostError(kind.ambiguous, `"${word}" can mean more than one ${kind.noun}: ${listed}. Give the whole id.`);
+}
+
+export type NamedThread = { readonly id: string; readonly name?: string | null | undefined };
+
+/** THREAD of the command line: an id, a unique prefix of one, or a unique name. Throws `no-such-thread`, `ambiguous-thread`. */
+export function resolveThread<T extends NamedThread>(word: string, threads: readonly T[]): T {
+  return pick(word, threads, (each) => each.id, (each) => each.name ?? null, { noun: 'thread', none: 'no-such-thread', ambiguous: 'ambiguous-thread', list: 'baton threads' });
+}
+
+/** HOST of the command line: `here`, a name, an id, or a unique prefix of one. Throws `no-such-host`, `ambiguous-host`. */
+export function resolveHost(word: string, hosts: readonly HostSummary[]): HostSummary {
+  const self = hosts.find((host) => host.self);
+  if (word === 'here' && self !== undefined) return self;
+  return pick(word, hosts, (each) => each.hostId, (each) => each.name, { noun: 'host', none: 'no-such-host', ambiguous: 'ambiguous-host', list: 'baton hosts' });
+}
+
+/** An approval by its id or a unique prefix of it. Throws `no-such-approval`, also where the prefix fits several, and names them. */
+export function resolveApproval(word: string, approvals: readonly Approval[]): Approval {
+  return pick(word, approvals, (each) => each.id, () => null, { noun: 'approval', none: 'no-such-approval', ambiguous: 'no-such-approval', list: 'baton approvals' });
+}
+
+/** For each id the shortest prefix, of at least 8 characters, that no other of them begins with. */
+export function shortIds(ids: readonly string[]): Map<string, string> {
+  return new Map(ids.map((id) => {
+    let length = 8;
+    while (length < id.length && ids.some((other) => other !== id && other.startsWith(id.slice(0, length)))) length++;
+    return [id, id.slice(0, length)];
+  }));
+}
