@@ -6,7 +6,6 @@ import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
-import { resolveCodex } from '../codex/executable';
 import { exposureOf, type Environment } from './home';
 import { localSocketPath } from './localSocket';
 import type { DoctorCheck } from './protocol';
@@ -102,15 +101,11 @@ function checkSocket(batonHome: string, probes: DoctorProbes): DoctorCheck {
 
 const PROBE_TIMEOUT_MS = 10_000;
 
-/** All checks of this machine, for the host of `batonHome` in the environment that it runs in. */
-export function checkHost(subject: DoctorSubject & { readonly env: Environment }): Promise<DoctorCheck[]> {
-  return runDoctor(subject, machineProbes(subject.env));
-}
-
-function machineProbes(env: Environment): DoctorProbes {
+/** Probes of the real machine. How Codex is found is handed in, as it is the same for the host that runs it. */
+export function machineProbes(env: Environment, codex: DoctorProbes['codex']): DoctorProbes {
   return {
     gitVersion: async () => (await promisify(execFile)('git', ['--version'], { env: { ...env, LC_ALL: 'C' }, timeout: PROBE_TIMEOUT_MS, windowsHide: true })).stdout,
-    codex: () => resolveCodex({ env }),
+    codex,
     relayTime,
     now: Date.now,
     freeBytes: async (directory) => {

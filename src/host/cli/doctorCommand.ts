@@ -1,4 +1,5 @@
-import { checkHost } from '../doctor';
+import { resolveCodex } from '../../codex/executable';
+import { machineProbes, runDoctor } from '../doctor';
 import type { DoctorCheck } from '../protocol';
 import { SettingsStore } from '../settings';
 import type { CommandTable } from './commandTable';
@@ -31,12 +32,13 @@ async function examine(session: Session): Promise<DoctorCheck[]> {
 
 async function examineHere(session: Session): Promise<DoctorCheck[]> {
   const { batonHome, env } = session;
+  const probes = machineProbes(env, () => resolveCodex({ env }));
   try {
     const { relayUrl } = (await SettingsStore.open(batonHome)).value;
-    return await checkHost({ batonHome, env, relayUrl });
+    return await runDoctor({ batonHome, relayUrl }, probes);
   } catch (error) {
     // Settings that cannot be read are a finding too; the rest can still be looked at.
     const message = error instanceof Error ? error.message : String(error);
-    return [{ name: 'settings', level: 'error', message }, ...(await checkHost({ batonHome, env, relayUrl: null }))];
+    return [{ name: 'settings', level: 'error', message }, ...(await runDoctor({ batonHome, relayUrl: null }, probes))];
   }
 }
