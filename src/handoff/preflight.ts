@@ -1,6 +1,6 @@
 /** What speaks for and against a handoff, found before anything moves. */
 import { z } from 'zod';
-import { isNoLaxer, policy, stricterOf, withinRequirements, type Policy, type Requirements } from './policy';
+import { isNoLaxer, policy, requirementsOfBoth, stricterOf, withinRequirements, type Policy, type Requirements } from './policy';
 
 export interface Finding {
   readonly level: 'ok' | 'warning' | 'blocker';
@@ -47,11 +47,10 @@ export function compareVersions(a: string, b: string): number {
   return 0;
 }
 
-/** The policy that the thread would have at the destination: the stricter of both sides, within its requirements; null where there is none. */
+/** The policy that the thread would have at the destination: the stricter of both sides, within the requirements of both; null where there is none. */
 export function destinationPolicy(offered: Policy, carried: Requirements | null, facts: Pick<DestinationFacts, 'configured' | 'requirements'>): Policy | null {
   const wanted = facts.configured === null ? offered : stricterOf(offered, facts.configured);
-  const here = withinRequirements(wanted, facts.requirements);
-  return here === null ? null : withinRequirements(here, carried);
+  return withinRequirements(wanted, requirementsOfBoth(facts.requirements, carried));
 }
 
 const words = (value: Policy): string =>
@@ -89,11 +88,11 @@ export function destinationFindings(offer: OfferFacts, carried: Requirements | n
 
   const applied = destinationPolicy(offer.policy, carried, facts);
   if (applied === null) {
-    add('blocker', 'policy-refused', `${facts.name} requires a laxer policy than the thread has (${words(offer.policy)}); moving never widens it. Change requirements.toml there, or the thread's policy here.`);
+    add('blocker', 'policy-refused', `No policy as strict as the thread's (${words(offer.policy)}) satisfies the requirements of both ${offer.sourceName} and ${facts.name}, and moving never widens it; change requirements.toml there, or the thread's policy here.`);
   } else if (isNoLaxer(offer.policy, applied)) {
     add('ok', 'policy', `The thread keeps its policy: ${words(applied)}.`);
   } else {
-    add('warning', 'policy-narrowed', `${facts.name} is stricter: the thread goes on with ${words(applied)} instead of ${words(offer.policy)}.`);
+    add('warning', 'policy-narrowed', `The thread goes on at ${facts.name} with ${words(applied)} instead of ${words(offer.policy)}; to keep its policy, allow it in config.toml and requirements.toml there.`);
   }
 
   // The bundle, the objects unpacked from it, and the worktree are on disk at the same time.
