@@ -15,12 +15,16 @@ const identity = z.object({
 });
 type Identity = z.infer<typeof identity>;
 
+/** Where the thread goes on: the answer to the source's commit, however often it is repeated. */
+export const placement = z.object({ threadId: z.string(), worktree: z.string(), branch: z.string().nullable(), notes: z.array(z.string()) });
+type Placement = z.infer<typeof placement>;
+
 export const destinationEvent = z.discriminatedUnion('type', [
   identity.extend({ type: z.literal('offered') }),
   /** Everything is on this disk, restored, hashed again, and synced. */
   z.object({ type: z.literal('prepared'), receipt }),
   z.object({ type: z.literal('committed'), receiptHash: z.string() }),
-  z.object({ type: z.literal('activated') }),
+  z.object({ type: z.literal('activated'), placement }),
   z.object({ type: z.literal('withdrawn'), reason: z.string() }),
   z.object({ type: z.literal('discarded') }),
 ]);
@@ -31,7 +35,8 @@ type Receipt = z.infer<typeof receipt>;
 export type DestinationState =
   | { readonly is: 'none' }
   | (Identity & { readonly is: 'receiving' })
-  | (Identity & { readonly is: 'prepared' | 'committed' | 'active'; readonly receipt: Receipt })
+  | (Identity & { readonly is: 'prepared' | 'committed'; readonly receipt: Receipt })
+  | (Identity & { readonly is: 'active'; readonly receipt: Receipt; readonly placement: Placement })
   | (Identity & { readonly is: 'withdrawing' | 'withdrawn'; readonly reason: string });
 
 /** `askSource`: only the source knows whether it committed. `activate` resumes the thread; `discard` removes all that was received. */
@@ -51,7 +56,7 @@ export function reduceDestination(state: DestinationState, event: DestinationEve
     }
     case 'prepared': {
       if (state.is !== 'receiving') return unexpected(state, event);
-      if (event.receipt.handoffId !== state.handoffId || event.receipt.epoch !== state.epoch) return unexpected(state, event);
+      if ((['handoffId', 'threadId', 'source', 'epoch'] as const).some((key) => event.receipt[key] !== state[key])) return unexpected(state, event);
       return { ...state, is: 'prepared', receipt: event.receipt };
     }
     case 'committed':
@@ -61,7 +66,7 @@ export function reduceDestination(state: DestinationState, event: DestinationEve
       }
       return { ...state, is: 'committed' };
     case 'activated':
-      return state.is === 'committed' ? { ...state, is: 'active' } : unexpected(state, event);
+      return state.is === 'committed' ? { ...state, is: 'active', placement: event.placement } : unexpected(state, event);
     case 'withdrawn': {
       if (state.is !== 'receiving' && state.is !== 'prepared') return unexpected(state, event);
       const { handoffId, threadId, source, sourceName, epoch } = state;

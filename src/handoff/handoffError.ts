@@ -6,6 +6,8 @@ export type HandoffErrorReason =
   | 'thread-moving'
   | 'thread-moved'
   | 'stale-epoch'
+  /** An offer to a host that owns the thread: the two copies have diverged. */
+  | 'thread-owned'
   | 'cancelled';
 
 export class HandoffError extends Error {

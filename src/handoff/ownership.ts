@@ -43,13 +43,22 @@ export function reduceLedgerSource(ledger: Ledger, event: SourceEvent): Ledger {
 export function reduceLedgerDestination(ledger: Ledger, event: DestinationEvent): Ledger {
   if (event.type === 'offered') {
     if (isMoving(ledger)) throw new HandoffError('thread-moving', 'A handoff of this thread is under way on the destination already.');
+    // Only the owner can offer, so an offer to the owner means that the two ledgers tell different stories: one of them was
+    // restored from a backup or copied. (At epoch 0 the ledger cannot tell whether the thread is here: its host has to look.)
+    if (ledger.epoch > 0 && ledger.movedTo === null) throw new HandoffError('thread-owned', `The destination owns the thread already, at epoch ${ledger.epoch}; its copy and the one of ${event.sourceName} have diverged. Fork one of them.`);
     if (event.epoch <= ledger.epoch) throw new HandoffError('stale-epoch', `The destination knows the thread at epoch ${ledger.epoch}; an offer at epoch ${event.epoch} is out of date.`);
   }
   const destination = reduceDestination(ledger.destination, event);
   return event.type === 'committed' && destination.is === 'committed'
-    ? { ...ledger, destination, movedTo: null, epoch: destination.epoch, cameFrom: destination.source }
+    ? { ...ledger, source: closedByReturn(ledger.source), destination, movedTo: null, epoch: destination.epoch, cameFrom: destination.source }
     : { ...ledger, destination };
 }
+
+/**
+ * A thread that comes back proves that the host it went to took it, though its acknowledgement may have been lost; left
+ * open, that handoff would stand in the way of the next one.
+ */
+const closedByReturn = (source: SourceState): SourceState => (source.is === 'committed' && source.letGo ? reduceSource(source, { type: 'delivered' }) : source);
 
 export function reduceLedger(ledger: Ledger, record: LedgerRecord): Ledger {
   return record.side === 'source' ? reduceLedgerSource(ledger, record.event) : reduceLedgerDestination(ledger, record.event);

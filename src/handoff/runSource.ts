@@ -26,16 +26,21 @@ const cancelled = { reason: 'cancelled', message: 'The handoff was cancelled. Th
 
 /**
  * Drives a handoff from `state` as far as it goes: to `closed`, to `aborted`, or to `committed` where the destination
- * could not be told yet. `signal` cancels, but only before the commit point.
+ * could not be told yet. `signal` cancels, but only before the commit point. Rejects where the journal cannot be written:
+ * what is the case then is what the journal says when it is read again, and recovery goes on from there.
  */
 export async function runSource(state: SourceState, ports: SourcePorts, signal: AbortSignal): Promise<SourceState> {
   const failed = new Set<SourceEffect>();
   for (;;) {
     const effect = sourceEffects(state).find((candidate) => !failed.has(candidate));
     if (effect === undefined || state.is === 'none') return state;
+    let event: SourceEvent | null = null;
     try {
-      state = await ports.journal(await perform(effect, state, ports, signal));
+      event = await perform(effect, state, ports, signal);
+      state = await ports.journal(event);
     } catch (error) {
+      // The commit may be on disk although its write failed, so it must not be followed by `failed`.
+      if (event?.type === 'committed') throw error;
       if (state.is === 'committed' || state.is === 'undoing') {
         failed.add(effect);
         ports.onRetry(effect, error);
