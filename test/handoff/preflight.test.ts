@@ -1,0 +1,133 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { compareVersions, destinationFindings, offerFacts, type DestinationFacts, type OfferFacts } from '../../src/handoff/preflight';
+import type { Requirements } from '../../src/handoff/policy';
+
+const mebibyte = 1_048_576;
+const offer: OfferFacts = {
+  sourceName: 'laptop',
+  subdirectory: '',
+  policy: { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false },
+  modelProvider: 'openai',
+  codexVersion: '0.169.0',
+  bytes: 10 * mebibyte,
+  worktreeBytes: 30 * mebibyte,
+};
+const facts: DestinationFacts = {
+  name: 'server',
+  projects: [{ root: '/srv/app', subdirectory: '' }],
+  codexVersion: '0.169.0',
+  modelProviders: ['openai', 'ollama'],
+  configured: null,
+  requirements: null,
+  freeBytes: 1024 * mebibyte,
+};
+
+interface Case {
+  readonly when: string;
+  readonly offer?: Partial<OfferFacts>;
+  readonly facts?: Partial<DestinationFacts>;
+  readonly carried?: Requirements;
+  readonly level: 'ok' | 'warning' | 'blocker';
+  readonly code: string;
+  /** Words of the message: for what is no `ok`, the way out. */
+  readonly says: RegExp;
+}
+
+const cases: readonly Case[] = [
+  { when: 'the project is there', level: 'ok', code: 'project', says: /server has this repository at \/srv\/app/ },
+  { when: 'no project is there', facts: { projects: [] }, level: 'blocker', code: 'no-matching-project', says: /baton project add DIR/ },
+  { when: 'another folder of it is saved', facts: { projects: [{ root: '/srv/app', subdirectory: 'web' }] }, level: 'blocker', code: 'other-subdirectory', says: /saved for web, but the thread works in its root; save that folder there/ },
+  { when: 'only the root of it is saved', offer: { subdirectory: 'api' }, level: 'blocker', code: 'other-subdirectory', says: /saved for the root, but the thread works in api; save that folder there/ },
+  { when: 'both have the same Codex', level: 'ok', code: 'codex-version', says: /Both sides run Codex 0\.169\.0/ },
+  { when: 'Codex is older there', facts: { codexVersion: '0.168.9' }, level: 'warning', code: 'codex-version', says: /update the older one/ },
+  { when: 'Codex is newer there', facts: { codexVersion: '1.0.0' }, level: 'warning', code: 'codex-version', says: /server runs Codex 1\.0\.0, laptop runs 0\.169\.0/ },
+  { when: 'no Codex is there', facts: { codexVersion: null }, level: 'blocker', code: 'codex-not-found', says: /install it there .* or set BATON_CODEX/ },
+  { when: 'the provider is known', level: 'ok', code: 'model-provider', says: /knows the model provider "openai"/ },
+  { when: 'the provider is unknown', offer: { modelProvider: 'azure' }, level: 'blocker', code: 'provider-missing', says: /add it to config\.toml/ },
+  { when: 'the policy is kept', level: 'ok', code: 'policy', says: /keeps its policy: on-request approvals, workspace-write\./ },
+  {
+    when: 'the configuration there is stricter',
+    facts: { configured: { approvalPolicy: 'untrusted', sandbox: 'read-only', networkAccess: false } },
+    level: 'warning',
+    code: 'policy-narrowed',
+    says: /untrusted approvals, read-only instead of on-request approvals, workspace-write; to keep its policy, allow it in config\.toml/,
+  },
+  { when: 'what is required there is laxer', facts: { requirements: { allowedApprovalPolicies: ['never'] } }, level: 'blocker', code: 'policy-refused', says: /change requirements\.toml there, or the thread's policy here/ },
+  {
+    when: 'what is required there is not what travels with the thread',
+    facts: { requirements: { allowedApprovalPolicies: ['on-request'] } },
+    carried: { allowedApprovalPolicies: ['untrusted'] },
+    level: 'blocker',
+    code: 'policy-refused',
+    says: /both laptop and server/,
+  },
+  { when: 'there is room', level: 'ok', code: 'disk', says: /server has 1024 MiB free/ },
+  { when: 'there is no room', facts: { freeBytes: 2 * mebibyte }, level: 'blocker', code: 'disk-full', says: /has 2\.0 MiB free and needs 114 MiB; free some space/ },
+];
+
+const find = (example: Pick<Case, 'offer' | 'facts' | 'carried'>) => destinationFindings({ ...offer, ...example.offer }, example.carried ?? null, { ...facts, ...example.facts });
+
+describe('the findings of a destination', () => {
+  it.each(cases)('have one $code ($level) when $when', (example) => {
+    const found = find(example).filter(({ code }) => code === example.code);
+    expect(found).toHaveLength(1);
+    expect(found[0]?.level).toBe(example.level);
+    expect(found[0]?.message).toMatch(example.says);
+    expect(found[0]?.message).toMatch(/^[^\n]*\.$/);
+  });
+
+  it('are all fine for hosts that agree', () => {
+    expect(find({}).map(({ level, code }) => `${level} ${code}`)).toEqual(['ok project', 'ok codex-version', 'ok model-provider', 'ok policy', 'ok disk']);
+  });
+
+  it.each(cases.filter(({ level }) => level !== 'ok'))('differ from those of hosts that agree in $code alone when $when', (example) => {
+    const changed = find(example).filter(({ level }) => level !== 'ok');
+    expect(changed.map(({ code }) => code)).toEqual([example.code]);
+  });
+
+  it('say every blocker at once', () => {
+    const all = find({ offer: { modelProvider: 'azure' }, facts: { projects: [], requirements: { allowedSandboxModes: ['danger-full-access'] }, freeBytes: 0 } });
+    expect(all.filter(({ level }) => level === 'blocker').map(({ code }) => code)).toEqual(['no-matching-project', 'provider-missing', 'policy-refused', 'disk-full']);
+  });
+
+  it('say nothing of the model provider of a thread that has none, nor of one at a host without Codex', () => {
+    expect(find({ offer: { modelProvider: null } }).map(({ code }) => code)).not.toContain('model-provider');
+    expect(find({ facts: { codexVersion: null }, offer: { modelProvider: 'azure' } }).map(({ code }) => code)).not.toContain('provider-missing');
+  });
+
+  it('ask for room for the bundle twice, the worktree once, and some air', () => {
+    const needed = 2 * offer.bytes + offer.worktreeBytes + 64 * mebibyte;
+    expect(find({ facts: { freeBytes: needed } }).map(({ code }) => code)).toContain('disk');
+    expect(find({ facts: { freeBytes: needed - 1 } }).map(({ code }) => code)).toContain('disk-full');
+  });
+
+  it('are made of an offer only once that is checked', () => {
+    expect(offerFacts.safeParse(offer).success).toBe(true);
+    for (const change of [{ bytes: -1 }, { worktreeBytes: 0.5 }, { subdirectory: 'x'.repeat(5000) }, { policy: { ...offer.policy, approvalPolicy: 'on-failure' } }, { policy: undefined }]) {
+      expect(offerFacts.safeParse({ ...offer, ...change }).success).toBe(false);
+    }
+  });
+});
+
+describe('the comparison of versions', () => {
+  const version = fc.tuple(fc.nat(300), fc.nat(300), fc.nat(300));
+
+  it('is that of their numbers, not of their text', () => {
+    fc.assert(
+      fc.property(version, version, (a, b) => {
+        const byNumbers = a.map((part, index) => part - (b[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
+        expect(Math.sign(compareVersions(a.join('.'), b.join('.')))).toBe(Math.sign(byNumbers));
+      }),
+    );
+  });
+
+  it.each([
+    { a: '0.169.0', b: '0.170.0', sign: -1 },
+    { a: '0.169.10', b: '0.169.9', sign: 1 },
+    { a: '1.0', b: '1.0.0', sign: 0 },
+    { a: '0.169.0-alpha.1', b: '0.169.0', sign: 0 },
+  ])('of $a with $b has the sign $sign', ({ a, b, sign }) => {
+    expect(Math.sign(compareVersions(a, b))).toBe(sign);
+  });
+});
