@@ -69,6 +69,7 @@ class Relay {
   readonly #sockets = new Set<Socket>();
   readonly #counts: PairStatistics = { bytesForwarded: 0, peakQueuedBytes: 0 };
   #stopTimer: () => void = () => undefined;
+  #onPairEnded: () => void = () => undefined;
   #closed: Promise<void> | undefined;
 
   constructor(
@@ -112,10 +113,13 @@ class Relay {
       this.#dials.close();
       this.#hosts.close();
       for (const pair of this.#pairs.keys()) pair.terminate();
-      this.#server.close(() => {
+      const settle = (): void => {
+        if (this.#server.listening || this.#pairs.size > 0) return;
         this.log({ event: 'closed' });
         resolve();
-      });
+      };
+      this.#onPairEnded = settle;
+      this.#server.close(settle);
       for (const socket of this.#sockets) socket.destroy();
     }));
   }
@@ -152,16 +156,16 @@ class Relay {
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => undefined);
     // A web page must not reach a relay: browsers send this header, and no Baton client does.
-    if (request.headers.origin !== undefined) return this.#refuse(socket, 403);
+    if (request.headers.origin !== undefined) { this.#refuse(socket, 403); return; }
     const [, action, name] = /^\/v1\/(register|dial|accept)\/([A-Za-z0-9_-]{43})$/.exec(request.url ?? '') ?? [];
-    if (request.method !== 'GET' || action === undefined || name === undefined || head.length > 0) return this.#refuse(socket, 404);
-    if (action === 'accept') return this.#accept(name, request, socket);
+    if (request.method !== 'GET' || action === undefined || name === undefined || head.length > 0) { this.#refuse(socket, 404); return; }
+    if (action === 'accept') { this.#accept(name, request, socket); return; }
     try {
       publicKeyOf(name);
     } catch {
-      return this.#refuse(socket, 404);
+      this.#refuse(socket, 404); return;
     }
-    if (action === 'dial') return this.#dial(name, request, socket);
+    if (action === 'dial') { this.#dial(name, request, socket); return; }
     this.#controlSockets.handleUpgrade(request, socket, head, (webSocket) => this.#hosts.greet(name, webSocket));
   }
 
@@ -170,10 +174,10 @@ class Relay {
       this.log({ event: 'dial-refused', hostId, status });
       this.#refuse(socket, status);
     };
-    if (!this.#dials.admits(request.socket.remoteAddress ?? '')) return refuse(429);
-    if (!this.#hosts.has(hostId)) return refuse(404);
+    if (!this.#dials.admits(request.socket.remoteAddress ?? '')) { refuse(429); return; }
+    if (!this.#hosts.has(hostId)) { refuse(404); return; }
     const pairs = [...this.#pairs.values()].filter((id) => id === hostId).length;
-    if (this.#dials.waitingFor(hostId) >= this.limits.maxPendingDialsPerHost || pairs >= this.limits.maxPairsPerHost) return refuse(503);
+    if (this.#dials.waitingFor(hostId) >= this.limits.maxPendingDialsPerHost || pairs >= this.limits.maxPairsPerHost) { refuse(503); return; }
     const ticket = this.#dials.wait({ hostId, request, socket }, () => refuse(504));
     if (this.#hosts.announceDial(hostId, ticket)) return;
     this.#dials.take(ticket);
@@ -182,12 +186,12 @@ class Relay {
 
   #accept(ticket: string, request: IncomingMessage, socket: Duplex): void {
     const dial = this.#dials.take(ticket);
-    if (dial === undefined) return this.#refuse(socket, 404);
+    if (dial === undefined) { this.#refuse(socket, 404); return; }
     // handleUpgrade answers at once, or refuses a malformed request by itself and never calls back.
     const dialer = this.#open(dial.request, dial.socket);
-    if (dialer === undefined) return this.#refuse(socket, 404);
+    if (dialer === undefined) { this.#refuse(socket, 404); return; }
     const host = this.#open(request, socket);
-    if (host === undefined) return dialer.close(CloseCode.pairBroken);
+    if (host === undefined) { dialer.close(CloseCode.pairBroken); return; }
     const pair: RelayPair = new RelayPair(dialer, host, {
       maxQueuedBytes: this.limits.maxQueuedBytes,
       now: () => this.clock.now(),
@@ -195,6 +199,7 @@ class Relay {
       onEnd: () => {
         this.#pairs.delete(pair);
         this.log({ event: 'pair-ended', hostId: dial.hostId, bytes: pair.bytes, milliseconds: Math.round(this.clock.now() - pair.openedAt) });
+        this.#onPairEnded();
       },
     });
     this.#pairs.set(pair, dial.hostId);

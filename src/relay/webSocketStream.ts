@@ -59,7 +59,7 @@ export class WebSocketStream extends Duplex {
       return;
     }
     const sent = (error?: Error | null): void => {
-      if (error != null) this.destroy(error);
+      if (error !== undefined && error !== null) this.destroy(error);
       else if (this.#socket.bufferedAmount < MAX_UNSENT_BYTES) this.#release();
     };
     for (let offset = 0; offset < chunk.length; offset += MAX_FRAME_LENGTH) {

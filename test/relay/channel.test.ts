@@ -76,8 +76,8 @@ describe('a channel', () => {
 
   it('finishes only when the other side has everything', async () => {
     const { initiator, responder } = await channels();
-    let finished = false;
-    initiator.once('finish', () => (finished = true));
+    let isFinished = false;
+    initiator.once('finish', () => (isFinished = true));
     const block = Buffer.alloc(1024 * 1024, 7);
     for (let index = 0; index < 64; index++) initiator.write(block);
     initiator.end();
@@ -85,7 +85,7 @@ describe('a channel', () => {
     // The responder holds the first bytes and reads no more: the end cannot have reached it.
     responder.read(1);
     await once(responder, 'readable');
-    expect(finished).toBe(false);
+    expect(isFinished).toBe(false);
     expect((await receivedBy(responder)).length).toBe(64 * 1024 * 1024 - 1);
     await finished(initiator, { readable: false });
   });
