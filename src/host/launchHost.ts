@@ -76,6 +76,7 @@ async function startDetached(options: LaunchOptions, signal: AbortSignal): Promi
   const log = await open(logPath(options.batonHome), 'a', 0o600);
   const { size: logStart } = await log.stat();
   let child: ChildProcess;
+  let outcome: Promise<string | undefined>;
   try {
     child = spawn(runtime.program, [options.entry, 'host'], {
       cwd: options.batonHome,
@@ -84,11 +85,14 @@ async function startDetached(options: LaunchOptions, signal: AbortSignal): Promi
       stdio: ['ignore', log.fd, log.fd, 'ipc'],
       env: { ...hostEnvironment(options.env), ...runtime.env, BATON_HOME: options.batonHome, CODEX_HOME: options.codexHome },
     });
+    // At once: a program that is not there is told of before the next await is over.
+    outcome = outcomeOf(child, signal);
+    outcome.catch(() => undefined);
   } finally {
     await log.close();
   }
   try {
-    const ended = await outcomeOf(child, signal);
+    const ended = await outcome;
     if (ended === undefined) return;
     throw new HostError('host-start-failed', `The host could not be started (${ended}). ${await tailOf(options.batonHome, logStart)}Run \`baton doctor\` to see what is missing.`);
   } finally {
