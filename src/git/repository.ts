@@ -1,3 +1,10 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { simpleGit } from 'simple-git';
+import { gitText } from './git';
+import { GitError } from './gitError';
+
 /** Hexadecimal object name, 40 digits (sha1) or 64 (sha256). */
 export type ObjectId = string;
 export type ObjectFormat = 'sha1' | 'sha256';
@@ -17,17 +24,110 @@ export interface Repository {
   readonly branch: string | null;
   readonly operation: Operation | null;
   readonly shallow: readonly ObjectId[];
+  /** Objects may be missing here by agreement with a promisor remote (`--filter=…`). */
   readonly partial: boolean;
 }
 
 export interface RepositoryIdentity {
   readonly objectFormat: ObjectFormat;
-  /** At most 64, sorted. */
+  /** At most 64, sorted. Empty in a repository without commits, or a shallow one. */
   readonly rootCommits: ObjectId[];
   /** `host/path`, at most 64, sorted. */
   readonly remotes: string[];
 }
 
-export declare function readRepository(directory: string, signal?: AbortSignal): Promise<Repository>;
-export declare function readRepositoryIdentity(root: string): Promise<RepositoryIdentity>;
-export declare function sameRepository(a: RepositoryIdentity, b: RepositoryIdentity): boolean;
+const IDENTITY_LIMIT = 64;
+
+/**
+ * Where a directory's repository is, and what state HEAD is in. Reads only.
+ *
+ * @throws {GitError} `not-a-repository`; `unsupported-state` for a bare repository or a path with a line feed
+ */
+export async function readRepository(directory: string, signal?: AbortSignal): Promise<Repository> {
+  if (!existsSync(directory)) throw new GitError('not-a-repository', `There is no directory ${directory}.`);
+  const options = { cwd: directory, signal };
+  if ((await gitText(['rev-parse', '--is-inside-work-tree'], options)) !== 'true') {
+    throw new GitError('unsupported-state', `${directory} is not inside a working tree (a bare repository, or inside .git). Name a checkout.`);
+  }
+  const lines = (await gitText(['rev-parse', '--path-format=absolute', '--show-toplevel', '--absolute-git-dir', '--git-common-dir', '--show-object-format', '--show-prefix'], options)).split('\n');
+  const [root, gitDir, commonDir, format, prefix = ''] = lines;
+  if (root === undefined || gitDir === undefined || commonDir === undefined || lines.length > 5) {
+    throw new GitError('unsupported-state', `The path of the repository at ${JSON.stringify(directory)} holds a line feed, which git cannot tell apart. Move it.`);
+  }
+  if (format !== 'sha1' && format !== 'sha256') throw new GitError('unsupported-state', `${root} uses the object format ${format ?? 'unknown'}, which Baton does not know.`);
+  const head = (await gitText(['rev-parse', '-q', '--verify', 'HEAD^{commit}'], { ...options, answers: [1, 128] })) || null;
+  const branch = (await gitText(['symbolic-ref', '-q', 'HEAD'], { ...options, answers: [1] })) || null;
+  const promisor = await gitText(['config', '--get-regexp', '^(extensions\\.partialclone|remote\\..*\\.promisor)$'], { ...options, answers: [1] });
+  return {
+    root, gitDir, commonDir, objectFormat: format, head, branch,
+    subdirectory: prefix.replace(/\/$/, ''),
+    operation: operationIn(gitDir),
+    shallow: await readShallow(commonDir),
+    partial: promisor !== '',
+  };
+}
+
+/** The operation that a worktree's Git directory says is under way, in the order in which `git status` looks. */
+export function operationIn(gitDir: string): Operation | null {
+  const has = (...parts: string[]) => existsSync(path.join(gitDir, ...parts));
+  if (has('rebase-apply')) return has('rebase-apply', 'applying') ? 'am' : 'rebase';
+  if (has('rebase-merge')) return 'rebase';
+  if (has('MERGE_HEAD')) return 'merge';
+  if (has('CHERRY_PICK_HEAD')) return 'cherry-pick';
+  if (has('REVERT_HEAD')) return 'revert';
+  // Between two picks of a sequence no *_HEAD is there, only the list of what is still to do.
+  if (has('sequencer', 'todo')) return 'cherry-pick';
+  if (has('BISECT_LOG')) return 'bisect';
+  return null;
+}
+
+async function readShallow(commonDir: string): Promise<ObjectId[]> {
+  const text = await readFile(path.join(commonDir, 'shallow'), 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
+  });
+  return text.split('\n').filter((line) => /^[0-9a-f]{40,64}$/.test(line));
+}
+
+/**
+ * What makes two clones "the same repository": root commits first, remotes second.
+ *
+ * @throws {GitError} as {@link readRepository}
+ */
+export async function readRepositoryIdentity(root: string): Promise<RepositoryIdentity> {
+  const repository = await readRepository(root);
+  const from = repository.head === null ? ['--branches', '--remotes'] : ['HEAD'];
+  const roots = await gitText(['rev-list', '--max-parents=0', `--max-count=${IDENTITY_LIMIT}`, ...from], { cwd: root });
+  // At a shallow boundary a commit only looks like a root.
+  const boundary = new Set(repository.shallow);
+  const remotes = await simpleGit({ baseDir: root }).getRemotes(true);
+  const urls = remotes.flatMap((remote) => [remote.refs.fetch, remote.refs.push]).filter((url): url is string => typeof url === 'string' && url !== '');
+  return {
+    objectFormat: repository.objectFormat,
+    rootCommits: roots.split('\n').filter((oid) => oid !== '' && !boundary.has(oid)).sort(),
+    remotes: [...new Set(urls.map(normaliseRemote))].filter((remote): remote is string => remote !== null).sort().slice(0, IDENTITY_LIMIT),
+  };
+}
+
+/**
+ * `host/path` of a remote's URL, in lower-case host, without scheme, user, secret, port, trailing `/` or `.git`; a path on
+ * this machine keeps its path with `localhost` as host. Null for what is no URL. (gitrevisions' spellings: git-clone(1), "GIT URLS")
+ */
+export function normaliseRemote(url: string): string | null {
+  const tidy = (host: string, rest: string) => {
+    const trimmed = rest.replace(/^\/+/, '').replace(/\/+$/, '').replace(/\.git$/i, '');
+    return trimmed === '' || trimmed.length > 900 ? null : `${host.toLowerCase()}/${trimmed}`;
+  };
+  const withScheme = /^([a-z][a-z0-9+.-]*):\/\/(?:[^/@]*@)?(\[[^\]]*\]|[^/:]*)(?::\d*)?(\/.*)?$/i.exec(url);
+  if (withScheme !== null) return tidy(withScheme[1]?.toLowerCase() === 'file' ? 'localhost' : (withScheme[2] ?? ''), withScheme[3] ?? '');
+  if (path.isAbsolute(url)) return tidy('localhost', url.replaceAll('\\', '/'));
+  const scpLike = /^(?:[^/@:]*@)?([^/:@]+):(.+)$/.exec(url);
+  return scpLike === null ? null : tidy(scpLike[1] ?? '', scpLike[2] ?? '');
+}
+
+/** Same object format, and a root commit in common; where either side knows no root (shallow, no commits), a remote in common. */
+export function sameRepository(a: RepositoryIdentity, b: RepositoryIdentity): boolean {
+  if (a.objectFormat !== b.objectFormat) return false;
+  if (a.rootCommits.length > 0 && b.rootCommits.length > 0) return a.rootCommits.some((oid) => b.rootCommits.includes(oid));
+  return a.remotes.some((remote) => b.remotes.includes(remote));
+}

@@ -1,18 +1,34 @@
-import type { QuarantinedState } from './quarantine';
-import type { ObjectId } from './repository';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import path from 'node:path';
+import { chooseBranch, updateRefs, type RefUpdate } from './branchChoice';
+import { captureWorkingState, WORKTREE_INDEX, type CapturedState } from './capture';
+import { gitText, runGit } from './git';
+import { GitError } from './gitError';
+import { zeroId } from './manifest';
+import { packCapture, packsToPublish, publishPacks, withdrawPacks } from './publish';
+import { quarantineShadow, type QuarantinedState } from './quarantine';
+import { readRepository, type ObjectId, type Repository } from './repository';
+import { changeFiles, writeFiles } from './restoreFiles';
+import { finishIndex } from './restoreIndex';
+import { clearOperation, operationBranchRef, writeOperation } from './restoreOperation';
+import { readState, type StateToRestore } from './restoredState';
+import { applySettings, recordCarried } from './restoreSettings';
+import { copyIndex, createShadow, objectDirectory, readSettings, type Shadow } from './shadow';
+import { readUndoRecord, writeUndoRecord, type UndoRecord } from './undoRecord';
 
 export interface RestoreOptions {
   /** The destination's checkout of the repository (its user's own; it is left alone). */
   readonly root: string;
   readonly quarantine: QuarantinedState;
-  /** Absolute path of the managed worktree; must not exist unless `existing`. */
+  /** Absolute path of the managed worktree; must not exist, or be empty, unless `existing`. */
   readonly worktree: string;
   readonly threadId: string;
   /** Full or short name of the branch that the thread was on; null when detached. */
   readonly carriedBranch: string | null;
-  /** The thread's worktree of an earlier stay is used again. */
-  readonly existing?: { readonly expectedFingerprint: string };
-  readonly signal?: AbortSignal;
+  /** The thread's worktree of an earlier stay is used again, if it is still as it was left. */
+  readonly existing?: { readonly expectedFingerprint: string } | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface RestoredState {
@@ -24,8 +40,179 @@ export interface RestoredState {
   readonly notes: readonly string[];
 }
 
-export declare function restoreWorkingState(options: RestoreOptions): Promise<RestoredState>;
-/** Puts back what was before `restoreWorkingState`, also after a crash in the middle of it. Idempotent. */
-export declare function rollbackRestore(options: { root: string; quarantineDirectory: string }): Promise<void>;
+/** The last state of a thread that arrived here: what the way back builds on, and what keeps its objects from gc. */
+export function arrivedRef(threadId: string): string {
+  return `refs/baton/threads/${threadId}`;
+}
+/** The state of a thread's worktree before the handoff under way changed it. */
+export function beforeRef(threadId: string): string {
+  return `refs/baton/snapshots/${threadId}/before-handoff`;
+}
+
+/**
+ * Publishes quarantined objects and builds, or changes, a managed worktree so that it holds the working state that
+ * arrived. No hook, filter or program of the repository runs; other checkouts keep every byte, their index and branch.
+ * What will be done is first written to `undo.json` in the quarantine directory: `rollbackRestore` takes it back until
+ * `finishRestore` lets go. When this throws, the caller rolls back.
+ *
+ * @throws {GitError} `worktree-exists`; `worktree-diverged` when an existing worktree is not as it was left, and then
+ *   nothing has been changed; `disk-full`; `cancelled`
+ */
+export async function restoreWorkingState(options: RestoreOptions): Promise<RestoredState> {
+  const { quarantine, worktree, threadId, signal } = options;
+  if (!/^[0-9A-Za-z][0-9A-Za-z-]{7,63}$/.test(threadId)) throw new GitError('failed', `${JSON.stringify(threadId)} is no thread id.`);
+  const repository = await readRepository(options.root, signal);
+  const arrived = quarantineShadow(quarantine);
+  const state = await readState(arrived, quarantine.commits.manifest, signal);
+  const previous = options.existing === undefined ? null : await capturePrevious(options, options.existing.expectedFingerprint);
+  if (previous === null && existsSync(worktree) && (await readdir(worktree)).length > 0) throw new GitError('worktree-exists', `${worktree} already exists. Choose another directory, or remove the worktree first.`);
+
+  const choice = await chooseBranch({ repository, worktree, carried: options.carriedBranch, head: quarantine.head, threadId, signal });
+  const valueOf = async (name: string) => (await gitText(['rev-parse', '-q', '--verify', name], { cwd: repository.root, signal, answers: [1, 128] })) || null;
+  const branchRef = operationBranchRef(state.manifest, threadId);
+  const refs: RefUpdate[] = [{ name: arrivedRef(threadId), before: await valueOf(arrivedRef(threadId)), after: state.tip }];
+  if (choice.update !== null && choice.update.after !== null) refs.push(choice.update);
+  if (branchRef !== null && state.manifest.operation.branch !== null) refs.push({ name: branchRef, before: await valueOf(branchRef), after: state.manifest.operation.branch.oid });
+  const record: UndoRecord = {
+    worktree, createdDirectories: previous === null ? missingDirectories(path.dirname(worktree)) : [], refs,
+    packs: [...(await packsToPublish(arrived, repository)), ...(previous === null ? [] : await packsToPublish(shadowOf(previous), repository))],
+    previous: previous === null ? null : {
+      tip: previous.commits.manifest, head: previous.head, branch: previous.branch,
+      snapshot: { name: beforeRef(threadId), before: await valueOf(beforeRef(threadId)), after: previous.commits.manifest },
+    },
+  };
+  await writeUndoRecord(quarantine.directory, record);
+
+  const zero = zeroId(repository.objectFormat);
+  if (previous !== null && record.previous !== null) {
+    await publishPacks(shadowOf(previous), repository, await packsToPublish(shadowOf(previous), repository));
+    await updateRefs(repository.root, [record.previous.snapshot], zero);
+  }
+  await publishPacks(arrived, repository, await packsToPublish(arrived, repository));
+  await updateRefs(repository.root, refs, zero);
+
+  const built = previous === null ? await addWorktree(repository, worktree, state, signal) : await readRepository(worktree, signal);
+  const shadow = previous === null ? await restoreShadow(repository, built, quarantine.directory, signal) : shadowOf(previous);
+  const untracked = await buildState(shadow, built, state, previous, quarantine.directory, signal);
+  const notes = [...(choice.note === null ? [] : [choice.note]), ...(await applySettings(repository, built, state.manifest))];
+  await setHead(built, choice.branch, quarantine.head);
+  const autoMerge = state.manifest.autoMerge ? await gitText(['rev-parse', `${state.tip}:auto-merge`], { cwd: repository.root, signal }) : null;
+  notes.push(...(await writeOperation(built, state.manifest, autoMerge, branchRef)));
+  await recordCarried(built, untracked, signal);
+
+  const receipt = await captureWorkingState({ root: worktree, spool: path.join(quarantine.directory, 'receipt'), signal });
+  await rm(path.join(quarantine.directory, 'receipt'), { recursive: true, force: true });
+  return { head: receipt.head, branch: receipt.branch?.replace('refs/heads/', '') ?? null, fingerprint: receipt.fingerprint, notes };
+}
+
+async function capturePrevious(options: RestoreOptions, expected: string): Promise<CapturedState> {
+  const previous = await captureWorkingState({ root: options.worktree, spool: path.join(options.quarantine.directory, 'previous'), signal: options.signal });
+  if (previous.fingerprint !== expected) {
+    throw new GitError('worktree-diverged', `${options.worktree} has changed since the thread left it. Nothing was overwritten: choose a second worktree, fork the thread, or stop.`);
+  }
+  await packCapture(shadowOf(previous), previous.commits.manifest, previous.head, options.signal);
+  return previous;
+}
+
+function shadowOf(capture: CapturedState): Shadow {
+  return { gitDir: capture.shadow, worktree: capture.root, objectFormat: capture.objectFormat };
+}
+
+/** The directories above that are missing, outermost first. */
+function missingDirectories(directory: string): string[] {
+  return existsSync(directory) ? [] : [...missingDirectories(path.dirname(directory)), directory];
+}
+
+async function addWorktree(repository: Repository, worktree: string, state: StateToRestore, signal?: AbortSignal): Promise<Repository> {
+  await mkdir(path.dirname(worktree), { recursive: true, mode: 0o700 });
+  // An unborn HEAD has no commit to start from; it is set afterwards.
+  await runGit(['worktree', 'add', '--no-checkout', '--detach', '--quiet', worktree, state.manifest.head ?? state.tip], { cwd: repository.root, signal });
+  return readRepository(worktree, signal);
+}
+
+async function restoreShadow(repository: Repository, built: Repository, directory: string, signal?: AbortSignal): Promise<Shadow> {
+  await rm(path.join(directory, 'restore'), { recursive: true, force: true });
+  return createShadow(path.join(directory, 'restore'), {
+    worktree: built.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings: await readSettings(repository.root, signal), shallow: repository.shallow,
+  });
+}
+
+/** Files first, then the index, which takes its place in one step. @returns untracked files of the state */
+async function buildState(shadow: Shadow, built: Repository, state: StateToRestore, previous: CapturedState | null, temporary: string, signal?: AbortSignal): Promise<string[]> {
+  // Made beside the index, so that the rename keeps its time: git trusts files by comparing theirs with it.
+  const index = path.join(built.gitDir, 'index.baton');
+  await rm(index, { force: true });
+  if (previous === null) await writeFiles(shadow, index, state, signal);
+  else {
+    await copyIndex(path.join(previous.shadow, WORKTREE_INDEX), index);
+    await changeFiles(shadow, index, await readState(shadow, previous.commits.manifest, signal), state, signal);
+  }
+  const untracked = await finishIndex(shadow, index, state, temporary, signal);
+  await rename(index, path.join(built.gitDir, 'index'));
+  return untracked;
+}
+
+async function setHead(worktree: Repository, branch: string | null, head: ObjectId | null): Promise<void> {
+  const options = { cwd: worktree.root };
+  if (branch !== null) await runGit(['symbolic-ref', '-m', 'baton: handoff', 'HEAD', branch], options);
+  else if (head !== null) await runGit(['update-ref', '--no-deref', '-m', 'baton: handoff', 'HEAD', head], options);
+}
+
+/**
+ * Puts back what was before `restoreWorkingState`, also after a crash in the middle of it, and removes the quarantine.
+ * Idempotent. Objects that something in the repository has come to need stay.
+ */
+export async function rollbackRestore(options: { readonly root: string; readonly quarantineDirectory: string }): Promise<void> {
+  const record = await readUndoRecord(options.quarantineDirectory);
+  if (record !== null) {
+    const repository = await readRepository(options.root);
+    if (record.previous === null) await removeWorktree(repository, record);
+    else await putBack(repository, record, record.previous, options.quarantineDirectory);
+    await takeBackRefs(repository, [...record.refs, ...(record.previous === null ? [] : [record.previous.snapshot])]);
+    await withdrawPacks(repository, record.packs);
+  }
+  await rm(options.quarantineDirectory, { recursive: true, force: true });
+}
+
+async function removeWorktree(repository: Repository, record: UndoRecord): Promise<void> {
+  await runGit(['worktree', 'remove', '--force', '--force', record.worktree], { cwd: repository.root, answers: [128] });
+  await rm(record.worktree, { recursive: true, force: true });
+  await runGit(['worktree', 'prune'], { cwd: repository.root });
+  for (const directory of [...record.createdDirectories].reverse()) await rmdir(directory).catch(() => undefined);
+}
+
+async function putBack(repository: Repository, record: UndoRecord, previous: NonNullable<UndoRecord['previous']>, directory: string): Promise<void> {
+  const snapshot = await gitText(['rev-parse', '-q', '--verify', `${previous.tip}^{commit}`], { cwd: repository.root, answers: [1, 128] });
+  // Without the snapshot's objects nothing after them was begun.
+  if (snapshot === '') return;
+  const worktree = await readRepository(record.worktree);
+  await clearOperation(worktree);
+  const present = await captureWorkingState({ root: record.worktree, spool: path.join(directory, 'present') });
+  const shadow = shadowOf(present);
+  const state = await readState(shadow, previous.tip);
+  await buildState(shadow, worktree, state, present, directory);
+  await takeBackRefs(repository, record.refs);
+  await setHead(worktree, previous.branch, previous.head);
+  const autoMerge = state.manifest.autoMerge ? await gitText(['rev-parse', `${state.tip}:auto-merge`], { cwd: repository.root }) : null;
+  await writeOperation(worktree, state.manifest, autoMerge, null);
+}
+
+/** Refs that have been moved again since then are left where they are. */
+async function takeBackRefs(repository: Repository, refs: readonly RefUpdate[]): Promise<void> {
+  const undone: RefUpdate[] = [];
+  for (const { name, before, after } of refs) {
+    const value = (await gitText(['rev-parse', '-q', '--verify', name], { cwd: repository.root, answers: [1, 128] })) || null;
+    if (value === after && before !== after) undone.push({ name, before: after, after: before });
+  }
+  await updateRefs(repository.root, undone, zeroId(repository.objectFormat));
+}
+
 /** Lets go of what a rollback would need, once the handoff is final. Idempotent. */
-export declare function finishRestore(options: { root: string; quarantineDirectory: string }): Promise<void>;
+export async function finishRestore(options: { readonly root: string; readonly quarantineDirectory: string }): Promise<void> {
+  const record = await readUndoRecord(options.quarantineDirectory);
+  if (record?.previous !== null && record?.previous !== undefined) {
+    const { name } = record.previous.snapshot;
+    await runGit(['update-ref', '-d', name], { cwd: options.root });
+  }
+  await rm(options.quarantineDirectory, { recursive: true, force: true });
+}

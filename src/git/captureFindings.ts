@@ -1,0 +1,53 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { absolutePath, pathForPeople, type BytePath } from './bytePath';
+import type { WorktreeReading } from './capture';
+import type { GitFinding } from './finding';
+import { quoteForPeople } from './git';
+import type { IndexListing } from './indexListing';
+import type { OperationState } from './operation';
+import type { Repository } from './repository';
+import { inspectSubmodule } from './submodules';
+import type { LeftBehind } from './worktreeScan';
+
+/** Says in words what of a working state does not travel, or travels otherwise than one may think. */
+export async function findingsOf(state: {
+  readonly repository: Repository; readonly listing: IndexListing; readonly operation: OperationState;
+  readonly read: WorktreeReading; readonly left: LeftBehind; readonly sparse: boolean; readonly signal?: AbortSignal | undefined;
+}): Promise<GitFinding[]> {
+  const { repository, listing, operation, read, left } = state;
+  const findings: GitFinding[] = [];
+  const add = (level: GitFinding['level'], code: string, message: string) => { findings.push({ level, code, message }); };
+
+  const seen = new Set<BytePath>();
+  for (const gitlink of listing.gitlinks) {
+    if (seen.has(gitlink.path)) continue;
+    seen.add(gitlink.path);
+    const name = pathForPeople(gitlink.path);
+    if (!existsSync(Buffer.concat([Buffer.from(absolutePath(repository.root, gitlink.path)), Buffer.from('/.git')]))) continue;
+    switch (await inspectSubmodule(absolutePath(repository.root, gitlink.path).toString(), gitlink.oid, state.signal)) {
+      case 'clean':
+        add('warning', 'submodule-not-carried', `The submodule ${name} is empty at the destination; run "git submodule update --init" there if the thread needs it.`);
+        break;
+      case 'changed':
+        add('blocker', 'submodule-changed', `The submodule ${name} has changes or commits of its own, which do not travel yet. Commit and push them in the submodule, then try again.`);
+    }
+  }
+  if (read.nestedRepositories.length > 0) add('warning', 'nested-repository-stays', `${named(read.nestedRepositories)} ${read.nestedRepositories.length === 1 ? 'is a repository of its own that is' : 'are repositories of their own that are'} not tracked here and stay behind.`);
+  const special = [...new Set([...left.special, ...read.special])];
+  if (special.length > 0) add('warning', 'special-file-stays', `${named(special)}: a FIFO, socket or device cannot be carried and stays behind.`);
+  if (read.lfs.length > 0) add('warning', 'lfs-content-travels', `${read.lfs.length} Git LFS file${read.lfs.length === 1 ? '' : 's'} travel as they are in the working tree; the LFS objects of the history do not.`);
+  if (state.sparse) add('warning', 'sparse-checkout', 'The checkout is sparse. The same files are present at the destination; its sparse patterns apply there only if that repository has extensions.worktreeConfig.');
+  if (repository.partial) add('warning', 'partial-clone', 'The repository is a partial clone. Objects that neither it nor the destination has cannot travel; fetch them first if the handoff says that objects are missing.');
+  if (repository.shallow.length > 0) add('warning', 'shallow-clone', 'The repository is a shallow clone. The destination must have the commits at which its history was cut.');
+  if (operation.unknown.length > 0) add('warning', 'operation-file-stays', `The ${operation.kind ?? 'operation'} in progress keeps files that Baton does not carry: ${operation.unknown.map(quoteForPeople).slice(0, 5).join(', ')}.`);
+  if (operation.removed.length > 0) add('warning', 'operation-lines-stay', `The ${operation.kind ?? 'operation'} in progress would run programs or move other branches; these lines do not go on at the destination: ${operation.removed.map(quoteForPeople).slice(0, 5).join(' · ')}`);
+  if (existsSync(path.join(repository.gitDir, 'index.lock'))) add('warning', 'index-locked', 'Another git holds index.lock here. What it is about to write is not part of the capture.');
+  return findings;
+}
+
+function named(names: readonly BytePath[]): string {
+  const some = names.slice(0, 5).map(pathForPeople).join(', ');
+  return names.length > 5 ? `${some} and ${names.length - 5} more` : some;
+}
+

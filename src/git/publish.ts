@@ -1,0 +1,86 @@
+import { constants } from 'node:fs';
+import { access, chmod, copyFile, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { runGit, streamGit } from './git';
+import { GitError } from './gitError';
+import { revisions } from './haves';
+import type { ObjectId, Repository } from './repository';
+import { inShadow, objectDirectory, type Shadow } from './shadow';
+
+/** Packs of a shadow that the repository does not have yet; names without ending. */
+export async function packsToPublish(shadow: Shadow, repository: Repository): Promise<string[]> {
+  const names = (await readdir(path.join(shadow.gitDir, 'objects', 'pack'))).filter((name) => /^pack-[0-9a-f]+\.idx$/.test(name)).map((name) => name.slice(0, -'.idx'.length));
+  const missing: string[] = [];
+  for (const name of names) if (!(await exists(path.join(objectDirectory(repository), 'pack', `${name}.idx`)))) missing.push(name);
+  return missing;
+}
+
+/**
+ * Makes packs part of the repository. Git looks for `.idx` files, so a pack counts from the moment its index is there,
+ * complete; doing it twice, or again after a crash in the middle, does no harm.
+ *
+ * @throws {GitError} `disk-full`
+ */
+export async function publishPacks(shadow: Shadow, repository: Repository, packs: readonly string[]): Promise<void> {
+  const from = path.join(shadow.gitDir, 'objects', 'pack');
+  const to = path.join(objectDirectory(repository), 'pack');
+  await mkdir(to, { recursive: true });
+  for (const pack of packs) {
+    for (const ending of ['.pack', '.rev', '.idx']) {
+      const source = path.join(from, pack + ending);
+      const target = path.join(to, pack + ending);
+      if (!(await exists(source)) || (await exists(target))) continue;
+      // A copy, not a move: the quarantine stays whole until the handoff is over, and may be on another file system.
+      const temporary = path.join(to, `tmp_baton_${pack}${ending}`);
+      try {
+        await copyFile(source, temporary, constants.COPYFILE_FICLONE);
+        await chmod(temporary, 0o444);
+        const handle = await open(temporary, 'r');
+        await handle.sync().finally(() => handle.close());
+        await rename(temporary, target);
+      } catch (error) {
+        await rm(temporary, { force: true });
+        const code = (error as NodeJS.ErrnoException).code;
+        throw new GitError(code === 'ENOSPC' || code === 'EDQUOT' ? 'disk-full' : 'failed', `Objects could not be put into ${to}: ${(error as Error).message}`, { cause: error });
+      }
+    }
+  }
+}
+
+/** Packs a capture's own objects in its shadow, so that they can be published. */
+export async function packCapture(shadow: Shadow, tip: ObjectId, head: ObjectId | null, signal?: AbortSignal): Promise<void> {
+  await runGit(['pack-objects', '--revs', '--delta-base-offset', '-q', path.join(shadow.gitDir, 'objects', 'pack', 'pack')], { ...inShadow(shadow, { signal }), input: revisions([tip], head === null ? [] : [head]) });
+}
+
+/** Removes published packs again, except those that hold an object which the repository has come to need. */
+export async function withdrawPacks(repository: Repository, packs: readonly string[]): Promise<void> {
+  const directory = path.join(objectDirectory(repository), 'pack');
+  const owners = new Map<ObjectId, string>();
+  for (const pack of packs) {
+    const index = await readFile(path.join(directory, `${pack}.idx`)).catch(() => null);
+    if (index === null) continue;
+    const { stdout } = await runGit(['show-index'], { cwd: repository.root, input: index, maxOutputBytes: 4 * 1024 ** 3 });
+    for (const line of stdout.toString('latin1').split('\n')) {
+      const oid = line.split(' ')[1];
+      if (oid !== undefined) owners.set(oid, pack);
+    }
+  }
+  if (owners.size === 0) return;
+  const needed = new Set<string>();
+  let rest = '';
+  for await (const chunk of streamGit(['rev-list', '--objects', '--no-object-names', '--all', '--reflog', '--indexed-objects'], { cwd: repository.root })) {
+    const lines = (rest + chunk.toString('latin1')).split('\n');
+    rest = lines.pop() ?? '';
+    for (const oid of lines) {
+      const pack = owners.get(oid);
+      if (pack !== undefined) needed.add(pack);
+    }
+  }
+  for (const pack of packs.filter((name) => !needed.has(name))) {
+    for (const ending of ['.idx', '.rev', '.pack']) await rm(path.join(directory, pack + ending), { force: true });
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  return access(file).then(() => true, () => false);
+}

@@ -1,0 +1,126 @@
+import { lstat, mkdir, readdir, rmdir, unlink } from 'node:fs/promises';
+import { absolutePath, bytePath, childPath, nulTerminated, parentPaths, pathForPeople, sortedPaths, type BytePath } from './bytePath';
+import { runGit, streamGit, nulRecords } from './git';
+import { GitError } from './gitError';
+import { indexInfo } from './indexListing';
+import { treeEntries } from './quarantineChecks';
+import type { StateToRestore, TreeChange } from './restoredState';
+import { inShadow, type Shadow } from './shadow';
+
+/** All differences between two trees; files only. */
+export async function treeChanges(shadow: Shadow, from: string, to: string, signal?: AbortSignal): Promise<TreeChange[]> {
+  const changes: TreeChange[] = [];
+  const records = nulRecords(streamGit(['diff-tree', '-r', '-z', '--raw', '--no-renames', '--no-abbrev', from, to], inShadow(shadow, { signal })));
+  for await (const record of records) {
+    const [fromMode = '', toMode = '', , toOid = ''] = record.toString('latin1').slice(1).split(' ');
+    const name = await records.next();
+    if (name.done === true) break;
+    changes.push({ path: bytePath(name.value), fromMode, toMode, toOid });
+  }
+  return changes;
+}
+
+/**
+ * Writes the working tree of a state into an empty worktree, raw: no conversion, no filter, no hook. `index` then lists
+ * what was written, with times and sizes.
+ */
+export async function writeFiles(shadow: Shadow, index: string, state: StateToRestore, signal?: AbortSignal): Promise<void> {
+  const options = inShadow(shadow, { index, signal });
+  await runGit(['read-tree', state.trees.worktree], options);
+  const args = ['-c', 'checkout.workers=4', 'checkout-index', '-f', '-u', '-q'];
+  if (state.absent.size === 0) await runGit([...args, '-a'], options);
+  else {
+    const listed = (async function* () {
+      for await (const entry of treeEntries(state.trees.worktree, options)) if (entry.type !== 'tree' && !state.absent.has(entry.path)) yield Buffer.from(`${entry.path}\0`, 'latin1');
+    })();
+    await runGit([...args, '-z', '--stdin'], { ...options, input: listed });
+  }
+  await makeDirectories(shadow.worktree, state.manifest.emptyDirectories);
+}
+
+/**
+ * Turns a worktree from one state into another, touching only what differs. Ignored files stay where they are.
+ *
+ * @param index describes the working tree as it is, with times and sizes; afterwards as it has become
+ * @throws {GitError} `worktree-diverged` when an ignored file is in the way; nothing has been changed then
+ */
+export async function changeFiles(shadow: Shadow, index: string, from: StateToRestore, to: StateToRestore, signal?: AbortSignal): Promise<void> {
+  const root = shadow.worktree;
+  const changes = await treeChanges(shadow, from.trees.worktree, to.trees.worktree, signal);
+  const changed = new Map(changes.map((change) => [change.path, change]));
+  const removed = new Set<BytePath>();
+  const written = new Map<BytePath, { isNew: boolean; mode: string }>();
+  for (const change of changes) {
+    const was = change.fromMode !== '000000' && !from.absent.has(change.path);
+    const is = change.toMode !== '000000' && !to.absent.has(change.path);
+    if (is) written.set(change.path, { isNew: !was, mode: change.toMode });
+    else if (was) removed.add(change.path);
+  }
+  // The same entry in both trees, but only one of the two working trees has the file.
+  for (const name of to.absent) if (!from.absent.has(name) && !changed.has(name)) removed.add(name);
+  for (const name of from.absent) if (!to.absent.has(name) && !changed.has(name)) written.set(name, { isNew: true, mode: '100644' });
+
+  for (const [name, { isNew }] of written) if (isNew) await expectFree(root, name, removed);
+  for (const name of removed) await removeFile(root, name);
+  for (const name of sortedPaths(from.manifest.emptyDirectories).reverse()) if (!to.manifest.emptyDirectories.includes(name)) await rmdir(absolutePath(root, name)).catch(ignoreUnremovable);
+
+  const options = inShadow(shadow, { index, signal });
+  const zero = '0'.repeat(to.trees.index.length);
+  const gone = changes.filter((change) => change.toMode === '000000');
+  const set = changes.filter((change) => change.toMode !== '000000');
+  await runGit(['update-index', '-z', '--index-info'], { ...options, input: Buffer.concat([
+    indexInfo(gone.map((change) => ({ path: change.path, mode: '0', oid: zero, stage: 0 }))),
+    indexInfo(set.map((change) => ({ path: change.path, mode: change.toMode, oid: change.toOid, stage: 0 }))),
+  ]) });
+  const input = nulTerminated([...written].filter(([, { mode }]) => mode !== '160000').map(([name]) => name));
+  if (input.length > 0) await runGit(['checkout-index', '-f', '-u', '-q', '-z', '--stdin'], { ...options, input });
+  await makeDirectories(root, [...[...written].filter(([, { mode }]) => mode === '160000').map(([name]) => name), ...to.manifest.emptyDirectories]);
+}
+
+async function makeDirectories(root: string, names: readonly BytePath[]): Promise<void> {
+  for (const name of names) await mkdir(absolutePath(root, name), { recursive: true });
+}
+
+/** Nothing but files that are about to go may lie where a file is to be written. */
+async function expectFree(root: string, name: BytePath, removed: ReadonlySet<BytePath>): Promise<void> {
+  const occupied = (by: BytePath) => new GitError('worktree-diverged', `${pathForPeople(by)} in ${root} is ignored there and in the way of what arrives. Move it away, then try again.`);
+  for (const above of parentPaths(name)) {
+    const found = await lstat(absolutePath(root, above)).catch(ignoreAbsent);
+    if (found === null) return;
+    if (!found.isDirectory()) {
+      if (removed.has(above)) return;
+      throw occupied(above);
+    }
+  }
+  const look = async (path: BytePath): Promise<void> => {
+    const found = await lstat(absolutePath(root, path)).catch(ignoreAbsent);
+    if (found === null || removed.has(path)) return;
+    if (!found.isDirectory()) throw occupied(path);
+    for (const entry of await readdir(absolutePath(root, path), { encoding: 'buffer' })) await look(childPath(path, entry));
+  };
+  await look(name);
+}
+
+async function removeFile(root: string, name: BytePath): Promise<void> {
+  const found = await lstat(absolutePath(root, name)).catch(ignoreAbsent);
+  if (found === null) return;
+  // A directory here was a submodule's; what it holds is not ours to remove.
+  if (found.isDirectory()) await rmdir(absolutePath(root, name)).catch(ignoreUnremovable);
+  else await unlink(absolutePath(root, name));
+  for (const parent of parentPaths(name).reverse()) {
+    const emptied = await rmdir(absolutePath(root, parent)).then(() => true, ignoreUnremovable);
+    if (emptied !== true) return;
+  }
+}
+
+function ignoreAbsent(error: unknown): null {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+  throw error;
+}
+
+function ignoreUnremovable(error: unknown): null {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ENOTEMPTY' || code === 'EEXIST') return null;
+  throw error;
+}

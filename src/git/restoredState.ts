@@ -1,0 +1,40 @@
+import { gitText } from './git';
+import type { Manifest, StateTrees } from './manifest';
+import { readManifest } from './quarantineChecks';
+import { defaultLimits } from './quarantine';
+import type { ObjectId } from './repository';
+import { inShadow, type Shadow } from './shadow';
+import type { BytePath } from './bytePath';
+
+/** A captured state as a restore needs it. */
+export interface StateToRestore {
+  readonly tip: ObjectId;
+  readonly manifest: Manifest;
+  readonly trees: StateTrees;
+  /** Tracked files that are not in the working tree, by their `skip-worktree` flag. */
+  readonly absent: ReadonlySet<BytePath>;
+}
+
+/** Reads a state from its tip, whose objects the shadow can see. */
+export async function readState(shadow: Shadow, tip: ObjectId, signal?: AbortSignal): Promise<StateToRestore> {
+  const options = inShadow(shadow, { signal });
+  const manifest = await readManifest(tip, options, defaultLimits, { caseInsensitive: false, windows: process.platform === 'win32' });
+  const tree = async (expression: string) => gitText(['rev-parse', '-q', '--verify', expression], { ...options, answers: [1, 128] });
+  return {
+    tip, manifest,
+    trees: {
+      index: await tree(`${tip}^1^1^{tree}`), worktree: await tree(`${tip}^1^{tree}`),
+      stages: (await tree(`${tip}:stages`)) || null, resolved: (await tree(`${tip}:resolved`)) || null,
+    },
+    absent: new Set(manifest.flags.filter((flag) => !flag.present).map((flag) => flag.path)),
+  };
+}
+
+/** A change of one path between two trees. */
+export interface TreeChange {
+  readonly path: BytePath;
+  /** `000000` where the path is not in that tree. */
+  readonly fromMode: string;
+  readonly toMode: string;
+  readonly toOid: ObjectId;
+}

@@ -1,0 +1,43 @@
+import { open, readFile, rename } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { GitError } from './gitError';
+
+/** What a restore is about to do, written to disk before it does any of it, so that it can be taken back after a crash. */
+const ref = z.strictObject({ name: z.string().startsWith('refs/'), before: z.string().nullable(), after: z.string().nullable() });
+const undoRecord = z.strictObject({
+  worktree: z.string(),
+  /** Directories above the worktree that did not exist, outermost first. */
+  createdDirectories: z.array(z.string()),
+  refs: z.array(ref),
+  packs: z.array(z.string().regex(/^pack-[0-9a-f]+$/)),
+  /** The worktree's state before, when it existed. */
+  previous: z.strictObject({ tip: z.string(), head: z.string().nullable(), branch: z.string().nullable(), snapshot: ref }).nullable(),
+});
+export type UndoRecord = z.infer<typeof undoRecord>;
+
+const NAME = 'undo.json';
+
+export async function writeUndoRecord(directory: string, record: UndoRecord): Promise<void> {
+  const temporary = path.join(directory, `${NAME}.tmp`);
+  const handle = await open(temporary, 'w', 0o600);
+  try {
+    await handle.writeFile(JSON.stringify(record, null, 1));
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, path.join(directory, NAME));
+}
+
+/** Null when nothing was begun. */
+export async function readUndoRecord(directory: string): Promise<UndoRecord | null> {
+  const text = await readFile(path.join(directory, NAME), 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  });
+  if (text === null) return null;
+  const parsed = undoRecord.safeParse(JSON.parse(text));
+  if (!parsed.success) throw new GitError('failed', `${path.join(directory, NAME)} is not what a restore writes; the worktree it speaks of must be looked at by hand.`);
+  return parsed.data;
+}
