@@ -30,7 +30,7 @@ const meta = z.looseObject({
     cwd: z.string(),
     parent_thread_id: z.string().nullish(),
     forked_from_id: z.string().nullish(),
-    history_base: z.looseObject({ thread_id: z.string() }).nullish(),
+    history_base: z.looseObject({ thread_id: z.string(), end_byte_offset: z.number().int().nonnegative().optional() }).nullish(),
     model_provider: z.string().nullish(),
     cli_version: z.string().nullish(),
     source: z.unknown().optional(),

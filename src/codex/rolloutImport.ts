@@ -1,5 +1,5 @@
 /** Putting a rollout that came from another host together, and in its place in this Codex home. */
-import { createReadStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { copyFile, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -7,14 +7,36 @@ import { pipeline } from 'node:stream/promises';
 import { CodexError } from './codexError';
 import { describeRollout, hashBodyPrefix, maxMetaLineBytes, parseMetaLine, parseRolloutName, readBody, type RolloutDescription } from './rollout';
 
+/** A rollout of the same thread's family, as the other host announced it. */
+export type AnnouncedRollout = { readonly name: string; readonly metaLine: string };
+
 /**
  * Line 1 of a rollout as it must be on a host where the thread works in `cwd`. `thread/list` shows and filters by this
  * line's folder for ever, so it has to be right before Codex first sees the file; `thread/resume` needs the folder as well.
+ *
+ * A fork or a segment names, in `history_base`, a byte offset in the file that it builds on. That file's own line 1 changes
+ * length here, so the offset moves with it; else Codex reads too little of the base, or refuses it ("cutoff byte offset is
+ * past the source rollout").
+ * @param family the other rollouts that travel with it; what it builds on is among them
  * @throws CodexError `rollout-invalid`
  */
-export function rewriteMetaLine(metaLine: string, name: string, cwd: string): string {
+export function rewriteMetaLine(metaLine: string, name: string, cwd: string, family: readonly AnnouncedRollout[] = []): string {
   const parsed = parseMetaLine(metaLine, name);
-  return JSON.stringify({ ...parsed, payload: { ...parsed.payload, cwd, runtime_workspace_roots: [cwd] } });
+  const payload = { ...parsed.payload, cwd, runtime_workspace_roots: [cwd] };
+  const base = payload.history_base;
+  if (typeof base?.end_byte_offset === 'number') {
+    const file = baseOf(name, base.thread_id, family);
+    // A file always sorts after what it builds on within its thread, and threads build on older ones, so this ends.
+    const shift = file === null ? 0 : Buffer.byteLength(rewriteMetaLine(file.metaLine, file.name, cwd, family.filter((other) => other.name !== name))) - Buffer.byteLength(file.metaLine);
+    payload.history_base = { ...base, end_byte_offset: base.end_byte_offset + shift };
+  }
+  return JSON.stringify({ ...parsed, payload });
+}
+
+/** The file of thread `threadId` that `name` builds on: its first one, from which Codex 0.169 lets every later segment branch off, however often it is reverted. */
+function baseOf(name: string, threadId: string, family: readonly AnnouncedRollout[]): AnnouncedRollout | null {
+  const files = family.filter((file) => file.name !== name && parseRolloutName(file.name)?.threadId === threadId);
+  return files.find((file) => parseRolloutName(file.name)?.segmentId === null) ?? files[0] ?? null;
 }
 
 export type StageRollout = {
@@ -34,6 +56,8 @@ export type StageRollout = {
   bodySha256: string;
   /** Where the thread will work on this host. */
   cwd: string;
+  /** All rollouts that travel together, as announced; needed for one that builds on another. */
+  family?: readonly AnnouncedRollout[];
 };
 
 export type StagedRollout = RolloutDescription & { path: string; threadId: string };
@@ -51,17 +75,11 @@ export async function stageRollout(options: StageRollout): Promise<StagedRollout
   if (!/^[0-9a-f]{64}$/.test(bodySha256) || !isCount(bodyBytes) || !isCount(prefixBytes) || prefixBytes > bodyBytes || (prefixBytes > 0 && options.existing === undefined)) {
     throw new CodexError('rollout-invalid', `The announced size or hash of ${name} makes no sense, so it was refused.`);
   }
-  const metaLine = rewriteMetaLine(options.metaLine, name, options.cwd);
+  const metaLine = rewriteMetaLine(options.metaLine, name, options.cwd, options.family);
   const path = join(options.stagingDir, name);
   await mkdir(options.stagingDir, { recursive: true, mode: 0o700 });
   try {
-    const file = await open(path, 'w', 0o600);
-    try {
-      await pipeline(content(options, metaLine), file.createWriteStream({ autoClose: false }));
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await pipeline(content(options, metaLine), createWriteStream(path, { mode: 0o600, flush: true }));
     const written = await describeRollout(path);
     if (written.bodyBytes !== bodyBytes || written.bodySha256 !== bodySha256) {
       throw new CodexError('rollout-invalid', `The rollout ${name} arrived with ${written.bodyBytes} bytes and hash ${written.bodySha256.slice(0, 12)}…; ${bodyBytes} bytes and hash ${bodySha256.slice(0, 12)}… were announced. It was discarded; start the handoff again.`);

@@ -112,8 +112,8 @@ export async function endServer(pid: number, stateFile: string, graceMs: number)
   await rm(stateFile, { force: true });
 }
 
-/** Whether the process has gone within `ms`. It need not be our child, so the only way to know is to ask. */
-async function gone(pid: number, ms: number): Promise<boolean> {
+/** Whether a process has gone within `ms`. It need not be our child, so the only way to know is to ask. */
+export async function gone(pid: number, ms: number): Promise<boolean> {
   const end = Date.now() + ms;
   while (isAlive(pid)) {
     if (Date.now() > end) return false;

@@ -2,6 +2,7 @@
 import type { AppServer } from './appServer';
 import { CodexError } from './codexError';
 import type { AskForApproval, SandboxMode, SandboxPolicy, Thread } from './protocol.generated';
+import { gone } from './serverProcess';
 
 /** Start the server with this: an idle thread that nobody follows is then released at once instead of after 30 minutes. */
 export const releaseIdleThreads = 'thread_unload_delay_secs=1';
@@ -17,6 +18,7 @@ export type Quiesced = {
 
 const turnEndMs = 30_000;
 const releaseMs = 5_000;
+const commandEndMs = 10_000;
 
 /**
  * Brings a thread to rest: pauses its goal, interrupts the running turn and sees it end, ends the commands that outlive
@@ -34,10 +36,22 @@ export async function quiesceThread(server: AppServer, threadId: string): Promis
   // Only followers hear that a turn has ended.
   await joinThread(server, threadId);
   const interruptedTurnId = await interruptTurn(server, threadId);
-  // An interrupted turn leaves its commands running, and they go on writing to the working tree.
-  await server.request('thread/backgroundTerminals/clean', { threadId });
+  await endCommands(server, threadId);
   await releaseThread(server, threadId);
   return { interruptedTurnId, goalPaused, released: true };
+}
+
+/**
+ * Ends the commands of a thread. An interrupted turn leaves them running, and they would go on writing to the working tree;
+ * Codex answers before they have died, so this waits until they have.
+ * @throws CodexError `timed-out`
+ */
+async function endCommands(server: AppServer, threadId: string): Promise<void> {
+  const { data } = await server.request('thread/backgroundTerminals/list', { threadId });
+  await server.request('thread/backgroundTerminals/clean', { threadId });
+  for (const { command, osPid } of data) {
+    if (osPid !== null && !(await gone(osPid, commandEndMs))) throw new CodexError('timed-out', `The command "${command}" of thread ${threadId} (process ${osPid}) does not end. End it, then try again.`);
+  }
 }
 
 /** Interrupts the turn that runs, and waits until it has ended. @returns its id, or null if none ran. @throws CodexError `timed-out` */
