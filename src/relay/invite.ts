@@ -42,7 +42,7 @@ export function createInvite(options: { readonly relayUrl: string; readonly host
   const { relayUrl, hostId, name } = options;
   const expiresAt = Math.floor((options.now ?? Date.now()) + options.lifetimeMs);
   if (!isRelayUrl(relayUrl)) throw new RelayError('invite-invalid', `An invite cannot name the relay ${relayUrl}: it must be a ws:// or wss:// URL without credentials, query or fragment, of at most ${MAX_URL_LENGTH} bytes.`);
-  if (!isName(name)) throw new RelayError('invite-invalid', `An invite cannot carry this host name: 1 to ${MAX_NAME_LENGTH} bytes are allowed, none of them control characters.`);
+  if (!isName(name)) throw new RelayError('invite-invalid', `An invite cannot carry this host name: 1 to ${MAX_NAME_LENGTH} characters are allowed, none of them invisible.`);
   const secret = randomBytes(SECRET_LENGTH);
   const url = utf8(relayUrl);
   const nameBytes = utf8(name);
@@ -101,6 +101,5 @@ function isRelayUrl(text: string): boolean {
 
 /** Names are shown to people: no control, format (bidirectional and zero-width) or unpaired characters. */
 function isName(name: string): boolean {
-  const { length } = utf8(name);
-  return length > 0 && length <= MAX_NAME_LENGTH && !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(name) && name.trim() === name;
+  return name.length > 0 && name.length <= MAX_NAME_LENGTH && !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(name) && name.trim() === name;
 }

@@ -10,7 +10,7 @@ import { channelsOver, failureOf, ManualClock, meddledPair, receivedBy, socketPa
 const closers: (() => void)[] = [];
 afterEach(() => closers.splice(0).forEach((close) => close()));
 
-async function channels(options: Parameters<typeof channelsOver>[2] = {}, connect: () => Promise<{ near: Duplex; far: Duplex; close(): void }> = socketPair) {
+async function channels(options: Parameters<typeof channelsOver>[2] = {}, connect: () => Promise<{ near: Duplex; far: Duplex; close: () => void }> = socketPair) {
   const pair = await connect();
   const both = await channelsOver(pair.near, pair.far, options);
   closers.push(() => {

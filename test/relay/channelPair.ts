@@ -6,7 +6,7 @@ import { acceptChannel, openChannel, type Channel, type ChannelOptions } from '.
 import { generateKeyPair } from '../../src/relay/keys';
 
 /** Two ends of one real TCP connection on loopback. */
-export async function socketPair(): Promise<{ near: Socket; far: Socket; close(): void }> {
+export async function socketPair(): Promise<{ near: Socket; far: Socket; close: () => void }> {
   const server: Server = createServer({ allowHalfOpen: true });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -25,7 +25,7 @@ export type Meddle = (frame: Buffer, index: number, toFar: boolean) => readonly 
  * Two stream ends with somebody hostile in between, who sees whole frames (length and message) and says for each what goes
  * on in its place; `cut` ends the connection in an orderly way, as a relay could.
  */
-export async function meddledPair(meddle: Meddle): Promise<{ near: Duplex; far: Duplex; close(): void }> {
+export async function meddledPair(meddle: Meddle): Promise<{ near: Duplex; far: Duplex; close: () => void }> {
   const [left, right] = [await socketPair(), await socketPair()];
   const through = (toFar: boolean): Transform => {
     let held = Buffer.alloc(0);
