@@ -9,7 +9,8 @@ export async function mainCheckoutOf(directory: string): Promise<string | undefi
   for (let candidate = resolve(directory); ; candidate = dirname(candidate)) {
     const dotGit = join(candidate, '.git');
     const kind = await stat(dotGit).catch(() => undefined);
-    if (kind?.isDirectory() === true) return candidate;
+    // An empty `.git` makes no repository; Git looks on above it, too.
+    if (kind?.isDirectory() === true && (await isFile(join(dotGit, 'HEAD')))) return candidate;
     if (kind?.isFile() === true) return await checkoutOfGitFile(candidate, dotGit);
     if (candidate === dirname(candidate)) return undefined;
   }
@@ -22,6 +23,10 @@ async function checkoutOfGitFile(root: string, dotGit: string): Promise<string> 
   const common = firstLine(await readFile(join(absolute, 'commondir'), 'utf8').catch(() => ''));
   // No `commondir`: a submodule or a separate git directory, which is a repository of its own.
   return common === '' ? root : dirname(resolve(absolute, common));
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isFile() === true;
 }
 
 function firstLine(text: string): string {

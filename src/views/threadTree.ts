@@ -52,7 +52,7 @@ export class ThreadTree extends HostTree<ThreadNode | GroupNode> {
       const item = new vscode.TreeItem(node.label, vscode.TreeItemCollapsibleState.Expanded);
       item.id = `group:${node.id}`;
       item.contextValue = contextValue('group', {});
-      item.accessibilityInformation = { label: t('{0}, {1} threads', node.label, node.threads.length) };
+      item.accessibilityInformation = { label: node.threads.length === 1 ? t('{0}, 1 thread', node.label) : t('{0}, {1} threads', node.label, node.threads.length) };
       return item;
     }
     const item = treeItem(threadText(node.thread, this.approvals.countOf(node.thread.id), t));

@@ -1,7 +1,6 @@
 /** Entry of the thread panel's page. */
 import '@vscode-elements/elements/dist/vscode-button/index.js';
 import '@vscode-elements/elements/dist/vscode-progress-ring/index.js';
-import '@vscode-elements/elements/dist/vscode-textarea/index.js';
 import { ThreadView } from './threadView';
 import { connectToExtension } from './vscodeApi';
 

@@ -33,6 +33,12 @@ export class ThreadView extends LitElement {
   #draft = '';
   #nextRequest = 0;
   #follows = true;
+  #observed: Element | null = null;
+  /** Controls take their size after the render, so it is the content's size that is followed. */
+  readonly #resized = new ResizeObserver(() => {
+    const main = this.querySelector('main');
+    if (main !== null && this.#follows) main.scrollTop = main.scrollHeight;
+  });
   readonly #busyApprovals = new Set<string>();
   readonly #waiting = new Map<number, (error: string | null) => void>();
 
@@ -59,9 +65,11 @@ export class ThreadView extends LitElement {
         ${state.connected ? nothing : html`<p class="banner" role="status">Not connected to the host. What is shown may be old.</p>`} ${state.plan === null || state.plan.steps.length === 0 ? nothing : planView(state.plan)}
       </header>
       <main aria-label="Transcript" tabindex="-1" @scroll=${this.#scrolled}>
-        ${state.hasEarlierTurns ? html`<p class="earlier"><vscode-button secondary @click=${() => void this.#act({ type: 'loadEarlier' })}>Show Earlier Turns</vscode-button></p>` : nothing}
-        ${state.turns.length === 0 ? html`<p class="muted">No turns yet.</p>` : transcript(state.turns)}
-        ${approvalCards(state.approvals, state.hostName, this.#busyApprovals, (approval, decision, answers) => void this.#decide(approval, decision, answers))}
+        <div class="content">
+          ${state.hasEarlierTurns ? html`<p class="earlier"><vscode-button secondary @click=${() => void this.#act({ type: 'loadEarlier' })}>Show Earlier Turns</vscode-button></p>` : nothing}
+          ${state.turns.length === 0 ? html`<p class="muted">No turns yet.</p>` : transcript(state.turns)}
+          ${approvalCards(state.approvals, state.hostName, this.#busyApprovals, (approval, decision, answers) => void this.#decide(approval, decision, answers))}
+        </div>
       </main>
       <footer>${this.#problem === undefined ? nothing : html`<p class="error" role="alert">${this.#problem}</p>`} ${this.#composer(state)}</footer>
       <div class="screen-reader-only" role="status" aria-live="polite">${this.#announcement}</div>
@@ -70,8 +78,11 @@ export class ThreadView extends LitElement {
 
   protected override updated(changed: PropertyValues): void {
     super.updated(changed);
-    const main = this.querySelector('main');
-    if (main !== null && this.#follows) main.scrollTop = main.scrollHeight;
+    const content = this.querySelector('.content');
+    if (content === this.#observed) return;
+    this.#resized.disconnect();
+    this.#observed = content;
+    if (content !== null) this.#resized.observe(content);
   }
 
   #composer(state: ThreadViewState): TemplateResult {
@@ -79,15 +90,14 @@ export class ThreadView extends LitElement {
     const running = state.activity === 'running' || state.activity === 'waitingOnApproval' || state.activity === 'waitingOnUserInput';
     const blocked = !state.connected || state.activity === 'moving';
     return html`<div class="composer">
-      <vscode-textarea
-        label="Message to the agent"
+      <textarea
+        aria-label="Message to the agent"
         placeholder=${running ? 'Steer the running turn' : 'Message to the agent'}
-        rows="2"
         .value=${live(this.#draft)}
         ?disabled=${blocked}
         @input=${this.#typed}
         @keydown=${this.#key}
-      ></vscode-textarea>
+      ></textarea>
       <div class="buttons">
         <vscode-button ?disabled=${blocked} @click=${() => void this.#send()}>Send</vscode-button>
         ${running ? html`<vscode-button secondary ?disabled=${blocked} @click=${() => void this.#act({ type: 'interrupt' })}>Stop</vscode-button>` : nothing}
@@ -161,7 +171,7 @@ export class ThreadView extends LitElement {
     if (!decided) return;
     // The button that had the focus is gone with its card.
     await this.updateComplete;
-    (this.querySelector<HTMLElement>('.approval vscode-button') ?? this.querySelector<HTMLElement>('vscode-textarea'))?.focus();
+    (this.querySelector<HTMLElement>('.approval vscode-button') ?? this.querySelector('textarea'))?.focus();
   }
 
   readonly #typed = (event: Event): void => {

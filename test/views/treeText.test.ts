@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest';
+import type { HostSummary, ManagedWorktree, Thread } from '../../src/host/protocol';
+import { contextValue, hostText, threadText, worktreeText } from '../../src/views/treeText';
+import { translate } from './translate';
+
+const here = 'a'.repeat(43);
+const there = 'b'.repeat(43);
+const ownership = { owner: here, epoch: 1, movedTo: null, moving: false, worktreeId: null };
+const thread: Thread = { id: '01999999-0000-7000-8000-000000000001', preview: 'Fix the parser', name: null, cwd: '/src/parser', updatedAt: 1, status: { type: 'idle' }, baton: ownership };
+const host: HostSummary = { hostId: there, name: 'server', online: true, self: false, codexVersion: '0.169.0' };
+const worktree: ManagedWorktree = { id: 'w1', path: '/home/u/.baton/worktrees/w1/parser', threadIds: [], branch: 'main', dirty: false, permanent: false, pinned: false };
+
+describe('the context value of a tree item', () => {
+  it('is its kind and the flags that hold', () => {
+    expect(contextValue('thread', { owned: true, moving: false, waiting: true })).toBe('thread+owned+waiting');
+    expect(contextValue('group', {})).toBe('group');
+  });
+});
+
+describe('a thread in the tree', () => {
+  const cases: [string, Partial<Thread>, number, string, string][] = [
+    ['idle', {}, 0, 'idle', 'thread+owned'],
+    ['not loaded', { status: { type: 'notLoaded' } }, 0, 'idle', 'thread+owned'],
+    ['running', { status: { type: 'active', activeFlags: [] } }, 0, 'running', 'thread+owned'],
+    ['waiting on an approval', { status: { type: 'active', activeFlags: ['waitingOnApproval'] } }, 1, 'approval pending', 'thread+owned+waiting'],
+    ['waiting on an approval that was carried over', {}, 2, '2 approvals pending', 'thread+owned+waiting'],
+    ['waiting for an answer', { status: { type: 'active', activeFlags: ['waitingOnUserInput'] } }, 0, 'waiting for an answer', 'thread+owned+waiting'],
+    ['broken', { status: { type: 'systemError' } }, 0, 'failed', 'thread+owned'],
+    ['on its way', { baton: { ...ownership, moving: true } }, 0, 'moving', 'thread+owned+moving'],
+    ['elsewhere', { baton: { ...ownership, movedTo: { hostId: there, name: 'server' } } }, 1, 'moved to server', 'thread+moved'],
+  ];
+  it.each(cases)('that is %s says so in words', (_, change, approvals, words, context) => {
+    const text = threadText({ ...thread, ...change }, approvals, translate);
+    expect(text.description).toBe(words);
+    expect(text.accessibilityLabel).toBe(`Thread Fix the parser, ${words}`);
+    expect(text.contextValue).toBe(context);
+    expect(text.id).toBe(`thread:${thread.id}`);
+  });
+
+  it('is called by its name where it has one', () => {
+    expect(threadText({ ...thread, name: 'Parser' }, 0, translate).label).toBe('Parser');
+    expect(threadText({ ...thread, preview: ' \n' }, 0, translate).label).toBe('Untitled thread');
+  });
+
+  it('cannot put icons, line ends or reordering marks into its label', () => {
+    const { label, description } = threadText({ ...thread, name: 'a $(error)\n\u202eb\u0007', baton: { ...ownership, movedTo: { hostId: there, name: '$(check)' } } }, 0, translate);
+    expect(label).toBe('a $\u200b(error) b');
+    expect(description).not.toContain('$(');
+  });
+});
+
+describe('a host in the tree', () => {
+  it('says whether it is online, and its Codex', () => {
+    expect(hostText(host, undefined, translate)).toMatchObject({ label: 'server', description: 'online · Codex 0.169.0', contextValue: 'host+online' });
+    expect(hostText({ ...host, online: false, codexVersion: null }, undefined, translate)).toMatchObject({ description: 'offline', accessibilityLabel: 'Host server, offline', contextValue: 'host' });
+  });
+
+  it('says of itself what keeps it from working', () => {
+    const self = { relay: { url: 'ws://relay', status: 'errored' as const, message: null } };
+    expect(hostText({ ...host, self: true, codexVersion: null }, self, translate)).toMatchObject({ description: 'this host · Codex not found · relay not reachable', contextValue: 'host+self' });
+  });
+
+  it('goes by the start of its id where it has no name', () => {
+    expect(hostText({ ...host, name: '\u200b' }, undefined, translate).label).toBe('bbbbbbbb');
+  });
+});
+
+describe('a worktree in the tree', () => {
+  it('says its branch and whether it has changes', () => {
+    expect(worktreeText({ ...worktree, dirty: true, pinned: true }, ['Fix the parser'], translate)).toMatchObject({ label: 'parser', description: 'main · changed · pinned', accessibilityLabel: 'Worktree parser, main, changed, pinned', contextValue: 'worktree+dirty+pinned' });
+    expect(worktreeText({ ...worktree, branch: null, permanent: true }, [], translate)).toMatchObject({ description: 'detached HEAD · clean · permanent', contextValue: 'worktree+permanent' });
+  });
+});
