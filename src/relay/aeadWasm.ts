@@ -8,7 +8,7 @@ const MAX_ASSOCIATED_DATA = 32;
 // One instance serves every key: each call copies its key into the module's memory and runs to its end before the next.
 let shared: ChaCha20Poly1305 | undefined;
 
-/** ChaCha20-Poly1305 in WebAssembly: twice as fast as JavaScript, for a Node without the native cipher (Electron's). */
+/** ChaCha20-Poly1305 in WebAssembly, for a Node without the native cipher (Electron's). */
 export class WasmChaCha20Poly1305 implements AEAD {
   readonly nonceLength = 12;
   readonly tagLength = TAG_LENGTH;

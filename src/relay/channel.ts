@@ -1,14 +1,13 @@
 import { Duplex } from 'node:stream';
-import { chooseAead } from './aead';
 import { systemClock, type Clock } from './clock';
 import { ChunkSource, FrameKind, FrameOpener, FrameSealer } from './frames';
 import { HandshakeLink } from './handshakeLink';
 import { equalBytes, hostIdOf, type KeyPair } from './keys';
 import { MAX_MESSAGE_LENGTH } from './noise/cipherState';
-import { HandshakeState, type HandshakeOptions, type HandshakeRole, type Session } from './noise/handshakeState';
-import { parseProtocolName } from './noise/patterns';
+import type { HandshakeOptions, HandshakeRole } from './noise/handshakeState';
 import { encodePreamble, parsePreamble, prologueOf, type ChannelPattern, type ChannelPurpose, type Preamble } from './preamble';
 import { RelayError } from './relayError';
+import { shakeHands, type Established } from './shakeHands';
 
 /** What every way of opening a channel takes besides the keys. */
 export interface ChannelOptions {
@@ -21,13 +20,6 @@ export interface ChannelOptions {
    */
   readonly heartbeatIntervalMs?: number | undefined;
   readonly clock?: Clock | undefined;
-}
-
-interface Established {
-  readonly session: Session;
-  readonly preamble: Preamble;
-  readonly role: HandshakeRole;
-  readonly remoteKey: Uint8Array;
 }
 
 const HIGH_WATER_MARK = 512 * 1024;
@@ -348,25 +340,4 @@ async function establish(stream: Duplex, options: ChannelOptions, handshake: (li
   const { clock = systemClock, handshakeTimeoutMs: timeoutMs = 10_000, signal } = options;
   const { link, established } = await HandshakeLink.run(stream, { clock, timeoutMs, signal }, async (running) => ({ link: running, established: await handshake(running) }));
   return new Channel(link, established, options);
-}
-
-/** The Noise messages, then one that shows to whoever wrote the last of them that it was understood. */
-async function shakeHands(link: HandshakeLink, preamble: Preamble, options: Omit<HandshakeOptions, 'protocol' | 'createCipher'>): Promise<Established> {
-  const state = new HandshakeState({ ...options, protocol: parseProtocolName(`Noise_${preamble.pattern}_25519_ChaChaPoly_SHA256`), createCipher: chooseAead().createCipher });
-  let wroteLast = false;
-  while (!state.isComplete) {
-    wroteLast = state.isWriting;
-    if (wroteLast) link.write(state.writeMessage(new Uint8Array(0)));
-    else if (state.readMessage(await link.read()).length > 0) throw new RelayError('handshake-failed', 'The other side put data into its handshake.');
-  }
-  const session = state.split();
-  if (session.remoteStaticKey === undefined) throw new RelayError('handshake-failed', 'The other side did not show its key.');
-  // This sealer and opener are not the channel's own, so neither side counts the confirmation towards the next rekey.
-  if (wroteLast) {
-    const { kind } = new FrameOpener(session.receiver).open(await link.read());
-    if (kind !== FrameKind.confirm) throw new RelayError('handshake-failed', 'The other side did not confirm the handshake.');
-  } else {
-    link.writeFrame(new FrameSealer(session.sender).control(FrameKind.confirm));
-  }
-  return { session, preamble, role: options.role, remoteKey: session.remoteStaticKey };
 }

@@ -1,7 +1,7 @@
 import { concatBytes, KEY_LENGTH } from './keys';
 import { RelayError } from './relayError';
 
-export const CHANNEL_VERSION = 1;
+const CHANNEL_VERSION = 1;
 const purposes = ['control', 'transfer', 'tunnel', 'pairing'] as const;
 /** What a channel is for. It is bound into the handshake, so a message of one can never be replayed into another. */
 export type ChannelPurpose = (typeof purposes)[number];

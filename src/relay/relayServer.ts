@@ -21,7 +21,7 @@ export interface RelayEvent {
 }
 export type RelayLog = (event: RelayEvent) => void;
 
-export interface RelayStatistics extends Readonly<PairStatistics> {
+interface RelayStatistics extends Readonly<PairStatistics> {
   readonly hosts: number;
   readonly pairs: number;
   readonly pendingDials: number;

@@ -4,7 +4,7 @@ import { blake2s, sha256, type HashFunction } from './hashFunction';
 export type Token = 'e' | 's' | 'ee' | 'es' | 'se' | 'ss' | 'psk';
 
 /** A handshake pattern: who knows whose static key beforehand, and the tokens of each message; messages alternate, the initiator first. */
-export interface HandshakePattern {
+interface HandshakePattern {
   readonly initiatorKnown: boolean;
   readonly responderKnown: boolean;
   readonly messages: readonly (readonly Token[])[];
