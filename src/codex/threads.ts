@@ -1,11 +1,14 @@
 /** What a handoff does with a thread, as steps over the app-server. Which of them add lines to the rollout is in README.md. */
 import type { AppServer } from './appServer';
 import { CodexError } from './codexError';
-import type { AskForApproval, SandboxMode, SandboxPolicy, Thread } from './protocol.generated';
+import type { ApprovalsReviewer, AskForApproval, SandboxMode, SandboxPolicy, Thread } from './protocol.generated';
 import { gone } from './serverProcess';
 
-/** Start the server with this: an idle thread that nobody follows is then released at once instead of after 30 minutes. */
-export const releaseIdleThreads = 'thread_unload_delay_secs=1';
+/**
+ * Start the server with this: an idle thread that nobody follows is then released at once (about 10 ms) instead of after
+ * 30 minutes. A thread that runs or waits on an approval stays loaded all the same.
+ */
+export const releaseIdleThreads = 'thread_unload_delay_secs=0';
 
 export type Quiesced = {
   /** The turn that was running and is now interrupted. */
@@ -152,6 +155,7 @@ export type AppliedPolicy = {
   model: string;
   modelProvider: string;
   approvalPolicy: AskForApproval;
+  approvalsReviewer: ApprovalsReviewer;
   sandbox: SandboxPolicy;
   /** In the words of `thread/resume`'s `sandbox`; null for a sandbox that these words cannot name. */
   sandboxMode: SandboxMode | null;
@@ -163,12 +167,12 @@ export type AppliedPolicy = {
  * machine's requirements forbid, so compare before the first turn.
  * @throws CodexError `provider-missing`, `thread-archived`, `thread-in-use`, `thread-not-found`
  */
-export async function resumeMoved(server: AppServer, options: { threadId: string; cwd: string; approvalPolicy: AskForApproval; sandbox: SandboxMode; networkAccess?: boolean; model?: string }): Promise<AppliedPolicy> {
-  const { threadId, cwd, approvalPolicy, sandbox, networkAccess = false, model } = options;
+export async function resumeMoved(server: AppServer, options: { threadId: string; cwd: string; approvalPolicy: AskForApproval; sandbox: SandboxMode; networkAccess?: boolean; approvalsReviewer?: ApprovalsReviewer; model?: string }): Promise<AppliedPolicy> {
+  const { threadId, cwd, approvalPolicy, sandbox, networkAccess = false, approvalsReviewer = 'user', model } = options;
   // The mode alone would take network and further writable folders from this machine's config.toml.
   const config = sandbox === 'workspace-write' ? { 'sandbox_workspace_write.network_access': networkAccess, 'sandbox_workspace_write.writable_roots': [] } : null;
-  const answer = await server.request('thread/resume', { threadId, cwd, runtimeWorkspaceRoots: [cwd], approvalPolicy, sandbox, excludeTurns: true, config, ...(model === undefined ? {} : { model }) });
-  return { thread: answer.thread, cwd: answer.cwd, model: answer.model, modelProvider: answer.modelProvider, approvalPolicy: answer.approvalPolicy, sandbox: answer.sandbox, sandboxMode: sandboxModeOf(answer.sandbox) };
+  const answer = await server.request('thread/resume', { threadId, cwd, runtimeWorkspaceRoots: [cwd], approvalPolicy, approvalsReviewer, sandbox, excludeTurns: true, config, ...(model === undefined ? {} : { model }) });
+  return { thread: answer.thread, cwd: answer.cwd, model: answer.model, modelProvider: answer.modelProvider, approvalPolicy: answer.approvalPolicy, approvalsReviewer: answer.approvalsReviewer, sandbox: answer.sandbox, sandboxMode: sandboxModeOf(answer.sandbox) };
 }
 
 /** The mode that a sandbox policy came from, or null for one from outside Codex. */

@@ -5,7 +5,9 @@ import { digestOf } from './canonicalJson';
 export const carriedApproval = z.object({
   kind: z.enum(['command', 'fileChange', 'permissions', 'userInput', 'elicitation']),
   command: z.string().max(1_048_576).nullable(),
-  changes: z.array(z.object({ path: z.string().max(4096), diff: z.string().max(4_194_304) })).max(1000),
+  changes: z
+    .array(z.object({ path: z.string().max(4096), kind: z.enum(['add', 'delete', 'update']), movePath: z.string().max(4096).nullable(), diff: z.string().max(4_194_304) }))
+    .max(1000),
   questions: z.array(z.object({ id: z.string(), header: z.string(), question: z.string(), options: z.array(z.string()), secret: z.boolean() })).max(64),
   request: z.string().max(1_048_576).nullable(),
   /** Relative to the thread's working directory ('' is that directory itself), so that it means the same on every host; absolute outside it. */

@@ -8,6 +8,8 @@ export const carriedThread = z.object({
   model: z.string().max(256).nullable(),
   modelProvider: z.string().max(256),
   policy,
+  /** Who decides on approvals: a person, or one of Codex's automatic reviewers. */
+  approvalsReviewer: z.enum(['user', 'auto_review', 'guardian_subagent']),
   /** Constraints of the source's administrator; they go on holding at the destination. */
   requirements: requirements.nullable(),
   goal: z.object({ objective: z.string().max(65_536), status: z.string().max(64), tokenBudget: z.number().nullable() }).nullable(),

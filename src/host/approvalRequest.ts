@@ -40,6 +40,9 @@ export function portablePath(path: string, root: string): string {
 
 export interface FileChange {
   readonly path: string;
+  readonly kind: 'add' | 'delete' | 'update';
+  /** Where an updated file is moved to. */
+  readonly movePath: string | null;
   readonly diff: string;
 }
 
@@ -76,7 +79,7 @@ export function readApprovalRequest(method: ApprovalMethod, params: unknown, thr
       return {
         ...base,
         kind: 'fileChange',
-        changes: changes.map(({ path, diff }) => ({ path: portablePath(path, threadRoot), diff })),
+        changes: changes.map(({ path, kind, movePath, diff }) => ({ path: portablePath(path, threadRoot), kind, movePath: movePath === null ? null : portablePath(movePath, threadRoot), diff })),
         request: grantRoot == null ? null : canonicalJson({ grantRoot: portablePath(grantRoot, threadRoot) }),
       };
     }

@@ -18,6 +18,7 @@ export interface ThreadSettings {
   readonly model: string;
   readonly modelProvider: string;
   readonly policy: Policy | null;
+  readonly approvalsReviewer: 'user' | 'auto_review' | 'guardian_subagent';
 }
 
 interface CodexHostEvents {
@@ -41,11 +42,12 @@ const threadAnswer = z.looseObject({
   modelProvider: z.string(),
   approvalPolicy: z.unknown(),
   sandbox: z.unknown(),
+  approvalsReviewer: z.enum(['user', 'auto_review', 'guardian_subagent']),
 });
 
 /** An item that changes files, as `item/started` tells of it. */
 const startedItem = z.looseObject({
-  item: z.looseObject({ type: z.literal('fileChange'), id: z.string(), changes: z.array(z.looseObject({ path: z.string(), diff: z.string() })) }),
+  item: z.looseObject({ type: z.literal('fileChange'), id: z.string(), changes: z.array(z.looseObject({ path: z.string(), diff: z.string(), kind: z.looseObject({ type: z.enum(['add', 'delete', 'update']), move_path: z.string().nullish() }) })) }),
 });
 const planUpdate = z.looseObject({
   threadId: z.string(),
@@ -130,7 +132,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   private hear(method: string, params: unknown): void {
     if (method === 'item/started') {
       const started = startedItem.safeParse(params);
-      if (started.success) this.changes.set(started.data.item.id, started.data.item.changes.map(({ path, diff }) => ({ path, diff })));
+      if (started.success) this.changes.set(started.data.item.id, started.data.item.changes.map(({ path, diff, kind }) => ({ path, diff, kind: kind.type, movePath: kind.move_path ?? null })));
     } else if (method === 'item/completed') {
       const completed = z.looseObject({ item: z.looseObject({ id: z.string() }) }).safeParse(params);
       if (completed.success) this.changes.delete(completed.data.item.id);
@@ -160,8 +162,8 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   remember(answer: unknown): ThreadSettings | null {
     const parsed = threadAnswer.safeParse(answer);
     if (!parsed.success) return null;
-    const { thread, cwd, model, modelProvider, approvalPolicy, sandbox } = parsed.data;
-    const settings = { cwd, model, modelProvider, policy: policyOf(approvalPolicy, sandbox) };
+    const { thread, cwd, model, modelProvider, approvalPolicy, sandbox, approvalsReviewer } = parsed.data;
+    const settings = { cwd, model, modelProvider, policy: policyOf(approvalPolicy, sandbox), approvalsReviewer };
     this.settings.set(thread.id, settings);
     return settings;
   }

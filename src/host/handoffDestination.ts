@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { answerToCommit } from '../handoff/answers';
 import { digestOf } from '../handoff/canonicalJson';
 import { destinationEffects } from '../handoff/destinationTransaction';
 import { destinationFindings, type DestinationFacts, type Finding } from '../handoff/preflight';
-import { receiptHash, type Holdings, type Receipt, type RolloutHash } from '../handoff/receipt';
-import { listTips } from '../git/haves';
+import type { Holdings, Receipt, RolloutHash } from '../handoff/receipt';
+import { listTips } from '../git/bundle';
 import { GitError } from '../git/gitError';
 import { receiveBundle, type QuarantinedState } from '../git/quarantine';
 import { readRepository } from '../git/repository';
@@ -32,6 +33,8 @@ export interface DestinationPorts {
   projectsOf(repository: Offer['repository']): Promise<readonly { readonly root: string; readonly subdirectory: string }[]>;
   codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>>;
   peerName(hostId: string): string;
+  /** Whether Codex on this host has a thread of that id. */
+  hasThread(threadId: string): Promise<boolean>;
   /** Of the named rollout files, those that are on this host already, from an earlier stay. */
   heldRollouts(names: readonly string[]): Promise<readonly RolloutHash[]>;
   /** Completes the received rollouts in `staging`, rewritten for `cwd`; gives the hashes of what is on disk. */
@@ -54,8 +57,8 @@ type Answer<M extends PeerMethodName> = Promise<PeerResult<M>>;
 
 /** The destination's side of handoffs: answers the source, step by step, and recovers after a restart. */
 export class HandoffDestination {
-  /** Handoffs that are being received now; a transfer and a restore exclude each other. */
-  private readonly busy = new Set<string>();
+  /** The steps of a handoff wait for each other: a withdrawal must not pull the quarantine from under a restore. */
+  private readonly tails = new Map<string, Promise<unknown>>();
   private readonly activations = new Map<string, Promise<PeerResult<'handoff/commit'>>>();
 
   constructor(private readonly ports: DestinationPorts) {}
@@ -73,8 +76,9 @@ export class HandoffDestination {
     }
     const earlier = this.ports.ledger.get(threadId).destination;
     if ((earlier.is === 'receiving' || earlier.is === 'prepared') && earlier.source === link.hostId && earlier.handoffId !== handoffId) {
-      // Only the source decides, and it begins anew only once it has given up: its word to that effect was lost.
-      await this.withdrawNow(threadId, await IncomingHandoff.load(this.ports.directory, earlier.handoffId), 'superseded');
+      // Its word that it gave that one up may have been lost. This request may be late too, so only the source's present word counts.
+      const { outcome } = await link.call('handoff/outcome', { handoffId: earlier.handoffId, threadId });
+      if (outcome === 'aborted') await this.exclusively(earlier.handoffId, () => this.withdrawNow(threadId, earlier.handoffId, 'superseded'));
     }
     const sourceName = this.ports.peerName(link.hostId);
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'offered', handoffId, threadId, source: link.hostId, sourceName, epoch } });
@@ -136,20 +140,21 @@ export class HandoffDestination {
         await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'prepared', receipt } });
         return { receipt };
       } catch (error) {
-        await this.withdrawNow(threadId, incoming, describeError(error).reason);
+        await this.withdrawNow(threadId, handoffId, describeError(error).reason);
         throw error;
       }
     });
   }
 
   /** The source has committed: this host owns the thread from here on. Repeated calls get the same answer. */
-  async commit({ handoffId, threadId, receiptHash: hash }: PeerParams<'handoff/commit'>, link: PeerLink): Answer<'handoff/commit'> {
-    const { destination } = this.ports.ledger.get(threadId);
-    if (destination.is === 'none' || destination.handoffId !== handoffId || destination.source !== link.hostId) {
-      throw new HostError('no-such-handoff', 'This host has received no such handoff.');
-    }
-    if (destination.is === 'prepared') await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'committed', receiptHash: hash } });
-    else if (!('receipt' in destination) || receiptHash(destination.receipt) !== hash) throw new HostError('receipt-mismatch', 'The commit names a receipt that this host did not give.');
+  async commit({ handoffId, threadId, epoch, receiptHash: hash }: PeerParams<'handoff/commit'>, link: PeerLink): Answer<'handoff/commit'> {
+    const ledger = this.ports.ledger.get(threadId);
+    const { destination } = ledger;
+    const answer = destination.is !== 'none' && destination.source === link.hostId ? answerToCommit(ledger, { handoffId, epoch, receiptHash: hash }) : 'refuse';
+    if (answer === 'refuse') throw new HostError('no-such-handoff', 'This host holds no such handoff, or gave another receipt for it.');
+    if (answer === 'commit') await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'committed', receiptHash: hash } });
+    // A later handoff of the thread has come or gone since; this one was taken.
+    if (destination.is !== 'none' && destination.handoffId !== handoffId) return { threadId, worktree: '', branch: null, notes: [] };
     return this.activate(threadId, handoffId);
   }
 
@@ -157,9 +162,7 @@ export class HandoffDestination {
     const { destination } = this.ports.ledger.get(threadId);
     if (destination.is === 'none' || destination.handoffId !== handoffId) return {};
     if (destination.source !== link.hostId) throw new HostError('not-permitted', 'That handoff is not yours.');
-    if (destination.is === 'receiving' || destination.is === 'prepared' || destination.is === 'withdrawing') {
-      await this.withdrawNow(threadId, await IncomingHandoff.load(this.ports.directory, handoffId), reason);
-    }
+    await this.exclusively(handoffId, () => this.withdrawNow(threadId, handoffId, reason));
     return {};
   }
 
@@ -169,10 +172,11 @@ export class HandoffDestination {
       if (destination.is === 'none') continue;
       for (const effect of destinationEffects(destination)) {
         try {
-          const incoming = await IncomingHandoff.load(this.ports.directory, destination.handoffId);
-          if (effect === 'activate') await this.activate(threadId, destination.handoffId);
-          else if (effect === 'discard') await this.discard(threadId, incoming);
-          else if ((await ask(destination.source, destination.handoffId, threadId)) === 'aborted') await this.withdrawNow(threadId, incoming, 'interrupted');
+          const { handoffId } = destination;
+          if (effect === 'activate') await this.activate(threadId, handoffId);
+          else if (effect === 'discard' || (await ask(destination.source, handoffId, threadId)) === 'aborted') {
+            await this.exclusively(handoffId, () => this.withdrawNow(threadId, handoffId, 'interrupted'));
+          }
           // A source that committed says so itself until it is heard.
         } catch (error) {
           this.ports.log.warn(`Handoff ${destination.handoffId} of ${threadId} could not be taken up again: ${error instanceof Error ? error.message : String(error)}`);
@@ -198,6 +202,7 @@ export class HandoffDestination {
     if (incoming === null || prepared === null || manifest === null) throw new HostError('state-invalid', `What handoff ${handoffId} received is no longer in ${this.ports.directory}. Restore that directory from a backup.`);
     const { record } = incoming;
     const worktree: WorktreeRecord = {
+      requirements: manifest.thread.requirements,
       id: record.worktreeId,
       path: record.worktree,
       projectRoot: record.projectRoot,
@@ -219,13 +224,12 @@ export class HandoffDestination {
   }
 
   /** Undoes what was restored and forgets the handoff: the thread stays at its source. */
-  private async withdrawNow(threadId: string, incoming: IncomingHandoff | null, reason: string): Promise<void> {
+  private async withdrawNow(threadId: string, handoffId: string, reason: string): Promise<void> {
     const { destination } = this.ports.ledger.get(threadId);
+    if (destination.is === 'none' || destination.handoffId !== handoffId) return;
     if (destination.is === 'receiving' || destination.is === 'prepared') await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'withdrawn', reason } });
-    await this.discard(threadId, incoming);
-  }
-
-  private async discard(threadId: string, incoming: IncomingHandoff | null): Promise<void> {
+    else if (destination.is !== 'withdrawing') return;
+    const incoming = await IncomingHandoff.load(this.ports.directory, handoffId);
     if (incoming !== null) {
       await rollbackRestore({ root: incoming.record.projectRoot, quarantineDirectory: incoming.quarantine });
       await incoming.discard();
@@ -256,6 +260,9 @@ export class HandoffDestination {
     const project = projects.find((candidate) => candidate.subdirectory === offer.facts.subdirectory);
     if (threadId !== null) {
       const ledger = this.ports.ledger.get(threadId);
+      if (ledger.epoch === 0 && (await this.ports.hasThread(threadId))) {
+        findings.push({ level: 'blocker', code: 'thread-owned', message: `${this.ports.name()} has a copy of this thread that never came by a handoff, and it must not be overwritten; delete or fork it there first.` });
+      }
       if (epoch <= ledger.epoch) findings.push({ level: 'blocker', code: 'stale-epoch', message: `${this.ports.name()} knows the thread at epoch ${ledger.epoch}, so this copy is out of date; look for the thread's owner with "baton threads".` });
     }
     if (project === undefined) return { findings, place: null };
@@ -281,13 +288,12 @@ export class HandoffDestination {
   }
 
   private async exclusively<T>(handoffId: string, act: () => Promise<T>): Promise<T> {
-    if (this.busy.has(handoffId)) throw new HostError('thread-moving', 'Another step of this handoff is still under way.');
-    this.busy.add(handoffId);
-    try {
-      return await act();
-    } finally {
-      this.busy.delete(handoffId);
-    }
+    const turn = (this.tails.get(handoffId) ?? Promise.resolve()).then(act);
+    const tail = turn.catch(() => undefined).then(() => {
+      if (this.tails.get(handoffId) === tail) this.tails.delete(handoffId);
+    });
+    this.tails.set(handoffId, tail);
+    return turn;
   }
 }
 

@@ -206,8 +206,9 @@ export class HandoffSource {
     return {
       journal: async (event) => {
         const { source } = await ports.ledger.append(threadId, { side: 'source', event });
-        if (event.type === 'committed') await ports.audit.append({ type: 'handoff-committed', threadId, handoffId, peer: handoff.destination, epoch: handoff.epoch });
-        if (event.type === 'undone') await ports.audit.append({ type: 'handoff-aborted', threadId, handoffId, peer: handoff.destination, epoch: handoff.epoch });
+        const type = ({ committed: 'handoff-committed', undone: 'handoff-aborted' } as const)[event.type as 'committed'] as 'handoff-committed' | 'handoff-aborted' | undefined;
+        // What is in the ledger has happened; an audit log that cannot be written does not undo it.
+        if (type !== undefined) await ports.audit.append({ type, threadId, handoffId, peer: handoff.destination, epoch: handoff.epoch }).catch((error: unknown) => ports.log.error(`The audit log cannot be written: ${describeError(error).message}`));
         return source;
       },
       quiesce: async (_, signal) => {
@@ -249,7 +250,7 @@ export class HandoffSource {
         announce('commit', `${handoff.destinationName} owns the thread`);
         const link = await ports.connect(handoff.destination);
         announce('activate', `Resuming the thread on ${handoff.destinationName}`);
-        progress.placed = await link.call('handoff/commit', { handoffId, threadId, receiptHash: receiptHash(receipt) });
+        progress.placed = await link.call('handoff/commit', { handoffId, threadId, epoch: handoff.epoch, receiptHash: receiptHash(receipt) });
       },
       letGo: async () => {
         const { source } = ports.ledger.get(threadId);
@@ -377,7 +378,7 @@ async function makeOffer(ports: SourceHostPorts, subject: Subject, thread: Sourc
 
 /** What travels with a checkout in which a thread is yet to begin. */
 function beginning({ policy, requirements, modelProvider }: SourceThread): CarriedThread {
-  return { name: null, model: null, modelProvider: modelProvider ?? '', policy, requirements, goal: null, approvals: [], leftBehind: [] };
+  return { name: null, model: null, modelProvider: modelProvider ?? '', policy, approvalsReviewer: 'user', requirements, goal: null, approvals: [], leftBehind: [] };
 }
 
 const answer = z.union([z.object({ received: z.literal(true) }), z.object({ error: z.object({ reason: z.string(), message: z.string() }) })]);

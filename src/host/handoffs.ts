@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { outcomeOf } from '../handoff/answers';
 import { HandoffSource, type SourceHostPorts, type Subject } from './handoffSource';
 import type { Actor } from './audit';
 import { HostError } from './hostError';
@@ -42,7 +43,8 @@ export class Handoffs {
     const handoffId = randomBytes(16).toString('hex');
     const source = await HandoffSource.begin(this.ports, subject, handoffId, to, by);
     const abort = new AbortController();
-    const result = source.run(abort.signal);
+    // Not before it can be found: the first progress is already told to who asked for it.
+    const result = Promise.resolve().then(() => source.run(abort.signal));
     this.track(handoffId, {
       threadId: source.handoff.threadId,
       result,
@@ -90,9 +92,8 @@ export class Handoffs {
 
   /** What this host decided on a handoff, for the destination that asks; `undecided` also for one that it knows nothing of. */
   outcome(handoffId: string, threadId: string, destination: string): 'committed' | 'aborted' | 'undecided' {
-    const { source } = this.ports.ledger.get(threadId);
-    if (source.is === 'none' || source.handoffId !== handoffId || source.destination !== destination) return 'undecided';
-    return source.is === 'committed' || source.is === 'closed' ? 'committed' : source.is === 'aborted' || source.is === 'undoing' ? 'aborted' : 'undecided';
+    const ledger = this.ports.ledger.get(threadId);
+    return ledger.source.is !== 'none' && ledger.source.destination === destination ? outcomeOf(ledger, handoffId) : 'undecided';
   }
 
   /** Takes up what a host before this one left unfinished. */

@@ -11,6 +11,8 @@ import { threadId as threadIdSchema } from './protocol';
 export class LedgerStore {
   private readonly ledgers = new Map<string, Ledger>();
   private readonly tails = new Map<string, Promise<unknown>>();
+  /** Ledgers of which a write failed: how much of it is on disk has to be read before the next one. */
+  private readonly doubtful = new Set<string>();
 
   private constructor(
     private readonly directory: string,
@@ -42,12 +44,20 @@ export class LedgerStore {
    */
   append(threadId: string, record: Pick<Extract<LedgerRecord, { side: 'source' }>, 'side' | 'event'> | Pick<Extract<LedgerRecord, { side: 'destination' }>, 'side' | 'event'>): Promise<Ledger> {
     const run = async (): Promise<Ledger> => {
+      const path = join(this.directory, `${threadIdSchema.parse(threadId)}.jsonl`);
+      if (this.doubtful.has(threadId)) {
+        this.ledgers.set(threadId, await readLedger(path));
+        this.doubtful.delete(threadId);
+      }
       const complete = { version: 1, at: this.now().toISOString(), ...record } as LedgerRecord;
       const next = reduceLedger(this.get(threadId), complete);
-      const handle = await open(join(this.directory, `${threadIdSchema.parse(threadId)}.jsonl`), 'a', 0o600);
+      const handle = await open(path, 'a', 0o600);
       try {
         await handle.appendFile(`${JSON.stringify(complete)}\n`);
         await handle.sync();
+      } catch (error) {
+        this.doubtful.add(threadId);
+        throw error;
       } finally {
         await handle.close();
       }

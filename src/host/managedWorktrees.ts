@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
+import { requirements } from '../handoff/policy';
 import { listManagedWorktrees } from '../git/worktrees';
 import type { JsonStore } from './jsonStore';
 import type { ManagedWorktree } from './protocol';
@@ -16,6 +17,8 @@ export const worktreeRecords = z.array(
     pinned: z.boolean(),
     /** Of the working state with which the thread last left; null while a thread is here. */
     leftWith: z.string().nullable(),
+    /** Constraints of the administrators of the hosts that the thread came from; they go on holding at the next one. */
+    requirements: requirements.nullable(),
   }),
 );
 export type WorktreeRecord = z.infer<typeof worktreeRecords>[number];

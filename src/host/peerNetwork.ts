@@ -150,13 +150,19 @@ export class PeerNetwork {
     if (url === null) throw new HostError('relay-not-set', `There is no relay over which ${peer.name} could be reached. Start both hosts with "baton host --relay URL".`);
     try {
       const stream = await dialThroughRelay({ url, hostId, timeoutMs: CONNECT_TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) });
-      return await openChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), purpose, ...(signal === undefined ? {} : { signal }) });
+      return this.watched(await openChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), purpose, ...(signal === undefined ? {} : { signal }) }));
     } catch (cause) {
       if (signal?.aborted === true) throw new HostError('cancelled', 'Cancelled.', { cause });
       if (RelayError.is(cause, 'host-offline')) throw new HostError('host-offline', `${peer.name} is not connected to the relay. Start its host with "baton host", and try again.`, { cause });
       if (RelayError.is(cause, 'relay-unreachable') || RelayError.is(cause, 'relay-refused')) throw new HostError('relay-unreachable', `The relay ${url} cannot be reached: ${cause.message}`, { cause });
       throw new HostError('host-offline', `${peer.name} does not answer, or no longer trusts this host. Check it there with "baton hosts".`, { cause });
     }
+  }
+
+  /** A channel may break when nobody reads or writes; whoever does hears of it then. */
+  private watched(channel: Channel): Channel {
+    channel.on('error', (error) => this.options.log.info(`A ${channel.purpose} channel to ${channel.remoteHostId.slice(0, 8)} broke: ${error.message}`));
+    return channel;
   }
 
   private link(channel: Channel, handlers: Partial<PeerHandlers>): PeerLink {
@@ -178,6 +184,7 @@ export class PeerNetwork {
           return invited === undefined || invited.expiresAt <= Date.now() ? undefined : invited.psk;
         },
       });
+      this.watched(channel);
       if (this.disposed) return void channel.destroy();
       switch (channel.purpose) {
         case 'control':

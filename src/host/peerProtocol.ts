@@ -77,7 +77,7 @@ export const peerMethods = {
   /** Restores everything and answers with the receipt. */
   'handoff/prepare': method(identified.extend({ holdings }), z.object({ receipt })),
   /** The source has committed. Answers once the thread is active; may be repeated. */
-  'handoff/commit': method(identified.extend({ receiptHash: sha256 }), z.object({ threadId, worktree: z.string(), branch: z.string().nullable(), notes: z.array(z.string()) })),
+  'handoff/commit': method(identified.extend({ epoch: bytes, receiptHash: sha256 }), z.object({ threadId, worktree: z.string(), branch: z.string().nullable(), notes: z.array(z.string()) })),
   'handoff/withdraw': method(identified.extend({ reason: z.string().max(1024) }), z.object({})),
   /** Asked by a destination that was restarted: what did the source decide? */
   'handoff/outcome': method(identified, z.object({ outcome: z.enum(['committed', 'aborted', 'undecided']) })),

@@ -120,7 +120,7 @@ export const approval = z.object({
   /** The full command line, for `command`. */
   command: z.string().nullable(),
   /** One unified diff per file, for `fileChange`. */
-  changes: z.array(z.object({ path: z.string(), diff: z.string() })),
+  changes: z.array(z.object({ path: z.string(), kind: z.enum(['add', 'delete', 'update']), movePath: z.string().nullable(), diff: z.string() })),
   /** The questions, for `userInput`; what is asked for, as JSON, for `permissions` and `elicitation`. */
   questions: z.array(z.object({ id: z.string(), header: z.string(), question: z.string(), options: z.array(z.string()), secret: z.boolean() })),
   request: z.string().nullable(),

@@ -1,12 +1,13 @@
 import { mkdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { resolveCodex } from '../codex/executable';
 import { readRepository, readRepositoryIdentity, sameRepository, type RepositoryIdentity } from '../git/repository';
 import { ApprovalBroker, carriedApprovals } from './approvalBroker';
 import { isApprovalMethod } from './approvalRequest';
 import { AuditLog } from './audit';
 import { CodexHost } from './codexHost';
 import { Controllers, type Implementations } from './controllers';
-import { checkHost } from './doctor';
+import { machineProbes, runDoctor } from './doctor';
 import { HandoffDestination } from './handoffDestination';
 import { Handoffs } from './handoffs';
 import type { Subject } from './handoffSource';
@@ -160,7 +161,7 @@ export class HostService implements RunningHost {
       now: () => new Date(),
     });
 
-    this.threadHandoff = new ThreadHandoff(this.codex, this.approvals, log, () => this.settings.value.name);
+    this.threadHandoff = new ThreadHandoff(this.codex, this.approvals, worktrees, log, () => this.settings.value.name);
     const shared = {
       hostId: identity.hostId,
       name: () => this.settings.value.name,
@@ -226,6 +227,7 @@ export class HostService implements RunningHost {
       ...shared,
       projectsOf: (repository) => this.projectsOf(repository),
       codexFacts: () => this.codex.facts(),
+      hasThread: (threadId) => this.threadHandoff.hasThread(threadId),
       heldRollouts: (names) => this.threadHandoff.heldRollouts(names),
       stageRollouts: (incoming, announced, cwd) => this.threadHandoff.stageRollouts(incoming, announced, cwd),
       activate: (arrival) => this.threadHandoff.activate(arrival),
@@ -367,7 +369,9 @@ export class HostService implements RunningHost {
         setImmediate(() => void this.close());
         return Promise.resolve({ stopped: true as const });
       },
-      'host/doctor': async () => ({ checks: await checkHost({ ...this.options, relayUrl: this.settings.value.relayUrl }) }),
+      'host/doctor': async () => ({
+        checks: await runDoctor({ ...this.options, relayUrl: this.settings.value.relayUrl }, machineProbes(this.options.env, () => resolveCodex({ env: this.options.env }))),
+      }),
       'host/thread': async ({ threadId }) => ({
         thread: (await this.threads.read(threadId)) as never,
         plan: this.codex.planOf(threadId) ?? (await this.threadHandoff.plan(threadId)),

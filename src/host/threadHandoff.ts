@@ -6,7 +6,7 @@ import { readPlan } from '../codex/rolloutPlan';
 import { CodexError } from '../codex/codexError';
 import { injectNote, isArchived, markMoved, quiesceThread, readThread, resumeMoved, unmarkMoved } from '../codex/threads';
 import type { CarriedThread } from '../handoff/carriedThread';
-import { isNoLaxer, policyOf, type Policy } from '../handoff/policy';
+import { isNoLaxer, policyOf, requirementsOfBoth, type Policy, type Requirements } from '../handoff/policy';
 import { destinationPolicy } from '../handoff/preflight';
 import type { RolloutHash } from '../handoff/receipt';
 import type { HandoffIdentity } from '../handoff/sourceTransaction';
@@ -17,6 +17,7 @@ import type { SourceRollout, SourceThread, Subject } from './handoffSource';
 import { HostError } from './hostError';
 import type { IncomingHandoff } from './incomingHandoff';
 import type { Log } from './log';
+import type { ManagedWorktrees } from './managedWorktrees';
 import type { Manifest } from './peerProtocol';
 import type { Plan } from './protocol';
 
@@ -31,13 +32,14 @@ export class ThreadHandoff {
   constructor(
     private readonly codex: CodexHost,
     private readonly approvals: ApprovalBroker,
+    private readonly worktrees: ManagedWorktrees,
     private readonly log: Log,
     private readonly hostName: () => string,
   ) {}
 
   async describe(subject: Subject): Promise<SourceThread> {
     const server = await this.codex.ready();
-    const [requirements, configured] = await Promise.all([this.codex.requirements(), this.codex.configuredPolicy()]);
+    const [requirements, configured] = await Promise.all([this.requirements('threadId' in subject ? subject.threadId : null), this.codex.configuredPolicy()]);
     const common = { requirements, codexVersion: server.version };
     if (!('threadId' in subject)) return { ...common, cwd: subject.directory, modelProvider: configured.modelProvider, policy: configured.policy ?? cautious };
     try {
@@ -71,10 +73,10 @@ export class ThreadHandoff {
   /** Stops the running turn and unloads the thread. A pending approval is recorded first: Codex forgets it with the turn. */
   async quiesce(threadId: string, signal: AbortSignal): Promise<CarriedThread> {
     const server = await this.codex.ready();
-    const { model, modelProvider, policy } = await this.codex.settingsOf(threadId);
+    const { model, modelProvider, policy, approvalsReviewer } = await this.codex.settingsOf(threadId);
     const [approvals, requirements, { goal }, { name }] = await Promise.all([
       this.approvals.carry(threadId),
-      this.codex.requirements(),
+      this.requirements(threadId),
       server.request('thread/goal/get', { threadId }),
       readThread(server, threadId),
     ]);
@@ -83,6 +85,7 @@ export class ThreadHandoff {
       model,
       modelProvider,
       policy: policy ?? cautious,
+      approvalsReviewer,
       requirements,
       goal: goal === null ? null : { objective: goal.objective, status: goal.status, tokenBudget: goal.tokenBudget },
       approvals,
@@ -165,10 +168,10 @@ export class ThreadHandoff {
     const { threadId } = record;
     if (await isArchived(server, threadId)) await unmarkMoved(server, { threadId, name: carried.name });
     for (const rollout of rollouts) await this.install(rollout, threadId);
-    const applied = await resumeMoved(server, { threadId, cwd, approvalPolicy, sandbox, networkAccess: wanted.networkAccess, ...(carried.model === null ? {} : { model: carried.model }) });
+    const applied = await resumeMoved(server, { threadId, cwd, approvalPolicy, sandbox, networkAccess: wanted.networkAccess, approvalsReviewer: carried.approvalsReviewer, ...(carried.model === null ? {} : { model: carried.model }) });
     this.codex.remember(applied);
     const inForce = policyOf(applied.approvalPolicy, applied.sandbox);
-    if (inForce === null || !isNoLaxer(inForce, wanted)) {
+    if (inForce === null || !isNoLaxer(inForce, wanted) || (applied.approvalsReviewer !== carried.approvalsReviewer && applied.approvalsReviewer !== 'user')) {
       throw new HostError('preflight-blocked', `Codex on ${this.hostName()} would run the thread under a wider policy than it had, so it was not activated. Check config.toml and requirements.toml there.`);
     }
     if (!isNoLaxer(carried.policy, inForce)) notes.push(`${this.hostName()} is stricter: the thread goes on with ${inForce.sandbox} and its approvals as configured there.`);
@@ -184,6 +187,17 @@ export class ThreadHandoff {
   async plan(threadId: string): Promise<Plan | null> {
     const own = (await this.filesOf(threadId)).filter((file) => !file.compressed).at(-1);
     return own === undefined ? null : readPlan(own.path);
+  }
+
+  /** This host's constraints, and those that came with the thread. */
+  private async requirements(threadId: string | null): Promise<Requirements | null> {
+    const carried = threadId === null ? null : (this.worktrees.ofThread(threadId)?.requirements ?? null);
+    return requirementsOfBoth(await this.codex.requirements(), carried);
+  }
+
+  /** Whether Codex has a thread of that id. */
+  async hasThread(threadId: string): Promise<boolean> {
+    return (await this.filesOf(threadId)).length > 0;
   }
 
   private async filesOf(threadId: string): Promise<Omit<RolloutFile, 'relation'>[]> {

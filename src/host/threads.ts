@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
 import { CodexError } from '../codex/codexError';
 import { mayRun } from '../handoff/ownership';
@@ -49,7 +50,8 @@ export class Threads {
       this.requireOwner(named.data.threadId);
       if (loadedOnly.has(method) && !this.codex.isLoaded(named.data.threadId)) await this.codex.settingsOf(named.data.threadId);
     }
-    const answer = await server.forward(method, method === 'thread/list' ? { modelProviders: [], ...(params as object) } : method === 'turn/start' ? this.inItsWorktree(params) : params);
+    const given = method === 'thread/list' ? { modelProviders: [], ...(params as object) } : method === 'turn/start' ? this.inItsWorktree(params) : params;
+    const answer = await onceWritten(() => server.forward(method, given));
     if (method === 'thread/start' || method === 'thread/resume' || method === 'thread/fork') this.codex.remember(answer);
     return this.withOwnership(answer);
   }
@@ -86,6 +88,24 @@ export class Threads {
       throw error;
     }
   }
+}
+
+const WRITTEN_DELAYS_MS = [25, 50, 100, 200, 400, 800, 1600];
+
+/**
+ * Codex 0.169 writes a new thread's rollout some moments into its first turn, and until then refuses what reads the thread
+ * (`list_turns is not supported yet`), without any event that would tell when.
+ */
+async function onceWritten<T>(request: () => Promise<T>): Promise<T> {
+  for (const delayMs of WRITTEN_DELAYS_MS) {
+    try {
+      return await request();
+    } catch (error) {
+      if (!CodexError.is(error, 'refused') || !/not supported yet/.test(error.message)) throw error;
+      await setTimeout(delayMs);
+    }
+  }
+  return request();
 }
 
 function looksLikeThread(entry: unknown): boolean {

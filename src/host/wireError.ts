@@ -1,5 +1,5 @@
 /** Errors on their way over JSON-RPC: the reason and the message travel, stack traces and causes stay in the log. */
-import { ResponseError } from 'vscode-jsonrpc/node';
+import { ErrorCodes, ResponseError } from 'vscode-jsonrpc/node';
 import { ZodError, z } from 'zod';
 import { CodexError } from '../codex/codexError';
 import { GitError } from '../git/gitError';
@@ -30,6 +30,7 @@ export function toResponseError(error: unknown): ResponseError<unknown> {
 /** A JSON-RPC error reply as a HostError; anything else as it is. */
 export function fromResponseError(error: unknown): unknown {
   if (!(error instanceof ResponseError)) return error;
+  if (error.code === ErrorCodes.PendingResponseRejected) return new HostError('connection-lost', 'The connection broke before the answer came.', { cause: error });
   const data = errorData.safeParse(error.data);
   if (!data.success) return new HostError('internal', error.message, { cause: error });
   return new HostError(data.data.reason as HostErrorReason, error.message, { cause: error, ...(data.data.findings === undefined ? {} : { findings: data.data.findings }) });

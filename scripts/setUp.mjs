@@ -1,0 +1,33 @@
+// Everything that a command needs before it can run, so that it works on a fresh clone: dependencies, and the bundles.
+import { spawnSync } from 'node:child_process';
+import { existsSync, statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Runs a program of Node's with this Node; ends this process where it fails. */
+export function runNode(...args) {
+  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+function npm(...args) {
+  const cli = process.env.npm_execpath;
+  const [program, given] = cli === undefined ? [process.platform === 'win32' ? 'npm.cmd' : 'npm', args] : [process.execPath, [cli, ...args]];
+  const { status } = spawnSync(program, given, { cwd: root, stdio: 'inherit' });
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+/** Installs the locked dependencies unless they are there, and builds dist/. */
+export function setUp() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 17)) {
+    console.error(`Baton needs Node 20.17 or later; this is ${process.versions.node}.`);
+    process.exit(1);
+  }
+  const installed = `${root}node_modules/.package-lock.json`;
+  if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(`${root}package-lock.json`).mtimeMs) {
+    npm('ci', '--no-audit', '--no-fund', '--loglevel=error');
+  }
+  runNode('scripts/build.mjs');
+}
