@@ -13,16 +13,16 @@ import type { DoctorCheck } from './protocol';
 /** Looks at the machine. A probe throws where it cannot find out; the message becomes the check's. */
 export interface DoctorProbes {
   /** What `git --version` prints. */
-  gitVersion(): Promise<string>;
+  readonly gitVersion: () => Promise<string>;
   /** Where Codex is and which version. Throws, with the way out, where there is none that can be used. */
-  codex(): Promise<{ readonly command: string; readonly version: string }>;
+  readonly codex: () => Promise<{ readonly command: string; readonly version: string }>;
   /** The `Date` header of the relay's answer, in ms since the epoch; null where it sends none. Throws where the relay cannot be reached. */
-  relayTime(url: string): Promise<number | null>;
-  now(): number;
+  readonly relayTime: (url: string) => Promise<number | null>;
+  readonly now: () => number;
   /** Free bytes for this account on the file system of a directory. */
-  freeBytes(directory: string): Promise<number>;
+  readonly freeBytes: (directory: string) => Promise<number>;
   /** Why a directory is open to others, as `exposureOf`; undefined where it is not, or is not there yet. */
-  exposure(directory: string): string | undefined;
+  readonly exposure: (directory: string) => string | undefined;
 }
 
 export type DoctorSubject = { readonly batonHome: string; readonly relayUrl: string | null };

@@ -1,7 +1,7 @@
 /** Finds the host of a home, or starts one that outlives whoever asked for it. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { watch } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ensurePrivateDirectory, type Environment } from './home';
@@ -12,6 +12,7 @@ import { chooseRuntime, hostEnvironment, type Runtime } from './runtime';
 
 /** A first start may have to scan a large Codex home before it answers. */
 const START_TIMEOUT_MS = 60_000;
+const MAX_LOG_BYTES = 8 * 1024 * 1024;
 
 export type LaunchOptions = {
   readonly batonHome: string;
@@ -73,6 +74,7 @@ function unlessUnreachable(error: unknown): undefined {
  */
 async function startDetached(options: LaunchOptions, signal: AbortSignal): Promise<void> {
   const runtime = options.runtime ?? (await chooseRuntime(options.env));
+  await keepOneOldLog(logPath(options.batonHome));
   const log = await open(logPath(options.batonHome), 'a', 0o600);
   const { size: logStart } = await log.stat();
   let child: ChildProcess;
@@ -99,6 +101,12 @@ async function startDetached(options: LaunchOptions, signal: AbortSignal): Promi
     if (child.connected) child.disconnect();
     child.unref();
   }
+}
+
+/** A log that has grown long becomes `host.log.1`, in place of the one before it. A host that another start finds running goes on writing to its own. */
+async function keepOneOldLog(path: string): Promise<void> {
+  const { size } = await stat(path).catch(() => ({ size: 0 }));
+  if (size > MAX_LOG_BYTES) await rename(path, `${path}.1`);
 }
 
 /** Undefined when a host is ready; else how the child ended without a word. Throws the error that the child reported. */

@@ -15,7 +15,7 @@ export function approvalText(approval: Approval, width: number): string {
   pairs.push(['Digest', approval.digest]);
   const subject = [
     ...(approval.command === null ? [] : [`  Command\n${indented(approval.command)}`]),
-    ...approval.changes.map((change) => `  ${inertLine(change.path)}\n${indented(change.diff)}`),
+    ...approval.changes.map((change) => `  ${change.kind} ${inertLine(change.path)}${change.movePath === null ? '' : ` → ${inertLine(change.movePath)}`}\n${indented(change.diff)}`),
     ...approval.questions.map((question) => `  ${inertLine(question.header)} (${inertLine(question.id)})\n${indented(question.question)}${question.options.map((option) => `\n    - ${inertLine(option)}`).join('')}`),
     ...(approval.request === null ? [] : [`  Request\n${indented(approval.request)}`]),
   ];

@@ -32,7 +32,9 @@ export function addHandoffCommand({ program, session, exitWith }: CommandTable):
         session.result(preflight, () => preflightText(preflight, session.columns));
         return;
       }
-      const result = await handOff(session, client, route);
+      // Codex says to the commands of a thread which thread they run in.
+      const askedBy = session.env['CODEX_THREAD_ID'];
+      const result = await handOff(session, client, { ...route, ...(askedBy === undefined ? {} : { askedBy }) });
       session.result(result, () => resultText(result, hosts, session.columns));
     });
 }
@@ -43,7 +45,7 @@ async function threadOf(client: HostClient, word: string, from: HostSummary | un
   return resolveThread(word, await listThreads(client)).id;
 }
 
-async function handOff(session: Session, client: HostClient, route: { threadId: string; to: string; from?: string }): Promise<HandoffResult> {
+async function handOff(session: Session, client: HostClient, route: { threadId: string; to: string; from?: string; askedBy?: string }): Promise<HandoffResult> {
   const progress = showProgress(session, client, route.threadId);
   let interrupt: () => void = () => undefined;
   const interrupted = new Promise<void>((resolve) => (interrupt = resolve));
