@@ -1,0 +1,43 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { listFiles } from '@vscode/vsce';
+import { afterAll, describe, expect, inject, it } from 'vitest';
+import { runExtensionTests } from './extensionTests';
+
+const root = resolve(import.meta.dirname, '../..');
+const vscode = inject('vscode');
+
+describe.skipIf(vscode === null)('the packaged extension', () => {
+  it('is smaller than 2 MB', () => {
+    expect(statSync(inject('vsix')).size).toBeLessThan(2_000_000);
+  });
+
+  it('holds the bundles, the pictures and the papers, and nothing else', async () => {
+    const files = await listFiles({ cwd: root, dependencies: false });
+    expect(files.sort()).toEqual([
+      'LICENSE', ...['CHANGELOG.md', 'README.md'].filter((paper) => files.includes(paper)),
+      'dist/baton.js', 'dist/extension.js', 'dist/panel.js',
+      'media/baton.svg', 'media/icon.png', 'media/panel.css', 'media/thread-dark.svg', 'media/thread-light.svg', 'package.json',
+    ].sort());
+  });
+});
+
+describe.skipIf(vscode === null)('the extension inside the extension host', () => {
+  const directory = realpathSync(mkdtempSync(join(tmpdir(), 'baton-vscode-')));
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+  it('activates, registers what it declares and finds the open repository', async () => {
+    if (vscode === null) return;
+    const folder = join(directory, 'repository');
+    mkdirSync(folder);
+    execFileSync('git', ['init', '-q', folder]);
+    // A path at which no Codex is: the extension has to come up all the same.
+    const env = { PATH: process.env['PATH'], HOME: directory, BATON_HOME: join(directory, 'baton'), CODEX_HOME: join(directory, 'codex'), BATON_CODEX: join(directory, 'no-codex') };
+    const data = join(directory, 'data');
+    mkdirSync(data);
+    const logs = await runExtensionTests(vscode, { data, folder, env });
+    expect(logs.join('\n')).toContain('checks passed');
+  });
+});
