@@ -6,7 +6,7 @@ import { CodexError } from './codexError';
 import { codexEnvironment } from './environment';
 import { requireSupported, type CodexExecutable } from './executable';
 import type { ClientRequests, ServerNotifications, ServerRequests } from './protocol.generated';
-import { askedParams, notificationSchemas, readSchemas, resolvedParams } from './readSchemas';
+import { askedParams, joinedThread, notificationSchemas, readSchemas, resolvedParams } from './readSchemas';
 import { RpcConnection, type RpcId } from './rpc';
 import { endServer, isAlive, lastLogLines, livingServer, spawnOnSocket, spawnOnStdio } from './serverProcess';
 import { connectUnix, overStdio, type Transport } from './transport';
@@ -51,6 +51,8 @@ export class AppServer {
   readonly #stateListeners = new Set<(state: AppServerState, why: string) => void>();
   /** Open questions by id, kept so that a listener that comes later, or after a reconnection, hears of them. */
   readonly #open = new Map<RpcId, ServerRequest>();
+  /** Threads that this client follows. */
+  readonly #joined = new Set<string>();
   #child: ChildProcess | null = null;
   #pid = 0;
   #rpc: RpcConnection | null = null;
@@ -117,7 +119,9 @@ export class AppServer {
   /** Sends a request that somebody else composed, and returns the answer unchecked. @throws CodexError as {@link request} */
   async forward(method: string, params: unknown): Promise<unknown> {
     if (this.#rpc === null || this.#state === 'ended') throw new CodexError('connection-lost', `The Codex app-server is not connected, so ${method} was not sent.`);
-    return this.#rpc.request(method, params);
+    const result = await this.#rpc.request(method, params);
+    this.#track(method, params, result);
+    return result;
   }
 
   /** Every notification, also those that Baton has no type for. */
@@ -275,10 +279,28 @@ export class AppServer {
     }
   }
 
-  /** A client hears of a thread only after it has joined it; joining also replays the thread's open requests. */
+  /**
+   * A client hears of a thread only after it has joined it, and joining also replays the thread's open requests. Those that
+   * were idle when the connection dropped have been unloaded meanwhile, so they are not in the server's list.
+   */
   async #rejoin(): Promise<void> {
     const { data } = await this.request('thread/loaded/list', {});
-    for (const threadId of data) await this.request('thread/resume', { threadId, excludeTurns: true }).catch((error: unknown) => this.#options.log(`app-server: thread ${threadId} was not joined again: ${String(error)}`));
+    for (const threadId of new Set([...data, ...this.#joined])) {
+      await this.request('thread/resume', { threadId, excludeTurns: true }).catch((error: unknown) => {
+        this.#joined.delete(threadId);
+        this.#options.log(`app-server: thread ${threadId} was not joined again: ${String(error)}`);
+      });
+    }
+  }
+
+  #track(method: string, params: unknown, result: unknown): void {
+    if (method === 'thread/start' || method === 'thread/resume' || method === 'thread/fork') {
+      const joined = joinedThread.safeParse(result);
+      if (joined.success) this.#joined.add(joined.data.thread.id);
+    } else if (method === 'thread/unsubscribe' || method === 'thread/archive' || method === 'thread/delete') {
+      const left = askedParams.safeParse(params);
+      if (left.success) this.#joined.delete(left.data.threadId);
+    }
   }
 
   async #interruptAll(): Promise<void> {

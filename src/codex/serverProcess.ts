@@ -66,9 +66,10 @@ function started(child: ChildProcess, codex: CodexExecutable): Promise<void> {
 /** The last lines that the server logged, for a message about why it did not come up. */
 export async function lastLogLines(stateFile: string): Promise<string> {
   const text = await readFile(logOf(stateFile), 'utf8').catch(() => '');
-  // Colour codes, which Codex writes to a file as well.
+  // Codex colours its log in a file as well, and ends a failure with a backtrace of nameless frames.
   // eslint-disable-next-line no-control-regex
-  return text.replace(/\u001b\[[0-9;]*m/g, '').trim().split('\n').slice(-5).join('\n');
+  const plain = text.replace(/\u001b\[[0-9;]*m/g, '').split('\n').filter((line) => line.trim() !== '' && !/^\s*(\d+: <unknown>|Stack backtrace:)/.test(line));
+  return plain.slice(-5).join('\n');
 }
 
 /** What is known of a server that an earlier run started, if the process is still that one. Process ids are reused, so its command line must name the socket. */

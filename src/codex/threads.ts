@@ -20,7 +20,7 @@ export type Quiesced = {
 };
 
 const turnEndMs = 30_000;
-const releaseMs = 5_000;
+const releaseMs = 3_000;
 const commandEndMs = 10_000;
 
 /**
