@@ -1,6 +1,5 @@
 import { mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createHash } from 'node:crypto';
 import writeFileAtomic from 'write-file-atomic';
 import { z } from 'zod';
 import { HostError } from './hostError';
@@ -170,18 +169,6 @@ async function sizeOf(path: string): Promise<number> {
       throw error;
     },
   );
-}
-
-/** SHA-256 of a file, hex. */
-export async function hashFile(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  const handle = await open(path, 'r');
-  try {
-    for await (const chunk of handle.createReadStream()) hash.update(chunk as Buffer);
-  } finally {
-    await handle.close();
-  }
-  return hash.digest('hex');
 }
 
 /** Free bytes for this account on the file system of a directory. */

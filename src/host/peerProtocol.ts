@@ -7,7 +7,7 @@ import { carriedThread } from '../handoff/carriedThread';
 import { requirements } from '../handoff/policy';
 import { offerFacts } from '../handoff/preflight';
 import { holdings, receipt } from '../handoff/receipt';
-import { finding, handoffId, handoffResult, hostId, repositoryIdentity, threadId } from './protocol';
+import { finding, handoffId, handoffResult, repositoryIdentity, threadId } from './protocol';
 
 const bytes = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -27,7 +27,7 @@ export const offer = z.object({
 export type Offer = z.infer<typeof offer>;
 
 /** A rollout as it travels: its first line (which the destination rewrites for its own paths), and all after it. */
-export const rolloutManifest = z.object({
+const rolloutManifest = z.object({
   name: rolloutName,
   threadId,
   metaLine: z.string().max(16_777_216),
@@ -36,7 +36,6 @@ export const rolloutManifest = z.object({
   /** The body's bytes before this one are at the destination already. */
   from: bytes,
 });
-export type RolloutManifest = z.infer<typeof rolloutManifest>;
 
 export const manifest = z.object({
   bundle: z.object({ bytes, sha256, tip: objectId }),
@@ -94,4 +93,3 @@ export type PeerResult<M extends PeerMethodName> = z.output<PeerMethods[M]['resu
 
 /** First line of a transfer channel, then the parts' bytes in the manifest's order: the bundle, then the rollouts' tails. */
 export const transferHeader = z.object({ handoffId, threadId });
-export const peerId = hostId;
