@@ -186,7 +186,8 @@ async function readWorktree(repository: Repository, settings: RepositorySettings
     if (kind === 'file' || kind === 'symlink' || (kind === 'directory' && gitlinks.has(name))) additions.push(name);
     else removals.push(name);
   }
-  await updateIndex(shadow, WORKTREE_INDEX, ['--force-remove'], removals, signal);
+  // A file whose times are those of its entry is not read again by update-index, unless the entry is gone.
+  await updateIndex(shadow, WORKTREE_INDEX, ['--force-remove'], [...removals, ...converted.paths.filter((name) => !absent.has(name))], signal);
   await updateIndex(shadow, WORKTREE_INDEX, ['--add', '--replace'], additions, signal);
   return { tree: await writeTree(shadow, WORKTREE_INDEX, signal), dirty, untracked, nestedRepositories, absent, converted: converted.paths.length, lfs: converted.lfs, special };
 }

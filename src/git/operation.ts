@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gitText, runGit } from './git';
 import { GitError } from './gitError';
-import { hasOperationForm, isOperationFile, isOperationRef, messageFiles, neutralise, operationDirectories, operationTopLevel } from './operationFiles';
+import { hasOperationForm, isOperationFile, isOperationRef, messageFiles, neutralise, operationDirectories, operationTopLevel, scratchFiles } from './operationFiles';
 import type { ObjectId, Operation, Repository } from './repository';
 
 /** An operation in progress as it lies in a worktree's Git directory. Contents have one character per byte. */
@@ -53,7 +53,7 @@ export async function readOperation(repository: Repository, signal?: AbortSignal
       for (const entry of await readdir(path.join(repository.gitDir, directory), { withFileTypes: true }).catch(() => [])) {
         const name = `${directory}/${entry.name}`;
         if (entry.isFile() && isOperationFile(name)) await take(name);
-        else unknown.push(name);
+        else if (!scratchFiles.includes(name)) unknown.push(name);
       }
     }
   }

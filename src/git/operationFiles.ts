@@ -38,7 +38,7 @@ const forms: Readonly<Record<string, RegExp>> = {
   'rebase-apply/next': number, 'rebase-apply/last': number, 'rebase-apply/author-script': author, 'rebase-apply/final-commit': text, 'rebase-apply/info': text, 'rebase-apply/msg': text, 'rebase-apply/patch': text, 'rebase-apply/rewritten': text,
   'rebase-apply/apply-opt': /^(?: ?'(?:--whitespace=[\w-]+|--ignore-space-change|--ignore-whitespace|--reject|--(?:directory|exclude|include)=[^'\0]*|-[Cp]\d{1,3})')*\n?$/,
   'rebase-apply/gpg_sign_opt': signKey,
-  ...Object.fromEntries(['applying', 'rebasing', 'quiet', 'sign', 'utf8', 'keep', 'messageid', 'scissors', 'quoted-cr', 'threeway', 'dirtyindex', 'msg-clean', 'patch-merge-index', 'no_inbody_headers', 'strategy', 'allow_rerere_autoupdate', 'empty']
+  ...Object.fromEntries(['applying', 'rebasing', 'quiet', 'sign', 'utf8', 'keep', 'messageid', 'scissors', 'quoted-cr', 'threeway', 'dirtyindex', 'msg-clean', 'no_inbody_headers', 'strategy', 'allow_rerere_autoupdate', 'empty']
     .map((name) => [`rebase-apply/${name}`, flag])),
 };
 
@@ -48,6 +48,9 @@ export const operationDirectories = ['sequencer', 'rebase-merge', 'rebase-apply'
 export const operationTopLevel = Object.keys(forms).filter((name) => !name.includes('/'));
 /** Files that `git commit` reads although no operation is in progress, as after `git merge --squash`. */
 export const messageFiles = ['MERGE_MSG', 'SQUASH_MSG'] as const;
+
+/** Left over by git for itself; it makes them anew when it needs them. */
+export const scratchFiles: readonly string[] = ['rebase-apply/patch-merge-index'];
 
 /** Patches of `git am`, numbered. */
 const numberedPatch = /^rebase-apply\/\d{4,9}$/;

@@ -14,7 +14,7 @@ import { finishIndex } from './restoreIndex';
 import { clearOperation, operationBranchRef, writeOperation } from './restoreOperation';
 import { readState, type StateToRestore } from './restoredState';
 import { applySettings, recordCarried } from './restoreSettings';
-import { copyIndex, createShadow, objectDirectory, readSettings, type Shadow } from './shadow';
+import { copyIndex, createShadow, inShadow, objectDirectory, readSettings, type Shadow } from './shadow';
 import { readUndoRecord, writeUndoRecord, type UndoRecord } from './undoRecord';
 
 export interface RestoreOptions {
@@ -145,6 +145,8 @@ async function buildState(shadow: Shadow, built: Repository, state: StateToResto
   if (previous === null) await writeFiles(shadow, index, state, signal);
   else {
     await copyIndex(path.join(previous.shadow, WORKTREE_INDEX), index);
+    // Reading the files of a conflict looked to git like resolving it.
+    await runGit(['update-index', '--clear-resolve-undo'], inShadow(shadow, { index, signal }));
     await changeFiles(shadow, index, await readState(shadow, previous.commits.manifest, signal), state, signal);
   }
   const untracked = await finishIndex(shadow, index, state, temporary, signal);

@@ -1,8 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { nulTerminated, type BytePath } from './bytePath';
+import type { BytePath } from './bytePath';
 import { writeCarriedPaths } from './carriedPaths';
 import { runGit } from './git';
+import { ignoredAmong } from './ignored';
 import type { Manifest } from './manifest';
 import type { Repository } from './repository';
 import { readSettings } from './shadow';
@@ -35,7 +36,5 @@ export async function applySettings(repository: Repository, worktree: Repository
 
 /** Notes which of the carried untracked files are ignored here, so that they go on travelling (see carriedPaths.ts). */
 export async function recordCarried(worktree: Repository, untracked: readonly BytePath[], signal?: AbortSignal): Promise<void> {
-  if (untracked.length === 0) return writeCarriedPaths(worktree.gitDir, []);
-  const { stdout } = await runGit(['check-ignore', '-z', '--stdin'], { cwd: worktree.root, signal, input: nulTerminated(untracked), answers: [1] });
-  await writeCarriedPaths(worktree.gitDir, stdout.toString('latin1').split('\0').filter((name) => name !== ''));
+  await writeCarriedPaths(worktree.gitDir, [...(await ignoredAmong(untracked, { cwd: worktree.root, signal }))]);
 }

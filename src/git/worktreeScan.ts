@@ -1,7 +1,7 @@
 import { lstat, readdir } from 'node:fs/promises';
 import type { Dirent, Stats } from 'node:fs';
-import { absolutePath, childPath, nulTerminated, parentPaths, type BytePath } from './bytePath';
-import { runGit } from './git';
+import { absolutePath, childPath, parentPaths, type BytePath } from './bytePath';
+import { ignoredAmong } from './ignored';
 import { pathList } from './indexListing';
 import { inShadow, type Shadow } from './shadow';
 
@@ -77,9 +77,6 @@ export async function listUnstorable(shadow: Shadow, nestedRepositories: readonl
   for (const name of await pathList(['ls-files', '-o', '-z', '--directory', '--exclude-standard'], options)) {
     if (name.endsWith('/')) await walk(name.slice(0, -1));
   }
-  const candidates = [...empty, ...special];
-  if (candidates.length === 0) return { emptyDirectories: [], special: [] };
-  const { stdout } = await runGit(['check-ignore', '-z', '--stdin'], { ...options, input: nulTerminated(candidates), answers: [1] });
-  const ignored = new Set(stdout.toString('latin1').split('\0'));
+  const ignored = await ignoredAmong([...empty, ...special], options);
   return { emptyDirectories: empty.filter((name) => !ignored.has(name)), special: special.filter((name) => !ignored.has(name)) };
 }

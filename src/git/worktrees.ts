@@ -1,4 +1,9 @@
-import type { ObjectId } from './repository';
+import { existsSync, realpathSync } from 'node:fs';
+import { readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import path from 'node:path';
+import { runGit } from './git';
+import { GitError } from './gitError';
+import { readRepository, type ObjectId } from './repository';
 
 export interface ManagedWorktreeState {
   readonly id: string;
@@ -9,6 +14,57 @@ export interface ManagedWorktreeState {
   readonly dirty: boolean;
 }
 
-/** Managed worktrees lie at `<base>/<id>/<repository directory name>`. */
-export declare function listManagedWorktrees(base: string): Promise<ManagedWorktreeState[]>;
-export declare function removeManagedWorktree(options: { base: string; path: string }): Promise<void>;
+/** Managed worktrees lie at `<base>/<id>/<repository directory name>`. Directories that are no linked worktree are passed over. */
+export async function listManagedWorktrees(base: string): Promise<ManagedWorktreeState[]> {
+  const found: ManagedWorktreeState[] = [];
+  for (const id of await directoriesIn(base)) {
+    for (const name of await directoriesIn(path.join(base, id))) {
+      const directory = path.join(base, id, name);
+      if (await isLinkedWorktree(directory)) found.push(await inspectWorktree(directory, id));
+    }
+  }
+  return found;
+}
+
+async function inspectWorktree(directory: string, id: string): Promise<ManagedWorktreeState> {
+  const repository = await readRepository(directory);
+  const { stdout } = await runGit(['status', '--porcelain', '-z', '--untracked-files=normal', '--ignore-submodules=dirty'], { cwd: directory });
+  return { id, path: directory, branch: repository.branch?.replace('refs/heads/', '') ?? null, head: repository.head, dirty: stdout.length > 0 };
+}
+
+/**
+ * Removes a managed worktree with all that is in it, and its entry in the repository. Branches and refs stay.
+ *
+ * @throws {GitError} `not-managed` when the path is not a linked worktree two levels below `base`
+ */
+export async function removeManagedWorktree(options: { readonly base: string; readonly path: string }): Promise<void> {
+  const base = realpathSync(options.base);
+  const directory = existsSync(options.path) ? realpathSync(options.path) : path.resolve(options.path);
+  const parts = path.relative(base, directory).split(path.sep);
+  if (parts.length !== 2 || parts.includes('..') || path.isAbsolute(parts[0] ?? '') || !(await isLinkedWorktree(directory))) {
+    throw new GitError('not-managed', `${options.path} is not a managed worktree of ${options.base}. Baton removes no other directory.`);
+  }
+  const { commonDir } = await readRepository(directory);
+  await runGit(['--git-dir', commonDir, 'worktree', 'remove', '--force', '--force', directory], { cwd: commonDir });
+  await rm(directory, { recursive: true, force: true });
+  await rmdir(path.dirname(directory)).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error;
+  });
+}
+
+/** A linked worktree has a `.git` file, whose directory points back at it. */
+async function isLinkedWorktree(directory: string): Promise<boolean> {
+  const pointer = await readFile(path.join(directory, '.git'), 'utf8').catch(() => '');
+  const gitDir = /^gitdir: (.+)\n?$/.exec(pointer)?.[1];
+  if (gitDir === undefined) return false;
+  const back = (await readFile(path.join(gitDir, 'gitdir'), 'utf8').catch(() => '')).trim();
+  return back !== '' && existsSync(back) && realpathSync(back) === realpathSync(path.join(directory, '.git'));
+}
+
+async function directoriesIn(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  });
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort();
+}
