@@ -5,8 +5,9 @@ import { dirname } from 'node:path';
 import { CodexError } from './codexError';
 import { codexEnvironment } from './environment';
 import { requireSupported, type CodexExecutable } from './executable';
+import { FollowedThreads } from './followedThreads';
 import type { ClientRequests, ServerNotifications, ServerRequests } from './protocol.generated';
-import { askedParams, joinedThread, notificationSchemas, readSchemas, resolvedParams } from './readSchemas';
+import { askedParams, notificationSchemas, readSchemas, resolvedParams } from './readSchemas';
 import { RpcConnection, type RpcId } from './rpc';
 import { endServer, isAlive, lastLogLines, livingServer, spawnOnSocket, spawnOnStdio } from './serverProcess';
 import { connectUnix, overStdio, type Transport } from './transport';
@@ -51,8 +52,7 @@ export class AppServer {
   readonly #stateListeners = new Set<(state: AppServerState, why: string) => void>();
   /** Open questions by id, kept so that a listener that comes later, or after a reconnection, hears of them. */
   readonly #open = new Map<RpcId, ServerRequest>();
-  /** Threads that this client follows. */
-  readonly #joined = new Set<string>();
+  readonly #followed = new FollowedThreads();
   #child: ChildProcess | null = null;
   #pid = 0;
   #rpc: RpcConnection | null = null;
@@ -120,7 +120,7 @@ export class AppServer {
   async forward(method: string, params: unknown): Promise<unknown> {
     if (this.#rpc === null || this.#state === 'ended') throw new CodexError('connection-lost', `The Codex app-server is not connected, so ${method} was not sent.`);
     const result = await this.#rpc.request(method, params);
-    this.#track(method, params, result);
+    this.#followed.note(method, params, result);
     return result;
   }
 
@@ -185,7 +185,8 @@ export class AppServer {
         await this.#connect(await connectUnix(socketPath));
         this.#adopted = true;
         log(`app-server: found process ${known.pid}, Codex ${this.#version}`);
-        await this.#rejoin();
+        await this.#followed.joinAgain(this, log);
+        this.#become('connected', 'found');
         return;
       } catch (error) {
         log(`app-server: process ${known.pid} of an earlier run does not serve this home, ending it: ${String(error)}`);
@@ -199,6 +200,7 @@ export class AppServer {
     const transport = await this.#awaitListening(startTimeoutMs);
     if (transport === null) throw new CodexError('codex-unavailable', `The Codex app-server did not come up on ${socketPath}. Its last words:\n${await lastLogLines(stateFile)}`);
     await this.#connect(transport);
+    this.#become('connected', 'started');
     log(`app-server: started process ${this.#pid}, Codex ${this.#version}`);
   }
 
@@ -207,6 +209,7 @@ export class AppServer {
     this.#pid = this.#child.pid ?? 0;
     try {
       await this.#connect(overStdio(this.#child));
+      this.#become('connected', 'started');
     } catch (cause) {
       if (!CodexError.is(cause, 'connection-lost')) throw cause;
       throw new CodexError('codex-unavailable', `The Codex app-server ended at its start. Its last words:\n${await lastLogLines(this.#options.stateFile)}`, { cause });
@@ -255,7 +258,6 @@ export class AppServer {
       if (!CodexError.is(error) || !/experimentalApi|unknown variant/.test(error.message)) return;
       throw new CodexError('codex-too-old', `The running app-server (Codex ${this.#version}) does not offer the experimental API that a handoff needs: ${error.message}`, { cause: error });
     });
-    this.#become('connected', 'initialized');
   }
 
   async #lost(why: string): Promise<void> {
@@ -266,40 +268,22 @@ export class AppServer {
     }
     this.#become('reconnecting', why);
     const transport = await this.#awaitListening(startTimeoutMs);
+    if (this.#detached) {
+      transport?.close();
+      return;
+    }
     if (transport === null) {
       this.#become('ended', isAlive(this.#pid) ? `process ${this.#pid} no longer listens` : `process ${this.#pid} ended`);
       return;
     }
     try {
       await this.#connect(transport);
-      await this.#rejoin();
+      // Before anybody is told: to whom it says "connected", threads are heard of as before.
+      await this.#followed.joinAgain(this, this.#options.log);
+      this.#become('connected', 'connected again');
     } catch (error) {
-      if (this.#state === 'connected') this.#options.log(`app-server: threads were not joined again: ${String(error)}`);
-      else this.#become('ended', String(error));
-    }
-  }
-
-  /**
-   * A client hears of a thread only after it has joined it, and joining also replays the thread's open requests. Those that
-   * were idle when the connection dropped have been unloaded meanwhile, so they are not in the server's list.
-   */
-  async #rejoin(): Promise<void> {
-    const { data } = await this.request('thread/loaded/list', {});
-    for (const threadId of new Set([...data, ...this.#joined])) {
-      await this.request('thread/resume', { threadId, excludeTurns: true }).catch((error: unknown) => {
-        this.#joined.delete(threadId);
-        this.#options.log(`app-server: thread ${threadId} was not joined again: ${String(error)}`);
-      });
-    }
-  }
-
-  #track(method: string, params: unknown, result: unknown): void {
-    if (method === 'thread/start' || method === 'thread/resume' || method === 'thread/fork') {
-      const joined = joinedThread.safeParse(result);
-      if (joined.success) this.#joined.add(joined.data.thread.id);
-    } else if (method === 'thread/unsubscribe' || method === 'thread/archive' || method === 'thread/delete') {
-      const left = askedParams.safeParse(params);
-      if (left.success) this.#joined.delete(left.data.threadId);
+      // A connection that was lost once more is being made by the call that its loss began.
+      if (!CodexError.is(error, 'connection-lost')) this.#become('ended', String(error));
     }
   }
 

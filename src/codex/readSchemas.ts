@@ -27,8 +27,6 @@ export const readSchemas: Partial<Record<keyof ClientRequests, z.ZodType>> = {
 
 /** What every question of the server's has. */
 export const askedParams = z.looseObject({ threadId: z.string() });
-/** What the answers have that make the client a follower of a thread. */
-export const joinedThread = z.looseObject({ thread: z.looseObject({ id: z.string() }) });
 export const resolvedParams = z.looseObject({ threadId: z.string(), requestId: z.union([z.string(), z.number()]) });
 
 export const notificationSchemas: Partial<Record<keyof ServerNotifications, z.ZodType>> = {
