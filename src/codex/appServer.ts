@@ -220,12 +220,18 @@ export class AppServer {
     return codexEnvironment(this.#options.env ?? process.env, this.#options.codexHome);
   }
 
+  /** Asked after an await, where the compiler believes what it knew before. */
+  #isDetached(): boolean {
+    return this.#detached;
+  }
+
   /** Tries until something listens or the process has ended: the server prints nothing when it is ready. */
   async #awaitListening(forMs: number): Promise<Transport | null> {
     const end = Date.now() + forMs;
     for (let delayMs = 10; Date.now() < end && isAlive(this.#pid) && (this.#child?.exitCode ?? null) === null && !this.#detached; delayMs = Math.min(250, delayMs * 1.5)) {
       const transport = await connectUnix(this.#options.socketPath).catch(() => null);
-      if (transport !== null) return transport;
+      if (transport !== null && !this.#isDetached()) return transport;
+      transport?.close();
       await new Promise((resolve) => setTimeout(resolve, delayMs));
     }
     return null;
@@ -268,10 +274,6 @@ export class AppServer {
     }
     this.#become('reconnecting', why);
     const transport = await this.#awaitListening(startTimeoutMs);
-    if (this.#detached) {
-      transport?.close();
-      return;
-    }
     if (transport === null) {
       this.#become('ended', isAlive(this.#pid) ? `process ${this.#pid} no longer listens` : `process ${this.#pid} ended`);
       return;

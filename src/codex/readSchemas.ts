@@ -5,7 +5,7 @@ import type { ClientRequests, ServerNotifications } from './protocol.generated';
 const status = z.looseObject({ type: z.string(), activeFlags: z.array(z.string()).optional() });
 const threadSummary = z.looseObject({ id: z.string(), cwd: z.string(), preview: z.string(), modelProvider: z.string(), status, name: z.string().nullish(), path: z.string().nullish(), updatedAt: z.number() });
 const turn = z.looseObject({ id: z.string(), status: z.string() });
-const settings = z.looseObject({ thread: threadSummary, model: z.string(), modelProvider: z.string(), cwd: z.string(), approvalPolicy: z.union([z.string(), z.looseObject({})]), sandbox: z.looseObject({ type: z.string() }) });
+const settings = z.looseObject({ thread: threadSummary, model: z.string(), modelProvider: z.string(), cwd: z.string(), approvalPolicy: z.union([z.string(), z.looseObject({})]), approvalsReviewer: z.string(), sandbox: z.looseObject({ type: z.string() }) });
 const page = <T extends z.ZodType>(item: T) => z.looseObject({ data: z.array(item), nextCursor: z.string().nullish() });
 
 export const readSchemas: Partial<Record<keyof ClientRequests, z.ZodType>> = {
