@@ -57,7 +57,8 @@ export default tseslint.config(
       '@typescript-eslint/consistent-type-definitions': 'off',
       '@typescript-eslint/unified-signatures': 'off',
       'no-restricted-exports': ['error', { restrictDefaultExports: { direct: true } }],
-      eqeqeq: 'error',
+      // `== null` is the one that means both null and undefined.
+      eqeqeq: ['error', 'always', { null: 'ignore' }],
     },
   },
   ...Object.keys(allowed).map(arrows),

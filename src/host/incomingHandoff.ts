@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import { z } from 'zod';
@@ -60,10 +60,7 @@ export class IncomingHandoff {
   /** Reads back what a host before this one received; null where nothing is left of it. */
   static async load(base: string, handoffId: string): Promise<IncomingHandoff | null> {
     const directory = join(base, handoffIdSchema.parse(handoffId));
-    const text = await readFile(join(directory, 'incoming.json'), 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return null;
-      throw error;
-    });
+    const text = await readFile(join(directory, 'incoming.json'), 'utf8').catch(unlessMissing(null));
     if (text === null) return null;
     const record = incomingRecord.safeParse(JSON.parse(text));
     if (!record.success) throw new HostError('state-invalid', `${directory}/incoming.json cannot be read: ${z.prettifyError(record.error)}`);
@@ -116,43 +113,13 @@ export class IncomingHandoff {
 
   /** Writes what a transfer channel carries to the parts' files, after what is there, and syncs them. */
   async receive(source: AsyncIterable<unknown>, announced: Manifest): Promise<void> {
-    const pending = this.parts(announced);
-    let part = pending.shift();
-    let file: Awaited<ReturnType<typeof open>> | null = null;
-    let missing = 0;
-    const next = async () => {
-      for (; part !== undefined; part = pending.shift()) {
-        missing = part.bytes - (await sizeOf(part.path));
-        file = await open(part.path, 'a', 0o600);
-        if (missing > 0) return;
-        await finish();
-      }
-    };
-    const finish = async () => {
-      await file?.sync();
-      await file?.close();
-      file = null;
-    };
+    const writer = new PartWriter(this.parts(announced));
     try {
-      await next();
-      for await (const chunk of source) {
-        let rest = chunk as Buffer;
-        while (rest.length > 0) {
-          if (part === undefined || file === null) throw new HostError('transfer-corrupt', 'The source sent more than it had announced.');
-          const taken = rest.subarray(0, missing);
-          await (file as Awaited<ReturnType<typeof open>>).appendFile(taken);
-          missing -= taken.length;
-          rest = rest.subarray(taken.length);
-          if (missing === 0) {
-            await finish();
-            part = pending.shift();
-            await next();
-          }
-        }
-      }
-      if (part !== undefined) throw new HostError('connection-lost', 'The transfer ended before everything was there.');
+      await writer.open();
+      for await (const chunk of source) await writer.write(chunk as Buffer);
+      if (!writer.complete) throw new HostError('connection-lost', 'The transfer ended before everything was there.');
     } finally {
-      await finish();
+      await writer.close();
     }
   }
 
@@ -161,14 +128,59 @@ export class IncomingHandoff {
   }
 }
 
+/** Writes a stream of bytes to one part's file after the other, each from where it ends to its announced length. */
+class PartWriter {
+  private file: FileHandle | null = null;
+  private missing = 0;
+
+  constructor(private readonly pending: TransferPart[]) {}
+
+  get complete(): boolean {
+    return this.pending.length === 0;
+  }
+
+  /** Opens the first part that lacks something. */
+  async open(): Promise<void> {
+    for (let part = this.pending[0]; part !== undefined; part = this.pending[0]) {
+      this.missing = part.bytes - (await sizeOf(part.path));
+      this.file = await open(part.path, 'a', 0o600);
+      if (this.missing > 0) return;
+      await this.close();
+      this.pending.shift();
+    }
+  }
+
+  async write(chunk: Buffer): Promise<void> {
+    for (let rest = chunk; rest.length > 0; ) {
+      if (this.file === null) throw new HostError('transfer-corrupt', 'The source sent more than it had announced.');
+      const taken = rest.subarray(0, this.missing);
+      await this.file.appendFile(taken);
+      this.missing -= taken.length;
+      rest = rest.subarray(taken.length);
+      if (this.missing > 0) continue;
+      await this.close();
+      this.pending.shift();
+      await this.open();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.file?.sync();
+    await this.file?.close();
+    this.file = null;
+  }
+}
+
+/** Takes `value` for a file that is not there; any other failure stays one. */
+function unlessMissing<T>(value: T): (error: unknown) => T {
+  return (error) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return value;
+    throw error;
+  };
+}
+
 async function sizeOf(path: string): Promise<number> {
-  return stat(path).then(
-    (stats) => stats.size,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return 0;
-      throw error;
-    },
-  );
+  return stat(path).then((stats) => stats.size, unlessMissing(0));
 }
 
 /** Free bytes for this account on the file system of a directory. */

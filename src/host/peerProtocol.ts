@@ -7,7 +7,7 @@ import { carriedThread } from '../handoff/carriedThread';
 import { requirements } from '../handoff/policy';
 import { offerFacts } from '../handoff/preflight';
 import { holdings, receipt } from '../handoff/receipt';
-import { finding, handoffId, handoffResult, repositoryIdentity, threadId } from './protocol';
+import { finding, handoffId, handoffPreflight, handoffResult, repositoryIdentity, threadId } from './protocol';
 
 const bytes = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -80,6 +80,8 @@ export const peerMethods = {
   'handoff/withdraw': method(identified.extend({ reason: z.string().max(1024) }), z.object({})),
   /** Asked by a destination that was restarted: what did the source decide? */
   'handoff/outcome': method(identified, z.object({ outcome: z.enum(['committed', 'aborted', 'undecided']) })),
+  /** Preflight of a thread that the caller would ask for. */
+  'handoff/preview': method(z.object({ threadId }), handoffPreflight),
   /** Asks the host that has a thread to hand it to the caller. */
   'handoff/request': method(z.object({ threadId }), z.object({ handoffId })),
   'handoff/wait': method(z.object({ handoffId }), handoffResult),

@@ -155,7 +155,9 @@ export class HostService implements RunningHost {
       epochOf: (threadId) => ledger.get(threadId).epoch,
       threadRoot: async (threadId) => (await this.codex.settingsOf(threadId)).cwd,
       changesOf: (itemId) => this.codex.changesOf(itemId),
-      tellAgent: async (threadId, text) => void (await this.threads.forward('turn/start', { threadId, input: [{ type: 'text', text }] })),
+      tellAgent: async (threadId, text) => {
+        await this.threads.forward('turn/start', { threadId, input: [{ type: 'text', text }] });
+      },
       onRequested: (approval) => this.controllers.notify('approval/requested', { approval }),
       onResolved: (id, threadId, decision) => this.controllers.notify('approval/resolved', { id, threadId, decision }),
       now: () => new Date(),
@@ -194,11 +196,13 @@ export class HostService implements RunningHost {
         'handoff/commit': (params, link) => this.destination.commit(params, link),
         'handoff/withdraw': (params, link) => this.destination.withdraw(params, link),
         'handoff/outcome': ({ handoffId, threadId }, link) => Promise.resolve({ outcome: this.handoffs.outcome(handoffId, threadId, link.hostId) }),
+        'handoff/preview': ({ threadId }, link) => {
+          this.requireFetchable(ledger.get(threadId).cameFrom, link.hostId);
+          return this.handoffs.preflight({ threadId }, link.hostId);
+        },
         'handoff/request': async ({ threadId }, link) => {
-          // A peer may take back what came from it; only an operator may take any thread of this host.
-          const allowed = ledger.get(threadId).cameFrom === link.hostId || this.peers.get(link.hostId)?.role === 'operator';
           await this.audit.append({ type: 'handoff-requested', threadId, by: `host:${link.hostId}` });
-          if (!allowed) throw new HostError('not-permitted', `That thread did not come from your host, so it cannot be taken from there. Hand it off on ${this.settings.value.name}, or pair the hosts with "baton invite --role operator" made there.`);
+          this.requireFetchable(ledger.get(threadId).cameFrom, link.hostId);
           return { handoffId: await this.handoffs.start({ threadId }, link.hostId, `host:${link.hostId}`, link.hostId) };
         },
         'handoff/wait': ({ handoffId }, link) => this.handoffs.wait(handoffId, link.hostId),
@@ -392,12 +396,17 @@ export class HostService implements RunningHost {
         return { removed };
       },
       'worktree/list': async () => ({ worktrees: await this.worktrees.list() }),
-      'handoff/preflight': ({ to, ...subject }) => this.handoffs.preflight(this.subject(subject), this.destinationId(to)),
+      'handoff/preflight': async ({ to, from, ...given }) => {
+        const subject = this.subject(given);
+        if (from === undefined || from === this.hostId) return this.handoffs.preflight(subject, this.destinationId(to));
+        const threadId = this.fetched(subject, to);
+        return (await this.network.connect(from)).call('handoff/preview', { threadId });
+      },
       'handoff/start': async ({ to, from, askedBy, ...given }) => {
         const subject = this.subject(given);
         if (from !== undefined && from !== this.hostId) {
-          if (to !== this.hostId || !('threadId' in subject)) throw new HostError('invalid-params', 'A thread can be fetched from another host to this one only.');
-          return { handoffId: await this.handoffs.request(subject.threadId, await this.network.connect(from)) };
+          const threadId = this.fetched(subject, to);
+          return { handoffId: await this.handoffs.request(threadId, await this.network.connect(from)) };
         }
         if ('threadId' in subject && askedBy === subject.threadId) {
           throw new HostError('own-thread', 'A thread cannot hand itself off: its own turn would be interrupted before the handoff is done. Run the command outside the thread.');
@@ -412,6 +421,18 @@ export class HostService implements RunningHost {
         return { decided: true as const };
       },
     };
+  }
+
+  /** The thread that is to be fetched from another host. */
+  private fetched(subject: Subject, to: string): string {
+    if (to !== this.hostId || !('threadId' in subject)) throw new HostError('invalid-params', 'Only a thread can be fetched from another host, and only to this one.');
+    return subject.threadId;
+  }
+
+  /** A peer may take back what came from it; only an operator may take any thread of this host. */
+  private requireFetchable(cameFrom: string | null, by: string): void {
+    if (cameFrom === by || this.peers.get(by)?.role === 'operator') return;
+    throw new HostError('not-permitted', `That thread did not come from your host, so it cannot be taken from there. Hand it off on ${this.name}, or pair the hosts with "baton invite --role operator" made there.`);
   }
 
   private destinationId(to: string): string {

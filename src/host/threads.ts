@@ -101,7 +101,7 @@ async function onceWritten<T>(request: () => Promise<T>): Promise<T> {
     try {
       return await request();
     } catch (error) {
-      if (!CodexError.is(error, 'refused') || !/not supported yet/.test(error.message)) throw error;
+      if (!CodexError.is(error, 'refused') || !error.message.includes('not supported yet')) throw error;
       await setTimeout(delayMs);
     }
   }

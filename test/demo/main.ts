@@ -20,6 +20,17 @@ const print = (text = '') => void process.stdout.write(`${text}\n`);
 const chapter = (title: string) => print(`\n${paint(1, title)}`);
 const tell = (text: string) => print(`  ${text}`);
 
+/** Lines of at most `width` columns; a word that is longer stands alone. */
+function wrap(text: string, width: number): string[] {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1) ?? '';
+    if (last !== '' && last.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = last === '' ? word : `${last} ${word}`;
+  }
+  return lines;
+}
+
 let failures = 0;
 let checks = 0;
 function check(what: string, holds: boolean, detail = ''): void {
@@ -28,9 +39,11 @@ function check(what: string, holds: boolean, detail = ''): void {
   print(`  ${holds ? paint(32, '✓') : paint(31, '✗')} ${what}${holds || detail === '' ? '' : `\n      ${detail}`}`);
 }
 
+const brief = (value: unknown) => (JSON.stringify(value ?? null)).slice(0, 600);
+
 function checkEqual(what: string, actual: Record<string, unknown>, expected: Record<string, unknown>): void {
   const differing = Object.keys({ ...actual, ...expected }).filter((key) => !isDeepStrictEqual(actual[key], expected[key]));
-  check(what, differing.length === 0, `differs in: ${differing.map((key) => `${key}\n      is       ${JSON.stringify(actual[key])?.slice(0, 600)}\n      expected ${JSON.stringify(expected[key])?.slice(0, 600)}`).join('\n      ')}`);
+  check(what, differing.length === 0, `differs in: ${differing.map((key) => `${key}\n      is       ${brief(actual[key])}\n      expected ${brief(expected[key])}`).join('\n      ')}`);
 }
 
 /** Earlier branches are where they were; new ones may have come. */
@@ -101,7 +114,7 @@ async function handOff(machine: Machine, threadId: string, args: string[]): Prom
       ['receipt', result.receipt],
     ];
     for (const [name, value] of rows) tell(`${name.padEnd(10)} ${value ?? '(detached)'}`);
-    for (const note of result.notes) tell(`${'note'.padEnd(10)} ${note}`);
+    for (const note of result.notes) tell(`${'note'.padEnd(10)} ${wrap(note, 80 - 13).join(`\n${' '.repeat(13)}`)}`);
     return result;
   } finally {
     follow();
