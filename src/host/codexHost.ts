@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { AppServer, type ServerRequest } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
 import { resolveCodex } from '../codex/executable';
+import { releaseIdleThreads } from '../codex/threads';
 import { policyOf, requirements as requirementsSchema, type Policy, type Requirements } from '../handoff/policy';
 import type { DestinationFacts } from '../handoff/preflight';
 import type { FileChange } from './approvalRequest';
@@ -106,7 +107,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
         stateFile: join(this.options.batonHome, 'app-server.json'),
         env: this.options.env,
         // An unloaded thread's rollout is complete and its writer lock free; a handoff waits for that.
-        config: ['thread_unload_delay_secs=1'],
+        config: [releaseIdleThreads],
         clientInfo: { name: 'baton', title: 'Baton', version: this.options.version },
         log: (message) => this.options.log.info(message),
       });

@@ -148,6 +148,7 @@ export class ThreadHandoff {
         bodyBytes,
         bodySha256,
         cwd,
+        family: announced.rollouts,
       });
       if (copy !== undefined) await requirePrefix(copy.path, complete);
       staged.push({ name, path: complete.path, hash: { name, bodyBytes: complete.bodyBytes, bodySha256: complete.bodySha256 } });
