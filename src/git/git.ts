@@ -217,6 +217,16 @@ export async function* nulRecords(chunks: AsyncIterable<Buffer> | Iterable<Buffe
   if (rest.length > 0) yield Buffer.concat(rest);
 }
 
+/** Splits a stream into lines of one character per byte; what follows the last line feed is dropped. */
+export async function* lines(chunks: AsyncIterable<Buffer>): AsyncGenerator<string, void, undefined> {
+  let rest = '';
+  for await (const chunk of chunks) {
+    const pieces = (rest + chunk.toString('latin1')).split('\n');
+    rest = pieces.pop() ?? '';
+    yield* pieces;
+  }
+}
+
 /** The version of the `git` on PATH, as numbers. @throws {GitError} `git-not-found` */
 export async function gitVersion(): Promise<{ readonly text: string; readonly major: number; readonly minor: number }> {
   const text = (await gitText(['version'], { cwd: process.cwd() })).replace(/^git version /, '');

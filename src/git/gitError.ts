@@ -27,8 +27,8 @@ const stderrPatterns: readonly (readonly [RegExp, GitErrorReason])[] = [
   [/attempting to allocate .* over limit|Out of memory|pack exceeds maximum allowed size/i, 'too-large'],
   [/not a git repository|invalid gitfile format|detected dubious ownership/i, 'not-a-repository'],
   [/fsck error|error in object|contains .*(\.git|'\.\.'|'\.'|full pathnames)|duplicateEntries|treeNotSorted|Invalid path/i, 'hostile-content'],
-  [/unresolved deltas|missing (blob|tree|commit)|Missing (blob|tree|commit)|bad object|unable to read|could not (parse|read)|missing necessary objects|not our ref|Not a valid object name|broken link/i, 'missing-objects'],
-  [/pack has bad object|pack signature mismatch|pack is corrupted|SHA1 mismatch|early EOF|pack has junk|inflate|did not receive expected object|pack version|premature end of pack|index-pack died|bad pack/i, 'corrupt-bundle'],
+  [/unresolved deltas|missing (blob|tree|commit)|Missing (blob|tree|commit)|bad object|unable to read|could not (parse|read)|missing necessary objects|not our ref|did not receive expected object|Not a valid object name|broken link/i, 'missing-objects'],
+  [/pack has bad object|pack signature mismatch|pack is corrupted|SHA1 mismatch|early EOF|pack has junk|inflate|pack version|premature end of pack|index-pack died|bad pack/i, 'corrupt-bundle'],
 ];
 
 /** The reason that git's standard error (under `LC_ALL=C`) speaks of; `failed` where it is none that a caller acts on. */

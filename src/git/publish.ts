@@ -1,7 +1,7 @@
-import { constants } from 'node:fs';
-import { access, chmod, copyFile, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { constants, createReadStream } from 'node:fs';
+import { access, chmod, copyFile, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { runGit, streamGit } from './git';
+import { lines, runGit, streamGit } from './git';
 import { GitError } from './gitError';
 import { revisions } from './haves';
 import type { ObjectId, Repository } from './repository';
@@ -52,33 +52,33 @@ export async function packCapture(shadow: Shadow, tip: ObjectId, head: ObjectId 
   await runGit(['pack-objects', '--revs', '--delta-base-offset', '-q', path.join(shadow.gitDir, 'objects', 'pack', 'pack')], { ...inShadow(shadow, { signal }), input: revisions([tip], head === null ? [] : [head]) });
 }
 
-/** Removes published packs again, except those that hold an object which the repository has come to need. */
+/** Removes published packs again, except those that alone hold an object which the repository has come to need. */
 export async function withdrawPacks(repository: Repository, packs: readonly string[]): Promise<void> {
   const directory = path.join(objectDirectory(repository), 'pack');
   const owners = new Map<ObjectId, string>();
-  for (const pack of packs) {
-    const index = await readFile(path.join(directory, `${pack}.idx`)).catch(() => null);
-    if (index === null) continue;
-    const { stdout } = await runGit(['show-index'], { cwd: repository.root, input: index, maxOutputBytes: 4 * 1024 ** 3 });
-    for (const line of stdout.toString('latin1').split('\n')) {
-      const oid = line.split(' ')[1];
-      if (oid !== undefined) owners.set(oid, pack);
-    }
-  }
+  for (const pack of packs) for await (const oid of packedObjects(repository, pack)) owners.set(oid, pack);
   if (owners.size === 0) return;
-  const needed = new Set<string>();
-  let rest = '';
-  for await (const chunk of streamGit(['rev-list', '--objects', '--no-object-names', '--all', '--reflog', '--indexed-objects'], { cwd: repository.root })) {
-    const lines = (rest + chunk.toString('latin1')).split('\n');
-    rest = lines.pop() ?? '';
-    for (const oid of lines) {
-      const pack = owners.get(oid);
-      if (pack !== undefined) needed.add(pack);
-    }
+  const needed = new Map<ObjectId, string>();
+  for await (const oid of lines(streamGit(['rev-list', '--objects', '--no-object-names', '--all', '--reflog', '--indexed-objects'], { cwd: repository.root }))) {
+    const pack = owners.get(oid);
+    if (pack !== undefined) needed.set(oid, pack);
   }
-  for (const pack of packs.filter((name) => !needed.has(name))) {
+  // A thin pack is completed with copies of objects that were here before it.
+  for (const oid of [...needed.keys()]) if (await exists(path.join(objectDirectory(repository), oid.slice(0, 2), oid.slice(2)))) needed.delete(oid);
+  for (const file of needed.size === 0 ? [] : await readdir(directory)) {
+    const other = /^(pack-[0-9a-f]+)\.idx$/.exec(file)?.[1];
+    if (other !== undefined && !packs.includes(other)) for await (const oid of packedObjects(repository, other)) needed.delete(oid);
+  }
+  const kept = new Set(needed.values());
+  for (const pack of packs.filter((name) => !kept.has(name))) {
     for (const ending of ['.idx', '.rev', '.pack']) await rm(path.join(directory, pack + ending), { force: true });
   }
+}
+
+async function* packedObjects(repository: Repository, pack: string): AsyncGenerator<ObjectId, void, undefined> {
+  const index = path.join(objectDirectory(repository), 'pack', `${pack}.idx`);
+  if (!(await exists(index))) return;
+  for await (const line of lines(streamGit(['show-index'], { cwd: repository.root, input: createReadStream(index) as AsyncIterable<Buffer> }))) yield line.split(' ')[1] ?? '';
 }
 
 async function exists(file: string): Promise<boolean> {

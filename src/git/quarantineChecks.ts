@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { bytePath, type BytePath } from './bytePath';
-import { nulRecords, runGit, streamGit, type GitOptions } from './git';
+import { lines, nulRecords, runGit, streamGit, type GitOptions } from './git';
 import { GitError } from './gitError';
 import { manifestSchema, pathsOf, type Manifest } from './manifest';
 import { checkLinkTarget, checkPath, NameTwins, type NameRules } from './pathNames';
@@ -55,15 +55,6 @@ export async function checkObjectSizes(objects: string, options: GitOptions, lim
       const limit = type === 'blob' ? limits.objectBytes : Math.min(limits.objectBytes, limits.allocationBytes);
       if (!(Number(size) <= limit)) throw new GitError('too-large', `The bundle that arrived holds a ${type} of ${size} bytes; at most ${limit} are taken. Nothing of it was used.`);
     }
-  }
-}
-
-async function* lines(chunks: AsyncIterable<Buffer>): AsyncGenerator<string, void, undefined> {
-  let rest = '';
-  for await (const chunk of chunks) {
-    const pieces = (rest + chunk.toString('latin1')).split('\n');
-    rest = pieces.pop() ?? '';
-    yield* pieces;
   }
 }
 

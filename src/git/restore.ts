@@ -67,7 +67,7 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   const previous = options.existing === undefined ? null : await capturePrevious(options, options.existing.expectedFingerprint);
   if (previous === null && existsSync(worktree) && (await readdir(worktree)).length > 0) throw new GitError('worktree-exists', `${worktree} already exists. Choose another directory, or remove the worktree first.`);
 
-  const choice = await chooseBranch({ repository, worktree, carried: options.carriedBranch, head: quarantine.head, threadId, signal });
+  const choice = await chooseBranch({ repository, worktree, carried: options.carriedBranch, head: quarantine.head, threadId, objects: path.join(arrived.gitDir, 'objects'), signal });
   const valueOf = async (name: string) => (await gitText(['rev-parse', '-q', '--verify', name], { cwd: repository.root, signal, answers: [1, 128] })) || null;
   const branchRef = operationBranchRef(state.manifest, threadId);
   const refs: RefUpdate[] = [{ name: arrivedRef(threadId), before: await valueOf(arrivedRef(threadId)), after: state.tip }];

@@ -1,0 +1,180 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { createBundle, listTips } from '../../src/git/bundle';
+import { captureWorkingState, type CapturedState } from '../../src/git/capture';
+import { receiveBundle, type QuarantinedState } from '../../src/git/quarantine';
+import { readRepository } from '../../src/git/repository';
+import { finishRestore, restoreWorkingState, type RestoredState } from '../../src/git/restore';
+
+export const THREAD = '019a1b2c-3d4e-7f00-8000-0123456789ab';
+
+const environment = {
+  PATH: process.env['PATH'], HOME: os.tmpdir(), LC_ALL: 'C', GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1', GIT_TERMINAL_PROMPT: '0', GIT_EDITOR: ':',
+  GIT_AUTHOR_NAME: 'A', GIT_AUTHOR_EMAIL: 'a@example.org', GIT_COMMITTER_NAME: 'A', GIT_COMMITTER_EMAIL: 'a@example.org',
+};
+
+/** Plain git, as a person would run it. `LAX` commands may fail (a merge that conflicts). */
+export function git(cwd: string, ...args: string[]): string {
+  return execFileSync('git', ['-c', 'protocol.file.allow=always', '-c', 'init.defaultBranch=main', ...args], { cwd, env: environment, encoding: 'latin1', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 28 }).replace(/\n$/, '');
+}
+export function gitThatMayFail(cwd: string, ...args: string[]): void {
+  try {
+    git(cwd, ...args);
+  } catch {
+    // A conflict is what such a command is run for.
+  }
+}
+export function gitWithEnvironment(cwd: string, extra: Record<string, string>, ...args: string[]): void {
+  execFileSync('git', args, { cwd, env: { ...environment, ...extra }, stdio: 'pipe' });
+}
+
+const made: string[] = [];
+export function temporaryDirectory(): string {
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'baton-git-'));
+  made.push(directory);
+  return directory;
+}
+export function removeTemporaryDirectories(): void {
+  for (const directory of made.splice(0)) rmSync(directory, { recursive: true, force: true });
+}
+
+export function write(root: string, name: string | Buffer, content: string | Buffer, mode?: number): void {
+  const file = Buffer.concat([Buffer.from(`${root}/`), Buffer.from(name)]);
+  const slash = file.lastIndexOf('/');
+  mkdirSync(file.subarray(0, slash), { recursive: true });
+  writeFileSync(file, content);
+  if (mode !== undefined) chmodSync(file, mode);
+}
+export function remove(root: string, name: string): void {
+  rmSync(path.join(root, name), { recursive: true, force: true });
+}
+export function link(root: string, name: string, target: string): void {
+  symlinkSync(target, path.join(root, name));
+}
+
+export interface Pair {
+  readonly directory: string;
+  readonly laptop: string;
+  readonly server: string;
+}
+
+/** A repository with a few files and two clones of it, the server's with changes of its own. */
+export function makePair(options: { readonly format?: 'sha1' | 'sha256' } = {}): Pair {
+  const directory = temporaryDirectory();
+  const laptop = path.join(directory, 'laptop', 'app');
+  const server = path.join(directory, 'server', 'app');
+  mkdirSync(laptop, { recursive: true });
+  git(laptop, 'init', '-q', `--object-format=${options.format ?? 'sha1'}`);
+  write(laptop, 'a.txt', 'one\ntwo\nthree\nfour\nfive\n');
+  write(laptop, 'b.txt', 'b\n');
+  write(laptop, 'dir/c.txt', 'c\n');
+  write(laptop, 'dir/d.txt', 'd\n');
+  write(laptop, 'run.sh', '#!/bin/sh\n', 0o755);
+  write(laptop, '.gitignore', 'ignored/\n*.log\n');
+  link(laptop, 'link', 'a.txt');
+  git(laptop, 'add', '-A');
+  git(laptop, 'commit', '-qm', 'first');
+  git(directory, 'clone', '-q', laptop, server);
+  git(server, 'checkout', '-q', '-b', 'mine');
+  write(server, 'b.txt', 'the server user\'s own change\n');
+  write(server, 'own.txt', 'untracked here\n');
+  return { directory, laptop, server };
+}
+
+/** What plain git and the file system say of a checkout; two equal answers are the same working state. */
+export function observe(root: string): Record<string, unknown> {
+  const quiet = (...args: string[]) => execFileSync('git', args, { cwd: root, env: { ...environment, GIT_OPTIONAL_LOCKS: '0' }, encoding: 'latin1', maxBuffer: 1 << 28 });
+  const head = (() => {
+    try {
+      return quiet('rev-parse', '-q', '--verify', 'HEAD');
+    } catch {
+      return 'unborn';
+    }
+  })();
+  const files = [...new Set(quiet('ls-files', '-co', '--exclude-standard', '-z').split('\0'))].filter((name) => name !== '' && !name.endsWith('/')).sort();
+  const debug = quiet('ls-files', '--debug').split(/(?<=flags: [0-9a-f]+\n)/).filter((entry) => (Number.parseInt(/flags: ([0-9a-f]+)/.exec(entry)?.[1] ?? '0', 16) & 0x2000_0000) !== 0).map((entry) => entry.split('\n')[0]);
+  return {
+    head,
+    status: quiet('status', '--porcelain=v2', '-z', '--untracked-files=all', '--no-renames'),
+    index: quiet('ls-files', '-s', '-v', '-z'),
+    undo: quiet('ls-files', '--resolve-undo', '-z'),
+    intended: debug,
+    bytes: files.map((name) => [name, describe(Buffer.concat([Buffer.from(`${root}/`), Buffer.from(name, 'latin1')]))]),
+    diff: head === 'unborn' ? '' : quiet('diff', '--no-ext-diff', '--no-textconv', 'HEAD', '--'),
+  };
+}
+
+function describe(file: Buffer): string {
+  let found;
+  try {
+    found = lstatSync(file);
+  } catch {
+    return 'absent';
+  }
+  if (found.isSymbolicLink()) return `link ${readlinkSync(file, 'latin1')}`;
+  if (found.isDirectory()) return 'directory';
+  return `${(found.mode & 0o111) === 0 ? 'file' : 'program'} ${createHash('sha256').update(readFileSync(file)).digest('hex')}`;
+}
+
+/**
+ * Everything of a checkout down to times and inode numbers, its Git directory included. Of object files only the time is
+ * left out: git sets it anew when somebody else stores the same object beside them.
+ */
+export function photograph(root: string): string[] {
+  const lines: string[] = [];
+  const walk = (directory: Buffer) => {
+    for (const entry of readdirSync(directory, { encoding: 'buffer' }).sort((a, b) => Buffer.compare(a, b))) {
+      const file = Buffer.concat([directory, Buffer.from('/'), entry]);
+      const found = lstatSync(file, { bigint: true });
+      const times = /\.git\/objects\/[0-9a-f]{2}\/[0-9a-f]+$/.test(file.toString('latin1')) ? [] : [found.mtimeNs, found.ctimeNs];
+      lines.push([file.toString('latin1'), found.mode, found.size, ...times, found.ino, found.isFile() ? createHash('sha1').update(readFileSync(file)).digest('hex') : ''].join(' '));
+      if (found.isDirectory()) walk(file);
+    }
+  };
+  walk(Buffer.from(root));
+  return lines;
+}
+
+/** The user's own checkout at a destination: its files, index, branch and branches; not the objects that arrive beside them. */
+export function ownCheckout(root: string): unknown {
+  return {
+    state: observe(root),
+    index: existsSync(path.join(root, '.git/index')) ? createHash('sha1').update(readFileSync(path.join(root, '.git/index'))).digest('hex') : null,
+    head: readFileSync(path.join(root, '.git/HEAD'), 'utf8'),
+    config: readFileSync(path.join(root, '.git/config'), 'utf8'),
+    files: photograph(root).filter((line) => !line.startsWith(`${root}/.git`)),
+  };
+}
+
+let trips = 0;
+
+export interface Trip {
+  readonly capture: CapturedState;
+  readonly bytes: number;
+  readonly quarantine: QuarantinedState;
+  readonly restored: RestoredState;
+}
+
+/** Captures at `from`, bundles against what `to` has, and checks the bundle into quarantine there. */
+export async function send(pair: Pick<Pair, 'directory'>, from: string, to: string): Promise<Omit<Trip, 'restored'>> {
+  const spool = path.join(pair.directory, `trip-${++trips}`);
+  const capture = await captureWorkingState({ root: from, spool });
+  const file = path.join(spool, 'bundle');
+  const bundle = await createBundle({ capture, haves: await listTips(to), destinationShallow: (await readRepository(to)).shallow, file });
+  const quarantine = await receiveBundle({ root: to, file, sha256: bundle.sha256, bytes: bundle.bytes, tip: capture.commits.manifest, quarantine: path.join(spool, 'quarantine') });
+  return { capture, bytes: bundle.bytes, quarantine };
+}
+
+/** The whole way of a working state, into a worktree that may exist. */
+export async function carry(pair: Pick<Pair, 'directory'>, from: string, to: string, worktree: string, expectedFingerprint?: string): Promise<Trip> {
+  const sent = await send(pair, from, to);
+  const restored = await restoreWorkingState({
+    root: to, quarantine: sent.quarantine, worktree, threadId: THREAD, carriedBranch: sent.capture.branch,
+    existing: expectedFingerprint === undefined ? undefined : { expectedFingerprint },
+  });
+  await finishRestore({ root: to, quarantineDirectory: sent.quarantine.directory });
+  return { ...sent, restored };
+}
