@@ -56,7 +56,11 @@ export function destinationPolicy(offered: Policy, carried: Requirements | null,
 const words = (value: Policy): string =>
   `${typeof value.approvalPolicy === 'string' ? value.approvalPolicy : 'granular'} approvals, ${value.sandbox}${value.networkAccess && value.sandbox !== 'danger-full-access' ? ' with network' : ''}`;
 
-const mebibytes = (bytes: number): string => `${(bytes / 1_048_576).toFixed(bytes < 10_485_760 ? 1 : 0)} MiB`;
+/** A number of bytes in decimal units, as disks are sold: `1.2 GB`. */
+function inUnits(bytes: number): string {
+  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} kB`;
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+}
 
 /** The destination's findings on an offer. */
 export function destinationFindings(offer: OfferFacts, carried: Requirements | null, facts: DestinationFacts): Finding[] {
@@ -97,7 +101,7 @@ export function destinationFindings(offer: OfferFacts, carried: Requirements | n
 
   // The bundle, the objects unpacked from it, and the worktree are on disk at the same time.
   const needed = 2 * offer.bytes + offer.worktreeBytes + 64 * 1_048_576;
-  if (facts.freeBytes < needed) add('blocker', 'disk-full', `${facts.name} has ${mebibytes(facts.freeBytes)} free and needs ${mebibytes(needed)}; free some space there.`);
-  else add('ok', 'disk', `${facts.name} has ${mebibytes(facts.freeBytes)} free.`);
+  if (facts.freeBytes < needed) add('blocker', 'disk-full', `${facts.name} has ${inUnits(facts.freeBytes)} free and needs ${inUnits(needed)}; free some space there.`);
+  else add('ok', 'disk', `${facts.name} has ${inUnits(facts.freeBytes)} free.`);
   return findings;
 }

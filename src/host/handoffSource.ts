@@ -63,6 +63,8 @@ export interface SourceHostPorts {
   connect(hostId: string, signal?: AbortSignal): Promise<PeerLink>;
   openTransfer(hostId: string, signal?: AbortSignal): Promise<Channel>;
   peerName(hostId: string): string;
+  /** Throws HostError `thread-moved` or `thread-moving` where this host may not act on the thread. */
+  requireOwner(threadId: string): void;
   /** Reads a thread without changing it. For a directory: the settings with which a thread would start there. */
   describe(subject: Subject): Promise<SourceThread>;
   /** The thread's rollout files with their lengths, while it may still grow. */
@@ -106,6 +108,7 @@ export class HandoffSource {
 
   /** Asks both sides what speaks for and against a handoff. Writes nothing but a spool of its own, which it removes. */
   static async preflight(ports: SourceHostPorts, subject: Subject, to: string, signal?: AbortSignal): Promise<HandoffPreflight> {
+    if ('threadId' in subject) ports.requireOwner(subject.threadId);
     const link = await ports.connect(to, signal);
     const { offer, root, branch } = await makeOffer(ports, subject, await ports.describe(subject));
     const threadId = 'threadId' in subject ? subject.threadId : null;

@@ -88,6 +88,8 @@ export const threadOwnership = z.object({
   /** A handoff of this thread is under way. */
   moving: z.boolean(),
   worktreeId: z.string().nullable(),
+  /** Approvals that wait for a person, those that were carried over included, of which Codex knows nothing. */
+  pendingApprovals: count,
 });
 export type ThreadOwnership = z.infer<typeof threadOwnership>;
 

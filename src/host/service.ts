@@ -141,7 +141,7 @@ export class HostService implements RunningHost {
     });
     this.audit = new AuditLog(join(batonHome, 'audit'));
     this.codex = new CodexHost({ batonHome, codexHome, socketDirectory: dirname(localSocketPath(batonHome)), env, version: batonVersion, log });
-    this.threads = new Threads(identity.hostId, this.codex, ledger, worktrees);
+    this.threads = new Threads(identity.hostId, this.codex, ledger, worktrees, (threadId) => this.approvals.list(threadId).length);
     this.controllers = new Controllers({
       implementations: this.implementations(),
       log,
@@ -213,6 +213,7 @@ export class HostService implements RunningHost {
       ...shared,
       connect: (hostId, signal) => this.network.connect(hostId, signal),
       openTransfer: (hostId, signal) => this.network.openTransfer(hostId, signal),
+      requireOwner: (threadId) => this.threads.requireOwner(threadId),
       describe: (subject) => this.threadHandoff.describe(subject),
       rolloutSizes: (threadId) => this.threadHandoff.rolloutSizes(threadId),
       quiesce: (threadId, signal) => this.threadHandoff.quiesce(threadId, signal),

@@ -22,6 +22,7 @@ export class Threads {
     private readonly codex: CodexHost,
     private readonly ledger: LedgerStore,
     private readonly worktrees: ManagedWorktrees,
+    private readonly pendingApprovals: (threadId: string) => number,
   ) {}
 
   ownership(threadId: string): ThreadOwnership {
@@ -32,6 +33,7 @@ export class Threads {
       movedTo: ledger.movedTo,
       moving: !mayRun(ledger) && ledger.movedTo === null,
       worktreeId: this.worktrees.ofThread(threadId)?.id ?? null,
+      pendingApprovals: this.pendingApprovals(threadId),
     };
   }
 

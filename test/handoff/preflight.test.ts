@@ -62,8 +62,8 @@ const cases: readonly Case[] = [
     code: 'policy-refused',
     says: /both laptop and server/,
   },
-  { when: 'there is room', level: 'ok', code: 'disk', says: /server has 1024 MiB free/ },
-  { when: 'there is no room', facts: { freeBytes: 2 * mebibyte }, level: 'blocker', code: 'disk-full', says: /has 2\.0 MiB free and needs 114 MiB; free some space/ },
+  { when: 'there is room', level: 'ok', code: 'disk', says: /server has 1\.1 GB free/ },
+  { when: 'there is no room', facts: { freeBytes: 2 * mebibyte }, level: 'blocker', code: 'disk-full', says: /has 2\.1 MB free and needs 119\.\d MB; free some space/ },
 ];
 
 const find = (example: Pick<Case, 'offer' | 'facts' | 'carried'>) => destinationFindings({ ...offer, ...example.offer }, example.carried ?? null, { ...facts, ...example.facts });

@@ -104,7 +104,7 @@ describe('showing what an agent did and asks', () => {
       id: 'a1', threadId: 't', turnId: null, itemId: null, kind: 'command', command: `echo ${'x'.repeat(500)}\n\u001b[8mrm -rf ~`, changes: [], questions: [], request: null,
       cwd: '/src', reason: null, hostId: 'h', digest: 'd'.repeat(64), requestedAt: '', carriedOver: true,
     };
-    const text = approvalText(approval, 80);
+    const text = approvalText(approval, 'laptop', 80);
     expect(text).toContain(`echo ${'x'.repeat(500)}`);
     expect(text).toContain('␛[8mrm -rf ~');
     expect(text).toContain('d'.repeat(64));

@@ -12,7 +12,7 @@ import { scriptedHostId, startScriptedHost, type Answers } from '../fixtures/scr
 import { translate } from './translate';
 
 const threadId = '01999999-0000-7000-8000-000000000001';
-const ownership = { owner: scriptedHostId, epoch: 1, movedTo: null, moving: false, worktreeId: null };
+const ownership = { owner: scriptedHostId, epoch: 1, movedTo: null, moving: false, worktreeId: null, pendingApprovals: 0 };
 const thread = { id: threadId, preview: 'Fix the parser', cwd: '/src', updatedAt: 1, status: { type: 'idle' }, baton: ownership };
 const moved = { ...thread, baton: { ...ownership, epoch: 2, movedTo: { hostId: 'S'.repeat(43), name: 'server' } } };
 const turn = (id: string) => ({ id, status: 'completed', error: null, items: [{ type: 'userMessage', id: `${id}u`, content: [{ type: 'text', text: id }] }] });

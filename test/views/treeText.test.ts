@@ -5,7 +5,7 @@ import { translate } from './translate';
 
 const here = 'a'.repeat(43);
 const there = 'b'.repeat(43);
-const ownership = { owner: here, epoch: 1, movedTo: null, moving: false, worktreeId: null };
+const ownership = { owner: here, epoch: 1, movedTo: null, moving: false, worktreeId: null, pendingApprovals: 0 };
 const thread: Thread = { id: '01999999-0000-7000-8000-000000000001', preview: 'Fix the parser', name: null, cwd: '/src/parser', updatedAt: 1, status: { type: 'idle' }, baton: ownership };
 const host: HostSummary = { hostId: there, name: 'server', online: true, self: false, codexVersion: '0.169.0' };
 const worktree: ManagedWorktree = { id: 'w1', path: '/home/u/.baton/worktrees/w1/parser', threadIds: [], branch: 'main', dirty: false, permanent: false, pinned: false };

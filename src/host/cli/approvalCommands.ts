@@ -27,7 +27,7 @@ export function addApprovalCommands({ program, session }: CommandTable): void {
     if (digest !== undefined && digest !== approval.digest) {
       throw new HostError('approval-outdated', `Approval ${approval.id} now asks for something else than what has the digest ${digest}. Look at it again with \`baton approvals\`.`);
     }
-    if (!session.json) session.print(approvalText(approval, session.columns));
+    if (!session.json) session.print(approvalText(approval, client.host.baton.name, session.columns));
     // The digest binds the decision to what was just shown: if the request changes meanwhile, the host refuses it.
     await client.call('approval/decide', { id: approval.id, digest: approval.digest, decision, ...(answer.length === 0 ? {} : { answers }) });
     session.result({ decided: true, id: approval.id, decision, digest: approval.digest }, () => (decision === 'accept' || decision === 'acceptForSession' ? '\nApproved.' : '\nRejected.'));
@@ -37,8 +37,9 @@ export function addApprovalCommands({ program, session }: CommandTable): void {
     .command('approvals')
     .description('list the approvals that threads of this host wait for')
     .action(async () => {
-      const { approvals } = await (await session.host()).call('approval/list');
-      session.result({ approvals }, () => (approvals.length === 0 ? 'No approval is pending.' : approvals.map((approval) => approvalText(approval, session.columns)).join('\n\n')));
+      const client = await session.host();
+      const { approvals } = await client.call('approval/list');
+      session.result({ approvals }, () => (approvals.length === 0 ? 'No approval is pending.' : approvals.map((approval) => approvalText(approval, client.host.baton.name, session.columns)).join('\n\n')));
     });
 
   const collect = (value: string, before: readonly string[] = []) => [...before, value];

@@ -5,10 +5,10 @@ import { labelled } from './layout';
 const indented = (text: string) => inertBlock(text).split('\n').map((line) => `    ${line}`).join('\n');
 
 /** All that a decision is about: nothing of a command or a diff is left out or shortened. */
-export function approvalText(approval: Approval, width: number): string {
+export function approvalText(approval: Approval, hostName: string, width: number): string {
   const pairs: [string, string][] = [
     ['Thread', approval.threadId],
-    ['Host', approval.hostId],
+    ['Host', `${inertLine(hostName)} (${approval.hostId})`],
     ['Folder', inertLine(approval.cwd ?? '-')],
   ];
   if (approval.reason !== null) pairs.push(['Reason', inertLine(approval.reason)]);

@@ -74,7 +74,7 @@ function report(error: unknown, session: Session, program: Command): number {
   const findings = HostError.is(error) ? error.details.findings : undefined;
   if (session.json) session.print(inertJson({ error: { reason, message, ...(findings === undefined ? {} : { findings }) } }));
   else {
-    session.note(inertBlock(message));
+    session.remark(inertBlock(message));
     for (const finding of findings ?? []) if (finding.level !== 'ok') session.note(`  ${finding.level}: ${inertBlock(finding.message)}`);
   }
   return reason === 'preflight-blocked' ? ExitCode.Blocked : ExitCode.Failed;

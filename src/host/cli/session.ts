@@ -4,6 +4,7 @@ import { HostClient } from '../hostClient';
 import { HostError } from '../hostError';
 import { ensureHost } from '../launchHost';
 import { inertJson } from './inertText';
+import { wrap } from './layout';
 
 /** Set by the build to the version in package.json. */
 declare const BATON_VERSION: string;
@@ -72,6 +73,12 @@ export class Session {
   /** A remark beside the result, which scripts do not read. */
   note(text: string): void {
     this.stderr.write(`${text}\n`);
+  }
+
+  /** A remark in sentences, broken between words where it goes to a terminal. */
+  remark(text: string): void {
+    const { isTTY, columns } = this.stderr;
+    this.note(isTTY && columns > 0 ? text.split('\n').map((line) => wrap(line, columns, 0)).join('\n') : text);
   }
 
   async dispose(): Promise<void> {

@@ -50,7 +50,7 @@ export function addThreadCommands({ program, session }: CommandTable): void {
           `${inertLine(thread.name ?? thread.preview)}\n${id} · ${inertLine(statusOf(thread))} · ${inertLine(thread.cwd)}`,
           ...transcript(turns, width),
           ...(steps.length === 0 ? [] : [['Plan', ...steps].join('\n')]),
-          ...approvals.map((approval) => approvalText(approval, width)),
+          ...approvals.map((approval) => approvalText(approval, client.host.baton.name, width)),
         ].join('\n\n');
       });
     });

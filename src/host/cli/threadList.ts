@@ -42,8 +42,12 @@ export async function findThread(client: HostClient, word: string): Promise<Thre
   return resolveThread(word, await listThreads(client));
 }
 
-/** A thread's state in one word, as Codex has it: `idle`, `active`, `notLoaded`, `systemError`, or what an active one waits for. */
+/**
+ * A thread's state in one word, as Codex has it: `idle`, `active`, `notLoaded`, `systemError`, or what an active one waits for.
+ * One that moved here with an approval pending waits for it too, though Codex knows nothing of that.
+ */
 export function statusOf(each: Thread): string {
   const waiting = each.status.activeFlags?.find((flag) => flag === 'waitingOnApproval' || flag === 'waitingOnUserInput');
+  if (each.status.type !== 'active' && (each.baton?.pendingApprovals ?? 0) > 0) return 'waitingOnApproval';
   return each.status.type === 'active' && waiting !== undefined ? waiting : each.status.type;
 }
