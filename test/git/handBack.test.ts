@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -184,17 +185,37 @@ describe('an operation goes on at the destination', () => {
 });
 
 describe('a capture', () => {
+  /** Runs with a git that has a file change right after the working tree was read, at most `times` times. */
+  const whileFilesChange = async <T>(times: number, run: () => Promise<T>): Promise<T> => {
+    const real = execFileSync('sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim();
+    const directory = path.join(pair.directory, 'busy-git');
+    const log = path.join(directory, 'log');
+    mkdirSync(directory);
+    writeFileSync(path.join(directory, 'git'), `#!/bin/sh
+"${real}" "$@"
+code=$?
+case "$*" in *"update-index --add"*) echo x >>"${log}"; [ "$(wc -l <"${log}")" -gt ${times} ] || echo more >>"${pair.laptop}/busy.txt";; esac
+exit $code
+`, { mode: 0o755 });
+    const before = process.env['PATH'];
+    process.env['PATH'] = `${directory}:${before ?? ''}`;
+    try {
+      return await run();
+    } finally {
+      process.env['PATH'] = before;
+    }
+  };
   it('gives up when files never stand still', async () => {
-    let running = true;
-    let turns = 0;
-    const scribble = () => {
-      if (!running) return;
-      write(pair.laptop, 'busy.txt', `${turns++} ${'x'.repeat(turns % 50)}`);
-      setImmediate(scribble);
-    };
-    scribble();
-    await expect(captureWorkingState({ root: pair.laptop, spool: path.join(pair.directory, 'busy') })).rejects.toMatchObject({ reason: 'changed-while-capturing' });
-    running = false;
+    write(pair.laptop, 'busy.txt', 'x\n');
+    const spool = path.join(pair.directory, 'busy');
+    await expect(whileFilesChange(99, () => captureWorkingState({ root: pair.laptop, spool }))).rejects.toMatchObject({ reason: 'changed-while-capturing' });
+    expect(readdirSync(spool)).toEqual([]);
+  });
+  it('begins again when a file changes meanwhile, and takes what is there then', async () => {
+    write(pair.laptop, 'busy.txt', 'x\n');
+    const capture = await whileFilesChange(1, () => captureWorkingState({ root: pair.laptop, spool: path.join(pair.directory, 'busy') }));
+    expect(capture.fingerprint).toBe((await captureWorkingState({ root: pair.laptop, spool: path.join(pair.directory, 'still') })).fingerprint);
+    expect(readFileSync(path.join(pair.laptop, 'busy.txt'), 'utf8')).toBe('x\nmore\n');
   });
   it('can be cancelled', async () => {
     await expect(captureWorkingState({ root: pair.laptop, spool: path.join(pair.directory, 'c'), signal: AbortSignal.abort() })).rejects.toMatchObject({ reason: 'cancelled' });
