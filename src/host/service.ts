@@ -1,18 +1,15 @@
-import { mkdir, realpath } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { resolveCodex } from '../codex/executable';
-import { readRepository, readRepositoryIdentity, sameRepository, type RepositoryIdentity } from '../git/repository';
+import { readRepositoryIdentity, sameRepository, type RepositoryIdentity } from '../git/repository';
 import { ApprovalBroker, carriedApprovals } from './approvalBroker';
 import { isApprovalMethod } from './approvalRequest';
 import { AuditLog } from './audit';
 import { CodexHost } from './codexHost';
-import { Controllers, type Implementations } from './controllers';
-import { machineProbes, runDoctor } from './doctor';
+import { Controllers } from './controllers';
 import { HandoffDestination } from './handoffDestination';
 import { Handoffs } from './handoffs';
-import type { Subject } from './handoffSource';
 import { ensurePrivateDirectory, type Environment } from './home';
-import { HostError } from './hostError';
+import { hostMethods } from './hostMethods';
 import { loadIdentity, type Identity } from './identity';
 import { JsonStore } from './jsonStore';
 import { LedgerStore } from './ledgerStore';
@@ -21,16 +18,14 @@ import { localSocketPath } from './localSocket';
 import type { Log } from './log';
 import { ManagedWorktrees, worktreeRecords } from './managedWorktrees';
 import { PeerNetwork } from './peerNetwork';
+import { peerHandlers } from './peerHandlers';
 import { PeerStore } from './peers';
 import { ProjectStore } from './projects';
-import { PROTOCOL_VERSION, type HostDetails, type HostSummary, type InitializeResult, type NotificationOf, type Role } from './protocol';
+import { PROTOCOL_VERSION, type InitializeResult, type NotificationOf, type Role } from './protocol';
 import { SettingsStore } from './settings';
 import { ThreadHandoff } from './threadHandoff';
 import { Threads } from './threads';
-
-declare const BATON_VERSION: string;
-/** Version of this build; the bundler puts it in. */
-export const batonVersion = typeof BATON_VERSION === 'string' ? BATON_VERSION : '0.0.0-source';
+import { batonVersion } from './version';
 
 export interface HostOptions {
   readonly batonHome: string;
@@ -92,14 +87,14 @@ export class HostService implements RunningHost {
   readonly closed: Promise<void>;
   private resolveClosed: () => void = () => undefined;
   private closing: Promise<void> | null = null;
-  private readonly codex: CodexHost;
-  private readonly threads: Threads;
-  private readonly approvals: ApprovalBroker;
-  private readonly network: PeerNetwork;
-  private readonly handoffs: Handoffs;
-  private readonly destination: HandoffDestination;
-  private readonly threadHandoff: ThreadHandoff;
-  private readonly audit: AuditLog;
+  readonly codex: CodexHost;
+  readonly threads: Threads;
+  readonly approvals: ApprovalBroker;
+  readonly network: PeerNetwork;
+  readonly handoffs: Handoffs;
+  readonly destination: HandoffDestination;
+  readonly threadHandoff: ThreadHandoff;
+  readonly audit: AuditLog;
   private readonly outcomeTimer: NodeJS.Timeout;
 
   static async open(options: HostOptions, closeLocal: () => Promise<void>): Promise<HostService> {
@@ -124,14 +119,14 @@ export class HostService implements RunningHost {
   }
 
   private constructor(
-    private readonly options: HostOptions,
+    readonly options: HostOptions,
     private readonly closeLocal: () => Promise<void>,
     private readonly identity: Identity,
-    private readonly settings: SettingsStore,
-    private readonly peers: PeerStore,
-    private readonly projects: ProjectStore,
-    ledger: LedgerStore,
-    private readonly worktrees: ManagedWorktrees,
+    readonly settings: SettingsStore,
+    readonly peers: PeerStore,
+    readonly projects: ProjectStore,
+    readonly ledger: LedgerStore,
+    readonly worktrees: ManagedWorktrees,
     carried: JsonStore<typeof carriedApprovals>,
     directory: string,
   ) {
@@ -143,7 +138,7 @@ export class HostService implements RunningHost {
     this.codex = new CodexHost({ batonHome, codexHome, socketDirectory: dirname(localSocketPath(batonHome)), env, version: batonVersion, log });
     this.threads = new Threads(identity.hostId, this.codex, ledger, worktrees, (threadId) => this.approvals.list(threadId).length);
     this.controllers = new Controllers({
-      implementations: this.implementations(),
+      implementations: hostMethods(this),
       log,
       initialize: (role) => this.initialize(role),
       forward: (method, params) => this.threads.forward(method, params),
@@ -183,31 +178,7 @@ export class HostService implements RunningHost {
       onTransfer: (channel) => void this.destination.transfer(channel),
       onProgress: (progress) => this.controllers.notify('handoff/progress', progress),
       onChanged: (what) => this.changed(what),
-      handlers: {
-        'host/hello': async (params, link) => {
-          await this.peers.rename(link.hostId, params.name);
-          await this.codex.ready().catch(() => undefined);
-          return { protocolVersion: PROTOCOL_VERSION, name: this.settings.value.name, batonVersion, codexVersion: this.codex.version };
-        },
-        'handoff/offer': (params) => this.destination.offer(params),
-        'handoff/begin': (params, link) => this.destination.begin(params, link),
-        'handoff/receive': (params, link) => this.destination.receive(params, link),
-        'handoff/prepare': (params, link) => this.destination.prepare(params, link),
-        'handoff/commit': (params, link) => this.destination.commit(params, link),
-        'handoff/withdraw': (params, link) => this.destination.withdraw(params, link),
-        'handoff/outcome': ({ handoffId, threadId }, link) => Promise.resolve({ outcome: this.handoffs.outcome(handoffId, threadId, link.hostId) }),
-        'handoff/preview': ({ threadId }, link) => {
-          this.requireFetchable(ledger.get(threadId).cameFrom, link.hostId);
-          return this.handoffs.preflight({ threadId }, link.hostId);
-        },
-        'handoff/request': async ({ threadId }, link) => {
-          await this.audit.append({ type: 'handoff-requested', threadId, by: `host:${link.hostId}` });
-          this.requireFetchable(ledger.get(threadId).cameFrom, link.hostId);
-          return { handoffId: await this.handoffs.start({ threadId }, link.hostId, `host:${link.hostId}`, link.hostId) };
-        },
-        'handoff/wait': ({ handoffId }, link) => this.handoffs.wait(handoffId, link.hostId),
-        'handoff/cancel': ({ handoffId }, link) => this.handoffs.cancel(handoffId, link.hostId),
-      },
+      handlers: peerHandlers(this),
     });
     this.handoffs = new Handoffs({
       ...shared,
@@ -292,7 +263,8 @@ export class HostService implements RunningHost {
     return this.closing;
   }
 
-  private changed(...what: NotificationOf<'host/changed'>['what']): void {
+  /** Tells controllers what to read again. */
+  changed(...what: NotificationOf<'host/changed'>['what']): void {
     this.controllers.notify('host/changed', { what });
   }
 
@@ -301,31 +273,6 @@ export class HostService implements RunningHost {
     const { hostId, name } = this;
     const codex = this.codex.version === null ? {} : { userAgent: `baton/${batonVersion} codex/${this.codex.version}`, codexHome: this.codex.codexHome, platformOs: process.platform };
     return { ...codex, baton: { protocolVersion: PROTOCOL_VERSION, hostId, name, role } };
-  }
-
-  private details(): HostDetails {
-    return {
-      hostId: this.hostId,
-      name: this.name,
-      batonVersion,
-      protocolVersion: PROTOCOL_VERSION,
-      codexVersion: this.codex.version,
-      codexHome: this.codex.codexHome,
-      platform: process.platform,
-      pid: process.pid,
-      relay: this.network.relayStatus,
-    };
-  }
-
-  private async hosts(): Promise<HostSummary[]> {
-    const { hostId, name } = this;
-    const others = await Promise.all(
-      this.peers.list().map(async (peer) => {
-        const answer = await this.network.probe(peer.hostId, AbortSignal.timeout(PROBE_TIMEOUT_MS));
-        return { hostId: peer.hostId, name: answer?.name ?? peer.name, online: answer !== null, self: false, codexVersion: answer?.codexVersion ?? null };
-      }),
-    );
-    return [{ hostId, name, online: true, self: true, codexVersion: this.codex.version }, ...others];
   }
 
   private async projectsOf(repository: RepositoryIdentity) {
@@ -339,105 +286,4 @@ export class HostService implements RunningHost {
     return matching;
   }
 
-  private subject({ threadId, directory, prompt }: { threadId?: string | undefined; directory?: string | undefined; prompt?: string | undefined }): Subject {
-    if (threadId !== undefined) return { threadId };
-    if (directory !== undefined) return { directory, prompt: prompt ?? '' };
-    throw new HostError('invalid-params', 'A handoff needs a threadId, or the directory in which a thread is to begin.');
-  }
-
-  private implementations(): Implementations {
-    return {
-      'host/read': () => Promise.resolve(this.details()),
-      'host/list': async () => ({ hosts: await this.hosts() }),
-      'host/rename': async ({ name }) => {
-        await this.settings.change({ name });
-        this.changed('hosts');
-        return this.details();
-      },
-      'host/setRelay': async ({ url }) => {
-        await this.settings.change({ relayUrl: url });
-        this.network.setRelay(url);
-        return this.details();
-      },
-      'host/invite': ({ role }) => Promise.resolve(this.network.invite(role)),
-      'host/join': async ({ invite }) => {
-        const joined = await this.network.join(invite);
-        // Without a relay of its own this host could not be called back.
-        if (this.settings.value.relayUrl === null) {
-          await this.settings.change({ relayUrl: joined.relayUrl });
-          this.network.setRelay(joined.relayUrl);
-        }
-        await this.audit.append({ type: 'host-paired', hostId: joined.hostId, role: 'peer' });
-        return { hostId: joined.hostId, name: joined.name };
-      },
-      'host/stop': () => {
-        setImmediate(() => void this.close());
-        return Promise.resolve({ stopped: true as const });
-      },
-      'host/doctor': async () => ({
-        checks: await runDoctor({ ...this.options, relayUrl: this.settings.value.relayUrl }, machineProbes(this.options.env, () => resolveCodex({ env: this.options.env }))),
-      }),
-      'host/thread': async ({ threadId }) => ({
-        thread: (await this.threads.read(threadId)) as never,
-        plan: this.codex.planOf(threadId) ?? (await this.threadHandoff.plan(threadId)),
-        approvals: this.approvals.list(threadId),
-      }),
-      'project/add': async ({ directory }) => {
-        const repository = await readRepository(directory);
-        const identity = await readRepositoryIdentity(repository.root);
-        if (identity.rootCommits.length === 0 && identity.remotes.length === 0) throw new HostError('not-a-repository', `${directory} has no commit and no remote yet, so other clones of it cannot be recognised. Commit something first.`);
-        const project = await this.projects.add({ root: await realpath(repository.root), subdirectory: repository.subdirectory, identity });
-        this.changed('projects');
-        return { project };
-      },
-      'project/list': () => Promise.resolve({ projects: [...this.projects.list()] }),
-      'project/remove': async ({ id }) => {
-        const removed = await this.projects.remove(id);
-        this.changed('projects');
-        return { removed };
-      },
-      'worktree/list': async () => ({ worktrees: await this.worktrees.list() }),
-      'handoff/preflight': async ({ to, from, ...given }) => {
-        const subject = this.subject(given);
-        if (from === undefined || from === this.hostId) return this.handoffs.preflight(subject, this.destinationId(to));
-        const threadId = this.fetched(subject, to);
-        return (await this.network.connect(from)).call('handoff/preview', { threadId });
-      },
-      'handoff/start': async ({ to, from, askedBy, ...given }) => {
-        const subject = this.subject(given);
-        if (from !== undefined && from !== this.hostId) {
-          const threadId = this.fetched(subject, to);
-          return { handoffId: await this.handoffs.request(threadId, await this.network.connect(from)) };
-        }
-        if ('threadId' in subject && askedBy === subject.threadId) {
-          throw new HostError('own-thread', 'A thread cannot hand itself off: its own turn would be interrupted before the handoff is done. Run the command outside the thread.');
-        }
-        return { handoffId: await this.handoffs.start(subject, this.destinationId(to), 'local') };
-      },
-      'handoff/wait': ({ handoffId }) => this.handoffs.wait(handoffId),
-      'handoff/cancel': ({ handoffId }) => this.handoffs.cancel(handoffId),
-      'approval/list': (params) => Promise.resolve({ approvals: this.approvals.list(params?.threadId) }),
-      'approval/decide': async ({ id, digest, decision, answers }) => {
-        await this.approvals.decide(id, digest, decision, answers ?? {}, 'local');
-        return { decided: true as const };
-      },
-    };
-  }
-
-  /** The thread that is to be fetched from another host. */
-  private fetched(subject: Subject, to: string): string {
-    if (to !== this.hostId || !('threadId' in subject)) throw new HostError('invalid-params', 'Only a thread can be fetched from another host, and only to this one.');
-    return subject.threadId;
-  }
-
-  /** A peer may take back what came from it; only an operator may take any thread of this host. */
-  private requireFetchable(cameFrom: string | null, by: string): void {
-    if (cameFrom === by || this.peers.get(by)?.role === 'operator') return;
-    throw new HostError('not-permitted', `That thread did not come from your host, so it cannot be taken from there. Hand it off on ${this.name}, or pair the hosts with "baton invite --role operator" made there.`);
-  }
-
-  private destinationId(to: string): string {
-    if (to === this.hostId) throw new HostError('same-host', 'The thread is on this host already. To fetch one from another host, name it with "from".');
-    return to;
-  }
 }

@@ -10,7 +10,8 @@ import { addPairingCommands } from './pairingCommands';
 import { addProjectCommands } from './projectCommands';
 import { addRelayCommand } from './relayCommand';
 import { addRpcCommand } from './rpcCommand';
-import { Session, UsageError, version } from './session';
+import { batonVersion } from '../version';
+import { Session, UsageError } from './session';
 import { addThreadCommands } from './threadCommands';
 import { addTurnCommands } from './turnCommands';
 import { addWorktreesCommand } from './worktreesCommand';
@@ -25,7 +26,7 @@ async function run(argv: readonly string[]): Promise<number> {
   const session = new Session(process.env, json, process.stdout, process.stderr, process.stdin);
   const program = new Command('baton')
     .description('Moves running Codex threads between machines.')
-    .version(version)
+    .version(batonVersion)
     .option('--json', 'print one JSON object (streams: one per line)')
     .exitOverride()
     .configureHelp({ helpWidth: session.columns })

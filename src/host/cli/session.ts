@@ -3,12 +3,9 @@ import { batonHome, codexHome, type Environment } from '../home';
 import { HostClient } from '../hostClient';
 import { HostError } from '../hostError';
 import { ensureHost } from '../launchHost';
+import { batonVersion } from '../version';
 import { inertJson } from './inertText';
 import { wrap } from './layout';
-
-/** Set by the build to the version in package.json. */
-declare const BATON_VERSION: string;
-export const version = BATON_VERSION;
 
 const DEFAULT_COLUMNS = 80;
 
@@ -45,14 +42,14 @@ export class Session {
       codexHome: this.codexHome,
       entry: realpathSync(process.argv[1] ?? ''),
       env: this.env,
-      clientInfo: { name: 'baton-cli', version },
+      clientInfo: { name: 'baton-cli', version: batonVersion },
     }));
   }
 
   /** The host if it runs already; undefined where none does. */
   async runningHost(): Promise<HostClient | undefined> {
     try {
-      return await (this.#client ??= HostClient.connect({ batonHome: this.batonHome, clientInfo: { name: 'baton-cli', version } }));
+      return await (this.#client ??= HostClient.connect({ batonHome: this.batonHome, clientInfo: { name: 'baton-cli', version: batonVersion } }));
     } catch (error) {
       this.#client = undefined;
       if (HostError.is(error, 'host-unreachable')) return undefined;

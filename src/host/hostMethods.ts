@@ -1,0 +1,135 @@
+import { realpath } from 'node:fs/promises';
+import { resolveCodex } from '../codex/executable';
+import { readRepository, readRepositoryIdentity } from '../git/repository';
+import type { Implementations } from './controllers';
+import { machineProbes, runDoctor } from './doctor';
+import type { Subject } from './handoffSource';
+import { HostError } from './hostError';
+import { PROTOCOL_VERSION, type HostDetails, type HostSummary } from './protocol';
+import type { HostService } from './service';
+import { batonVersion } from './version';
+
+/** How long a peer may take to say that it is there. */
+const PROBE_TIMEOUT_MS = 4_000;
+
+/** What a host does for its controllers, method by method (protocol.ts says what each is for). */
+export function hostMethods(host: HostService): Implementations {
+  return {
+    'host/read': () => Promise.resolve(details(host)),
+    'host/list': async () => ({ hosts: await hosts(host) }),
+    'host/rename': async ({ name }) => {
+      await host.settings.change({ name });
+      host.changed('hosts');
+      return details(host);
+    },
+    'host/setRelay': async ({ url }) => {
+      await host.settings.change({ relayUrl: url });
+      host.network.setRelay(url);
+      return details(host);
+    },
+    'host/invite': ({ role }) => Promise.resolve(host.network.invite(role)),
+    'host/join': async ({ invite }) => {
+      const joined = await host.network.join(invite);
+      // Without a relay of its own this host could not be called back.
+      if (host.settings.value.relayUrl === null) {
+        await host.settings.change({ relayUrl: joined.relayUrl });
+        host.network.setRelay(joined.relayUrl);
+      }
+      await host.audit.append({ type: 'host-paired', hostId: joined.hostId, role: 'peer' });
+      return { hostId: joined.hostId, name: joined.name };
+    },
+    'host/stop': () => {
+      setImmediate(() => void host.close());
+      return Promise.resolve({ stopped: true as const });
+    },
+    'host/doctor': async () => ({
+      checks: await runDoctor({ ...host.options, relayUrl: host.settings.value.relayUrl }, machineProbes(host.options.env, () => resolveCodex({ env: host.options.env }))),
+    }),
+    'host/thread': async ({ threadId }) => ({
+      thread: (await host.threads.read(threadId)) as never,
+      plan: host.codex.planOf(threadId) ?? (await host.threadHandoff.plan(threadId)),
+      approvals: host.approvals.list(threadId),
+    }),
+    'project/add': async ({ directory }) => {
+      const repository = await readRepository(directory);
+      const identity = await readRepositoryIdentity(repository.root);
+      if (identity.rootCommits.length === 0 && identity.remotes.length === 0) throw new HostError('not-a-repository', `${directory} has no commit and no remote yet, so other clones of it cannot be recognised. Commit something first.`);
+      const project = await host.projects.add({ root: await realpath(repository.root), subdirectory: repository.subdirectory, identity });
+      host.changed('projects');
+      return { project };
+    },
+    'project/list': () => Promise.resolve({ projects: [...host.projects.list()] }),
+    'project/remove': async ({ id }) => {
+      const removed = await host.projects.remove(id);
+      host.changed('projects');
+      return { removed };
+    },
+    'worktree/list': async () => ({ worktrees: await host.worktrees.list() }),
+    'handoff/preflight': async ({ to, from, ...given }) => {
+      const subject = subjectOf(given);
+      if (from === undefined || from === host.hostId) return host.handoffs.preflight(subject, destinationId(host, to));
+      const threadId = fetched(host, subject, to);
+      return (await host.network.connect(from)).call('handoff/preview', { threadId });
+    },
+    'handoff/start': async ({ to, from, askedBy, ...given }) => {
+      const subject = subjectOf(given);
+      if (from !== undefined && from !== host.hostId) {
+        const threadId = fetched(host, subject, to);
+        return { handoffId: await host.handoffs.request(threadId, await host.network.connect(from)) };
+      }
+      if ('threadId' in subject && askedBy === subject.threadId) {
+        throw new HostError('own-thread', 'A thread cannot hand itself off: its own turn would be interrupted before the handoff is done. Run the command outside the thread.');
+      }
+      return { handoffId: await host.handoffs.start(subject, destinationId(host, to), 'local') };
+    },
+    'handoff/wait': ({ handoffId }) => host.handoffs.wait(handoffId),
+    'handoff/cancel': ({ handoffId }) => host.handoffs.cancel(handoffId),
+    'approval/list': (params) => Promise.resolve({ approvals: host.approvals.list(params?.threadId) }),
+    'approval/decide': async ({ id, digest, decision, answers }) => {
+      await host.approvals.decide(id, digest, decision, answers ?? {}, 'local');
+      return { decided: true as const };
+    },
+  };
+}
+
+function details(host: HostService): HostDetails {
+  const { hostId, name, codex, network } = host;
+  return {
+    hostId,
+    name,
+    batonVersion,
+    protocolVersion: PROTOCOL_VERSION,
+    codexVersion: codex.version,
+    codexHome: codex.codexHome,
+    platform: process.platform,
+    pid: process.pid,
+    relay: network.relayStatus,
+  };
+}
+
+async function hosts({ hostId, name, codex, peers, network }: HostService): Promise<HostSummary[]> {
+  const others = await Promise.all(
+    peers.list().map(async (peer) => {
+      const answer = await network.probe(peer.hostId, AbortSignal.timeout(PROBE_TIMEOUT_MS));
+      return { hostId: peer.hostId, name: answer?.name ?? peer.name, online: answer !== null, self: false, codexVersion: answer?.codexVersion ?? null };
+    }),
+  );
+  return [{ hostId, name, online: true, self: true, codexVersion: codex.version }, ...others];
+}
+
+function subjectOf({ threadId, directory, prompt }: { threadId?: string | undefined; directory?: string | undefined; prompt?: string | undefined }): Subject {
+  if (threadId !== undefined) return { threadId };
+  if (directory !== undefined) return { directory, prompt: prompt ?? '' };
+  throw new HostError('invalid-params', 'A handoff needs a threadId, or the directory in which a thread is to begin.');
+}
+
+/** The thread that is to be fetched from another host. */
+function fetched(host: HostService, subject: Subject, to: string): string {
+  if (to !== host.hostId || !('threadId' in subject)) throw new HostError('invalid-params', 'Only a thread can be fetched from another host, and only to this one.');
+  return subject.threadId;
+}
+
+function destinationId(host: HostService, to: string): string {
+  if (to === host.hostId) throw new HostError('same-host', 'The thread is on this host already. To fetch one from another host, name it with "from".');
+  return to;
+}

@@ -1,0 +1,40 @@
+import { HostError } from './hostError';
+import type { PeerHandlers } from './peerLink';
+import { PROTOCOL_VERSION } from './protocol';
+import type { HostService } from './service';
+import { batonVersion } from './version';
+
+/** What a host answers to its peers, method by method (peerProtocol.ts says what each is for). */
+export function peerHandlers(host: HostService): PeerHandlers {
+  return {
+    'host/hello': async (params, link) => {
+      await host.peers.rename(link.hostId, params.name);
+      await host.codex.ready().catch(() => undefined);
+      return { protocolVersion: PROTOCOL_VERSION, name: host.name, batonVersion, codexVersion: host.codex.version };
+    },
+    'handoff/offer': (params) => host.destination.offer(params),
+    'handoff/begin': (params, link) => host.destination.begin(params, link),
+    'handoff/receive': (params, link) => host.destination.receive(params, link),
+    'handoff/prepare': (params, link) => host.destination.prepare(params, link),
+    'handoff/commit': (params, link) => host.destination.commit(params, link),
+    'handoff/withdraw': (params, link) => host.destination.withdraw(params, link),
+    'handoff/outcome': ({ handoffId, threadId }, link) => Promise.resolve({ outcome: host.handoffs.outcome(handoffId, threadId, link.hostId) }),
+    'handoff/preview': ({ threadId }, link) => {
+      requireFetchable(host, threadId, link.hostId);
+      return host.handoffs.preflight({ threadId }, link.hostId);
+    },
+    'handoff/request': async ({ threadId }, link) => {
+      await host.audit.append({ type: 'handoff-requested', threadId, by: `host:${link.hostId}` });
+      requireFetchable(host, threadId, link.hostId);
+      return { handoffId: await host.handoffs.start({ threadId }, link.hostId, `host:${link.hostId}`, link.hostId) };
+    },
+    'handoff/wait': ({ handoffId }, link) => host.handoffs.wait(handoffId, link.hostId),
+    'handoff/cancel': ({ handoffId }, link) => host.handoffs.cancel(handoffId, link.hostId),
+  };
+}
+
+/** A peer may take back what came from it; only an operator may take any thread of this host. */
+function requireFetchable(host: HostService, threadId: string, by: string): void {
+  if (host.ledger.get(threadId).cameFrom === by || host.peers.get(by)?.role === 'operator') return;
+  throw new HostError('not-permitted', `That thread did not come from your host, so it cannot be taken from there. Hand it off on ${host.name}, or pair the hosts with "baton invite --role operator" made there.`);
+}
