@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { listFiles } from '@vscode/vsce';
+import { listFiles, PackageManager } from '@vscode/vsce';
 import { afterAll, describe, expect, inject, it } from 'vitest';
 import { runExtensionTests } from './extensionTests';
 
@@ -15,7 +15,7 @@ describe.skipIf(vscode === null)('the packaged extension', () => {
   });
 
   it('holds the bundles, the pictures and the papers, and nothing else', async () => {
-    const files = await listFiles({ cwd: root, dependencies: false });
+    const files = await listFiles({ cwd: root, packageManager: PackageManager.None });
     expect(files.sort()).toEqual([
       'LICENSE', ...['CHANGELOG.md', 'README.md'].filter((paper) => files.includes(paper)),
       'dist/baton.js', 'dist/extension.js', 'dist/panel.js',

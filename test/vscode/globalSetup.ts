@@ -32,5 +32,5 @@ export async function setup({ provide }: TestProject): Promise<void> {
   }
   provide('vscode', vscode);
   await run(process.execPath, ['scripts/build.mjs', '--production'], { cwd: root, timeoutMs: 120_000 });
-  await run(process.execPath, [join(root, 'node_modules', '@vscode', 'vsce', 'vsce'), 'package', '--no-dependencies', '--allow-missing-repository', '--out', vsix], { cwd: root, timeoutMs: 120_000 });
+  await run(process.execPath, [join(root, 'node_modules', '@vscode', 'vsce', 'vsce'), 'package', '--no-dependencies', '--allow-missing-repository', '--no-rewrite-relative-links', '--out', vsix], { cwd: root, timeoutMs: 120_000 });
 }

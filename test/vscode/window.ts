@@ -82,7 +82,10 @@ async function shownWindow(page: Page, close: () => Promise<void>, vscode: Insta
     workbench,
     reload: async (settings) => {
       await writeSettings(vscode, data, settings);
-      await page.reload();
+      // By VS Code's own command, which saves what is open first.
+      const loaded = page.waitForEvent('load');
+      await workbench.runCommand('Developer: Reload Window');
+      await loaded;
       await workbench.ready();
     },
     close,
