@@ -235,12 +235,19 @@ export async function gitVersion(): Promise<{ readonly text: string; readonly ma
 }
 
 /** Lowest git whose plumbing has all that capture and restore use (`ls-files --sparse` semantics, `rev-list --disk-usage`, `checkout-index` in parallel). */
-export const LOWEST_GIT = { major: 2, minor: 34 } as const;
+const LOWEST_GIT = { major: 2, minor: 34 };
+/** The same in words. */
+export const lowestGit = `${LOWEST_GIT.major}.${LOWEST_GIT.minor}`;
+
+/** Whether a git of this version has what Baton needs. */
+export function isGitSupported({ major, minor }: { readonly major: number; readonly minor: number }): boolean {
+  return major > LOWEST_GIT.major || (major === LOWEST_GIT.major && minor >= LOWEST_GIT.minor);
+}
 
 /** @throws {GitError} `git-too-old`, `git-not-found` */
 export async function requireGit(): Promise<void> {
-  const { text, major, minor } = await gitVersion();
-  if (major < LOWEST_GIT.major || (major === LOWEST_GIT.major && minor < LOWEST_GIT.minor)) {
-    throw new GitError('git-too-old', `git ${text} is too old: Baton needs ${LOWEST_GIT.major}.${LOWEST_GIT.minor} or later. Install a newer git and put it first on PATH.`);
+  const { text, ...version } = await gitVersion();
+  if (!isGitSupported(version)) {
+    throw new GitError('git-too-old', `git ${text} is too old: Baton needs ${lowestGit} or later. Install a newer git and put it first on PATH.`);
   }
 }

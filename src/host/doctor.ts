@@ -6,6 +6,7 @@ import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
+import { isGitSupported, lowestGit } from '../git/git';
 import { exposureOf, type Environment } from './home';
 import { localSocketPath } from './localSocket';
 import type { DoctorCheck } from './protocol';
@@ -27,8 +28,6 @@ export interface DoctorProbes {
 
 export type DoctorSubject = { readonly batonHome: string; readonly relayUrl: string | null };
 
-/** `git worktree` with locking and repair, and bundles from standard input, are as needed from here on; older gits were not tried. */
-export const LOWEST_GIT = [2, 34] as const;
 const WARN_FREE_BYTES = 2_000_000_000;
 const LEAST_FREE_BYTES = 200_000_000;
 /** Tokens and invites live for minutes. */
@@ -42,9 +41,8 @@ const messageOf = (error: unknown) => (error instanceof Error ? error.message : 
 export function checkGit(output: string): DoctorCheck {
   const [version, major, minor] = /(\d+)\.(\d+)(?:\.\d+)*/.exec(output) ?? [];
   if (version === undefined) return check('git', 'error', `git did not say its version but "${output.trim().slice(0, 80)}". Check which program git is on PATH.`);
-  const enough = Number(major) > LOWEST_GIT[0] || (Number(major) === LOWEST_GIT[0] && Number(minor) >= LOWEST_GIT[1]);
-  if (enough) return check('git', 'ok', `git ${version}`);
-  return check('git', 'error', `git ${version} is older than ${LOWEST_GIT.join('.')}, the first whose worktrees and bundles hold all that a handoff needs. Update git.`);
+  if (isGitSupported({ major: Number(major), minor: Number(minor) })) return check('git', 'ok', `git ${version}`);
+  return check('git', 'error', `git ${version} is older than ${lowestGit}, the first whose worktrees and bundles hold all that a handoff needs. Update git.`);
 }
 
 /** Judges how far this clock (`now`) is from the relay's, both in ms since the epoch. The header counts whole seconds. */
@@ -66,7 +64,7 @@ export function checkDisk(freeBytes: number, directory: string): DoctorCheck {
 export async function runDoctor(subject: DoctorSubject, probes: DoctorProbes): Promise<DoctorCheck[]> {
   const { batonHome, relayUrl } = subject;
   const failed = (name: string) => (error: unknown) => check(name, 'error', messageOf(error));
-  const git = probes.gitVersion().then(checkGit, () => check('git', 'error', `git was not found. Install git ${LOWEST_GIT.join('.')} or later.`));
+  const git = probes.gitVersion().then(checkGit, () => check('git', 'error', `git was not found. Install git ${lowestGit} or later.`));
   const codex = probes.codex().then(({ command, version }) => check('codex', 'ok', `codex ${version} (${command})`), failed('codex'));
   const disk = probes.freeBytes(batonHome).then((bytes) => checkDisk(bytes, batonHome), failed('disk'));
   return [...(await Promise.all([git, codex])), ...(await checkRelay(relayUrl, probes)), await disk, checkPermissions(batonHome, probes), checkSocket(batonHome, probes)];

@@ -6,6 +6,7 @@ import { destinationEffects } from '../handoff/destinationTransaction';
 import { destinationFindings, type DestinationFacts, type Finding } from '../handoff/preflight';
 import type { Holdings, Receipt, RolloutHash } from '../handoff/receipt';
 import { listTips } from '../git/bundle';
+import { requireGit } from '../git/git';
 import { GitError } from '../git/gitError';
 import { receiveBundle, type QuarantinedState } from '../git/quarantine';
 import { readRepository } from '../git/repository';
@@ -255,6 +256,7 @@ export class HandoffDestination {
   }
 
   private async consider(threadId: string | null, epoch: number, offer: Offer) {
+    await requireGit();
     const [projects, codex, free] = await Promise.all([this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory)]);
     const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), projects, freeBytes: free, ...codex });
     const project = projects.find((candidate) => candidate.subdirectory === offer.facts.subdirectory);

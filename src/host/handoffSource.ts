@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { createBundle } from '../git/bundle';
 import { captureWorkingState, type CapturedState } from '../git/capture';
 import { estimateTransfer } from '../git/estimate';
+import { requireGit } from '../git/git';
 import { readRepository, readRepositoryIdentity } from '../git/repository';
 import { digestOf } from '../handoff/canonicalJson';
 import type { CarriedThread } from '../handoff/carriedThread';
@@ -351,6 +352,7 @@ async function commonPrefix(rollout: SourceRollout, held: readonly { readonly na
 }
 
 async function makeOffer(ports: SourceHostPorts, subject: Subject, thread: SourceThread): Promise<{ offer: Offer; root: string; branch: string | null }> {
+  await requireGit();
   const repository = await readRepository(thread.cwd).catch((cause: unknown) => {
     throw describeError(cause).reason === 'not-a-repository'
       ? new HostError('not-a-repository', `${thread.cwd} is not in a Git repository, so its working state cannot be handed off. Make one with "git init".`, { cause })

@@ -38,6 +38,15 @@ export class LedgerStore {
     return this.ledgers.entries();
   }
 
+  /** The host from which a thread came last, or for which it began here; null for one that is this host's own. */
+  cameFrom(threadId: string): string | null {
+    const { cameFrom } = this.get(threadId);
+    if (cameFrom !== null) return cameFrom;
+    // A checkout that was handed off without a thread has an id of its own in the ledger.
+    for (const { destination } of this.ledgers.values()) if (destination.is === 'active' && destination.placement.threadId === threadId) return destination.source;
+    return null;
+  }
+
   /**
    * Appends an event durably and gives the ledger that follows. Throws HandoffError, with nothing written, where the event is
    * not possible.

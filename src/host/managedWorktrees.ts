@@ -44,8 +44,12 @@ export class ManagedWorktrees {
     return { id, path: join(this.base, id, basename(projectRoot) || 'repository') };
   }
 
+  /** Adds or replaces a record. A thread is in one worktree: it leaves any other that it had. */
   async save(record: WorktreeRecord): Promise<void> {
-    await this.store.update((records) => [...records.filter((other) => other.id !== record.id), record]);
+    await this.store.update((records) => [
+      ...records.filter((other) => other.id !== record.id).map((other) => ({ ...other, threadIds: other.threadIds.filter((id) => !record.threadIds.includes(id)) })),
+      record,
+    ]);
   }
 
   /** Notes with which state a thread leaves its worktree, so that its return can tell whether anybody touched it since. */

@@ -35,6 +35,6 @@ export function peerHandlers(host: HostService): PeerHandlers {
 
 /** A peer may take back what came from it; only an operator may take any thread of this host. */
 function requireFetchable(host: HostService, threadId: string, by: string): void {
-  if (host.ledger.get(threadId).cameFrom === by || host.peers.get(by)?.role === 'operator') return;
+  if (host.ledger.cameFrom(threadId) === by || host.peers.get(by)?.role === 'operator') return;
   throw new HostError('not-permitted', `That thread did not come from your host, so it cannot be taken from there. Hand it off on ${host.name}, or pair the hosts with "baton invite --role operator" made there.`);
 }

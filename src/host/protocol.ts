@@ -194,7 +194,6 @@ export const initializeParams = z.looseObject({
   clientInfo: z.looseObject({ name: z.string().min(1).max(64), title: z.string().max(128).nullish(), version: z.string().max(64) }),
   capabilities: z.looseObject({ experimentalApi: z.boolean().optional(), optOutNotificationMethods: z.array(z.string()).nullish() }).nullish(),
 });
-export type InitializeParams = z.infer<typeof initializeParams>;
 
 /** Codex's result (its members absent while no app-server runs) with what a controller must know of the host. */
 export const initializeResult = z.looseObject({

@@ -4,7 +4,7 @@ import { findRollouts, listRollouts, type RolloutFile } from '../codex/rolloutFa
 import { installRollout, requirePrefix, stageRollout } from '../codex/rolloutImport';
 import { readPlan } from '../codex/rolloutPlan';
 import { CodexError } from '../codex/codexError';
-import { injectNote, isArchived, markMoved, quiesceThread, readThread, resumeMoved, unmarkMoved } from '../codex/threads';
+import { allThreads, beginMoved, injectNote, isArchived, markMoved, quiesceThread, readThread, resumeMoved, unmarkMoved, type AppliedPolicy } from '../codex/threads';
 import type { CarriedThread } from '../handoff/carriedThread';
 import { isNoLaxer, policyOf, requirementsOfBoth, type Policy, type Requirements } from '../handoff/policy';
 import { destinationPolicy } from '../handoff/preflight';
@@ -162,20 +162,12 @@ export class ThreadHandoff {
     const server = await this.codex.ready();
     const wanted = destinationPolicy(carried.policy, carried.requirements, await this.codex.facts());
     if (wanted === null) throw new HostError('preflight-blocked', `${this.hostName()} no longer allows a policy as strict as the thread's, so it was not resumed.`);
-    const { approvalPolicy, sandbox } = wanted;
-    const notes: string[] = [];
-    if (manifest.rollouts.length === 0) return { threadId: await this.begin(cwd, wanted, carried, manifest.prompt ?? ''), notes };
+    if (manifest.rollouts.length === 0) return this.begin(cwd, wanted, carried, record.sourceName, manifest.prompt ?? '');
 
     const { threadId } = record;
     if (await isArchived(server, threadId)) await unmarkMoved(server, { threadId, name: carried.name });
     for (const rollout of rollouts) await this.install(rollout, threadId);
-    const applied = await resumeMoved(server, { threadId, cwd, approvalPolicy, sandbox, networkAccess: wanted.networkAccess, approvalsReviewer: carried.approvalsReviewer, ...(carried.model === null ? {} : { model: carried.model }) });
-    this.codex.remember(applied);
-    const inForce = policyOf(applied.approvalPolicy, applied.sandbox);
-    if (inForce === null || !isNoLaxer(inForce, wanted) || (applied.approvalsReviewer !== carried.approvalsReviewer && applied.approvalsReviewer !== 'user')) {
-      throw new HostError('preflight-blocked', `Codex on ${this.hostName()} would run the thread under a wider policy than it had, so it was not activated. Check config.toml and requirements.toml there.`);
-    }
-    if (!isNoLaxer(carried.policy, inForce)) notes.push(`${this.hostName()} is stricter: the thread goes on with ${inForce.sandbox} and its approvals as configured there.`);
+    const notes = this.inForce(await resumeMoved(server, { threadId, ...explicit(cwd, wanted, carried) }), wanted, carried);
     if (carried.name !== null) await server.request('thread/name/set', { threadId, name: carried.name });
     await injectNote(server, threadId, noteForAgent(record.sourceName, this.hostName(), cwd, carried));
     await this.approvals.adopt(threadId, carried.approvals);
@@ -220,13 +212,28 @@ export class ThreadHandoff {
     await installRollout({ codexHome: this.codex.codexHome, staged: { ...staged, path, threadId: owner } });
   }
 
-  private async begin(cwd: string, { approvalPolicy, sandbox }: Policy, carried: CarriedThread, prompt: string): Promise<string> {
+  /** A thread begins here in the working state that came without one. */
+  private async begin(cwd: string, wanted: Policy, carried: CarriedThread, from: string, prompt: string): Promise<{ threadId: string; notes: string[] }> {
     const server = await this.codex.ready();
-    const started = await server.request('thread/start', { cwd, approvalPolicy, sandbox, ...(carried.model === null ? {} : { model: carried.model }) });
-    this.codex.remember(started);
-    const threadId = started.thread.id;
+    // A host that was stopped before it could note that the thread has begun finds it by its worktree, which is nobody else's.
+    for await (const { id: threadId } of allThreads(server, { cwd })) return { threadId, notes: this.inForce(await resumeMoved(server, { threadId, ...explicit(cwd, wanted, carried) }), wanted, carried) };
+    const applied = await beginMoved(server, explicit(cwd, wanted, carried));
+    const notes = this.inForce(applied, wanted, carried);
+    const threadId = applied.thread.id;
+    // Also puts the thread's rollout on disk: without one Codex forgets the thread when it ends.
+    await injectNote(server, threadId, noteForAgent(from, this.hostName(), cwd, carried));
     if (prompt !== '') await server.request('turn/start', { threadId, cwd, input: [{ type: 'text', text: prompt, text_elements: [] }] });
-    return threadId;
+    return { threadId, notes };
+  }
+
+  /** Takes the answer of Codex to a policy that was asked for; gives what the user should know of it. Throws HostError where it is wider. */
+  private inForce(applied: AppliedPolicy, wanted: Policy, carried: CarriedThread): string[] {
+    this.codex.remember(applied);
+    const inForce = policyOf(applied.approvalPolicy, applied.sandbox);
+    if (inForce === null || !isNoLaxer(inForce, wanted) || (applied.approvalsReviewer !== carried.approvalsReviewer && applied.approvalsReviewer !== 'user')) {
+      throw new HostError('preflight-blocked', `Codex on ${this.hostName()} would run the thread under a wider policy than it had, so it was not activated. Check config.toml and requirements.toml there.`);
+    }
+    return isNoLaxer(carried.policy, inForce) ? [] : [`${this.hostName()} is stricter: the thread goes on with ${inForce.sandbox} and its approvals as configured there.`];
   }
 
   /** Goals act by themselves, so one that waits for a person's approval stays paused. */
@@ -239,6 +246,11 @@ export class ThreadHandoff {
       this.log.warn(`The goal of ${threadId} could not be set: ${error instanceof Error ? error.message : String(error)}`);
     });
   }
+}
+
+/** What a thread is to run with, leaving nothing to this machine's configuration. */
+function explicit(cwd: string, { approvalPolicy, sandbox, networkAccess }: Policy, { approvalsReviewer, model }: CarriedThread) {
+  return { cwd, approvalPolicy, sandbox, networkAccess, approvalsReviewer, ...(model === null ? {} : { model }) };
 }
 
 function noteForAgent(from: string, to: string, cwd: string, carried: CarriedThread): string {
