@@ -169,10 +169,27 @@ export type AppliedPolicy = {
  */
 export async function resumeMoved(server: AppServer, options: { threadId: string; cwd: string; approvalPolicy: AskForApproval; sandbox: SandboxMode; networkAccess?: boolean; approvalsReviewer?: ApprovalsReviewer; model?: string }): Promise<AppliedPolicy> {
   const { threadId, cwd, approvalPolicy, sandbox, networkAccess = false, approvalsReviewer = 'user', model } = options;
-  // The mode alone would take network and further writable folders from this machine's config.toml.
-  const config = sandbox === 'workspace-write' ? { 'sandbox_workspace_write.network_access': networkAccess, 'sandbox_workspace_write.writable_roots': [] } : null;
-  const answer = await server.request('thread/resume', { threadId, cwd, runtimeWorkspaceRoots: [cwd], approvalPolicy, approvalsReviewer, sandbox, excludeTurns: true, config, ...(model === undefined ? {} : { model }) });
-  return { thread: answer.thread, cwd: answer.cwd, model: answer.model, modelProvider: answer.modelProvider, approvalPolicy: answer.approvalPolicy, approvalsReviewer: answer.approvalsReviewer, sandbox: answer.sandbox, sandboxMode: sandboxModeOf(answer.sandbox) };
+  const config = explicitSandbox(sandbox, networkAccess);
+  return appliedPolicy(await server.request('thread/resume', { threadId, cwd, runtimeWorkspaceRoots: [cwd], approvalPolicy, approvalsReviewer, sandbox, excludeTurns: true, config, ...(model === undefined ? {} : { model }) }));
+}
+
+/**
+ * Begins a thread under a policy that another host decided on: nothing of it is left to this machine's config.toml. As after
+ * `resumeMoved`, compare what is applied before the first turn.
+ * @throws CodexError `provider-missing`
+ */
+export async function beginMoved(server: AppServer, options: { cwd: string; approvalPolicy: AskForApproval; sandbox: SandboxMode; networkAccess: boolean; approvalsReviewer: ApprovalsReviewer; model?: string }): Promise<AppliedPolicy> {
+  const { networkAccess, ...wanted } = options;
+  return appliedPolicy(await server.request('thread/start', { ...wanted, runtimeWorkspaceRoots: [wanted.cwd], config: explicitSandbox(wanted.sandbox, networkAccess) }));
+}
+
+/** The mode alone would take network and further writable folders from this machine's config.toml. */
+function explicitSandbox(sandbox: SandboxMode, networkAccess: boolean): Record<string, boolean | string[]> | null {
+  return sandbox === 'workspace-write' ? { 'sandbox_workspace_write.network_access': networkAccess, 'sandbox_workspace_write.writable_roots': [] } : null;
+}
+
+function appliedPolicy({ thread, cwd, model, modelProvider, approvalPolicy, approvalsReviewer, sandbox }: Omit<AppliedPolicy, 'sandboxMode'>): AppliedPolicy {
+  return { thread, cwd, model, modelProvider, approvalPolicy, approvalsReviewer, sandbox, sandboxMode: sandboxModeOf(sandbox) };
 }
 
 /** The mode that a sandbox policy came from, or null for one from outside Codex. */
