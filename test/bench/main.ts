@@ -1,0 +1,92 @@
+/**
+ * How long a handoff takes, end to end and piece by piece, beside doing it by hand on the same machine in the same minutes.
+ * Real hosts, relay, Codex, git, ssh; the model is scripted. Loopback only, so no network latency is in the figures.
+ */
+import { mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { isMainThread, workerData } from 'node:worker_threads';
+import { resolveCodex } from '../../src/codex/executable';
+import { gitVersion } from '../../src/git/git';
+import { demoScript } from '../demo/script';
+import { cloneOf } from '../fixtures/checkout';
+import { endProcess, startRelayProcess } from '../fixtures/machine';
+import { startScriptedModel } from '../fixtures/scriptedModel';
+import { carriers } from './byHand';
+import { measureChannel, type ChannelRun } from './channelBench';
+import { playRole, type ChannelRole } from './channelRoles';
+import { startCountingProxy } from './countingProxy';
+import { handOffOnce, type Run } from './handoffBench';
+import { startLoopbackSsh } from './loopbackSsh';
+import { jsonReport, textReport, type Measurements } from './report';
+import { demoSubject, largeSubject } from './subjects';
+import { moveWorkingState, type WorkingStateRun } from './workingStateBench';
+
+const program = fileURLToPath(import.meta.url);
+const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces]\n';
+const note = (text: string) => void process.stderr.write(`${text}\n`);
+
+type Part = 'demo' | 'large' | 'pieces';
+
+async function bench(runs: number, parts: readonly Part[]): Promise<Measurements> {
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'baton-bench-')));
+  const endings: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
+  try {
+    const model = await startScriptedModel({ script: demoScript() });
+    endings.push(() => model.close());
+    const relay = await startRelayProcess();
+    endings.push(() => endProcess(relay.child));
+    const wire = await startCountingProxy({ host: '127.0.0.1', port: Number(new URL(relay.url).port) });
+    endings.push(() => wire.close());
+    const ssh = await startLoopbackSsh(join(directory, 'ssh'));
+    if (typeof ssh !== 'string') endings.push(() => ssh.close());
+    const ground = { relayUrl: `ws://127.0.0.1:${wire.port}`, wire, modelUrl: model.url, carriers: carriers(ssh) };
+
+    const handoffs: Measurements['handoffs'][number][] = [];
+    const workingState: WorkingStateRun[] = [];
+    const channel: ChannelRun[] = [];
+    for (const [part, subject] of [['demo', demoSubject], ['large', largeSubject]] as const) {
+      const pieces = part === 'large' && parts.includes('pieces');
+      if (!parts.includes(part) && !pieces) continue;
+      const place = join(directory, part);
+      await mkdir(place);
+      const origin = await subject.makeOrigin(place);
+      const checkout = await cloneOf(origin, join(place, 'checkout'));
+      await subject.work(checkout);
+      const done: Run[] = [];
+      for (let run = 1; run <= runs; run++) {
+        note(`${subject.title}: run ${run} of ${runs}`);
+        if (parts.includes(part)) done.push(await handOffOnce(subject, origin, checkout, join(place, `run-${run}`), ground));
+        if (pieces) workingState.push(await moveWorkingState(subject, origin, checkout, join(place, `pieces-${run}`)));
+        if (pieces) channel.push(await measureChannel(relay.url, program));
+      }
+      if (done.length > 0) handoffs.push({ title: subject.title, runs: done });
+    }
+    if (model.unanswered.length > 0) throw new Error(`The scripted model had no answer to: ${model.unanswered.join('; ')}`);
+    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel };
+  } finally {
+    for (const end of endings.reverse()) await end();
+  }
+}
+
+async function describeMachine(): Promise<string> {
+  const codex = await resolveCodex({ env: process.env });
+  return `${availableParallelism()} cores, ${process.platform} ${process.arch},\nNode ${process.versions.node}, git ${(await gitVersion()).text}, Codex ${codex.version}; loopback only.`;
+}
+
+if (isMainThread) {
+  const { values } = parseArgs({ options: { runs: { type: 'string', default: '3' }, json: { type: 'boolean', default: false }, only: { type: 'string', multiple: true } } });
+  const runs = Number(values.runs);
+  const parts = (values.only ?? ['demo', 'large', 'pieces']) as Part[];
+  if (!Number.isInteger(runs) || runs < 1 || runs > 100 || parts.some((part) => !['demo', 'large', 'pieces'].includes(part))) {
+    note(usage);
+    process.exitCode = 2;
+  } else {
+    const measured = await bench(runs, parts);
+    process.stdout.write(`${values.json ? JSON.stringify(jsonReport(measured), null, 2) : textReport(measured)}\n`);
+  }
+} else {
+  await playRole(workerData as ChannelRole);
+}
