@@ -47,6 +47,8 @@ export class ApprovalBroker {
   private readonly pending = new Map<string, Pending>();
   /** Ids on which a decision is being applied. */
   private readonly deciding = new Set<string>();
+  /** Requests that are being written to the audit log before they are shown. */
+  private readonly arriving = new Map<string | number, { settled: boolean; readonly shown: Promise<void> }>();
 
   constructor(private readonly ports: ApprovalPorts) {}
 
@@ -57,6 +59,17 @@ export class ApprovalBroker {
 
   /** Takes up a request of the app-server; one that it repeats (after a reconnect) replaces the earlier one. */
   async request(requestId: string | number, method: ApprovalMethod, params: unknown, reply: (result: unknown) => void): Promise<void> {
+    const state = { settled: false };
+    const arrival = Object.assign(state, { shown: this.take(requestId, method, params, reply, state) });
+    this.arriving.set(requestId, arrival);
+    try {
+      await arrival.shown;
+    } finally {
+      if (this.arriving.get(requestId) === arrival) this.arriving.delete(requestId);
+    }
+  }
+
+  private async take(requestId: string | number, method: ApprovalMethod, params: unknown, reply: (result: unknown) => void, arrival: { readonly settled: boolean }): Promise<void> {
     const { threadId } = z.looseObject({ threadId: z.string(), itemId: z.string().nullish() }).parse(params);
     const itemId = z.looseObject({ itemId: z.string().nullish() }).parse(params).itemId;
     const root = await this.ports.threadRoot(threadId);
@@ -71,14 +84,20 @@ export class ApprovalBroker {
       return;
     }
     const id = createHash('sha256').update(JSON.stringify([threadId, asked.turnId, asked.itemId, asked.approvalId, requestId])).digest('hex').slice(0, 12);
+    // Codex repeats an open request to whoever joins the thread.
+    if (this.pending.has(id)) return;
     const raised = this.show(id, asked, root, digest, false);
     await this.ports.audit.append({ type: 'approval-requested', threadId, digest, kind: asked.kind });
+    // Its turn may have ended meanwhile; then nobody waits for a decision any more.
+    if (arrival.settled || this.pending.has(id)) return;
     this.pending.set(id, { approval: raised, asked, method, params, requestId, reply });
     this.ports.onRequested(raised);
   }
 
   /** The app-server says that a request is settled: answered by another client, or its turn ended. */
   settled(requestId: string | number): void {
+    const arrival = this.arriving.get(requestId);
+    if (arrival !== undefined) arrival.settled = true;
     for (const [id, entry] of this.pending) {
       if (entry.requestId !== requestId || this.deciding.has(id)) continue;
       this.pending.delete(id);
@@ -86,8 +105,14 @@ export class ApprovalBroker {
     }
   }
 
+  /** The app-server is gone, and with it the turns that asked. */
+  serverEnded(): void {
+    for (const requestId of [...this.arriving.keys(), ...[...this.pending.values()].map((entry) => entry.requestId)]) this.settled(requestId);
+  }
+
   /** What a thread waits for, in the form in which it travels. */
   async carry(threadId: string): Promise<CarriedApproval[]> {
+    await Promise.allSettled([...this.arriving.values()].map(({ shown }) => shown));
     const root = await this.ports.threadRoot(threadId);
     const live = [...this.pending.values()].filter((entry) => entry.approval.threadId === threadId);
     const carried = this.ports.store.value.pending.filter((candidate) => candidate.threadId === threadId);

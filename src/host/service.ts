@@ -218,7 +218,10 @@ export class HostService implements RunningHost {
       const answer = (result: unknown) => void this.codex.ready().then((server) => server.reply(request, result as never));
       this.approvals.request(request.id, request.method, request.params, answer).catch((error: unknown) => log.error(`An approval request could not be shown: ${error instanceof Error ? error.message : String(error)}`));
     });
-    this.codex.on('changed', () => this.changed('hosts', 'threads'));
+    this.codex.on('changed', () => {
+      if (this.codex.version === null) this.approvals.serverEnded();
+      this.changed('hosts', 'threads');
+    });
     this.outcomeTimer = setInterval(() => void this.recoverDestination(), OUTCOME_INTERVAL_MS);
     this.outcomeTimer.unref();
   }
