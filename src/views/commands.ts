@@ -60,12 +60,21 @@ export function registerCommands(context: CommandContext): vscode.Disposable[] {
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         context.log.error(`${id}: ${message}`);
-        void vscode.window.showErrorMessage(message, t('Show Log')).then((action) => {
-          if (action !== undefined) context.log.show();
-        });
+        offerWayOut(context, error, message);
       }
     }),
   );
+}
+
+/** Shows an error with what can be done about it. Does not wait for the answer: a message may stay for long. */
+function offerWayOut({ log, repositories }: CommandContext, error: unknown, message: string): void {
+  const saveProject = t('Save Open Repository as Project');
+  const isMissing = HostError.is(error) && (error.reason === 'no-matching-project' || (error.details.findings ?? []).some(({ code }) => code === 'no-matching-project'));
+  const actions = [...(isMissing && repositories.all.length > 0 ? [saveProject] : []), t('Show Log')];
+  void vscode.window.showErrorMessage(message, ...actions).then((action) => {
+    if (action === saveProject) void vscode.commands.executeCommand('baton.saveProject');
+    else if (action !== undefined) log.show();
+  });
 }
 
 /** Any extension can run a command, so its argument is checked like anything received. */

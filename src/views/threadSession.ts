@@ -112,7 +112,7 @@ export class ThreadSession {
   #listen(): void {
     this.#ends.push(
       this.client.onCodex((method, params) => {
-        for (const delta of deltasOf(this.threadId, method, params)) this.#apply(delta);
+        for (const delta of deltasOf(this.threadId, method, params)) this.#apply(delta.type === 'titleChanged' ? { ...delta, title: threadTitle({ name: delta.title, preview: '' }, this.t) } : delta);
         if (method === 'thread/status/changed') this.#statusChanged(params);
       }),
       this.client.on('approval/requested', ({ approval }) => {

@@ -37,9 +37,12 @@ export function threadCondition(thread: Pick<Thread, 'status' | 'baton'>, pendin
   return thread.status.type === 'systemError' ? 'failed' : 'idle';
 }
 
-/** A thread's name, or else the start of its first message. */
+// What a host puts before the name of a thread that moved away, for clients that know nothing of Baton.
+const MOVED_MARK = /^↪ moved to [^:]*: /;
+
+/** A thread's name without the host's mark that it moved, or else the start of its first message. */
 export function threadTitle(thread: Pick<Thread, 'name' | 'preview'>, t: Translate): string {
-  return plainLabel(thread.name ?? '') || plainLabel(thread.preview) || t('Untitled thread');
+  return plainLabel((thread.name ?? '').replace(MOVED_MARK, '')) || plainLabel(thread.preview) || t('Untitled thread');
 }
 
 const threadIcons: Readonly<Record<ThreadCondition, { icon: string; tint?: string }>> = {

@@ -42,6 +42,10 @@ describe('a thread in the tree', () => {
     expect(threadText({ ...thread, preview: ' \n' }, 0, translate).label).toBe('Untitled thread');
   });
 
+  it('is called what it was called before it moved, since where it moved to is said beside it', () => {
+    expect(threadText({ ...thread, name: '↪ moved to server: Parser: errors' }, 0, translate).label).toBe('Parser: errors');
+  });
+
   it('cannot put icons, line ends or reordering marks into its label', () => {
     const { label, description } = threadText({ ...thread, name: 'a $(error)\n\u202eb\u0007', baton: { ...ownership, movedTo: { hostId: there, name: '$(check)' } } }, 0, translate);
     expect(label).toBe('a $\u200b(error) b');

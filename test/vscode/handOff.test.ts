@@ -65,7 +65,9 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
   });
 
   beforeEach(({ onTestFailed, task }) => {
-    onTestFailed(async () => void (await picture(`failed ${task.name}`).catch(() => undefined)));
+    onTestFailed(async () => {
+      await picture(`failed ${task.name}`).catch(() => undefined);
+    });
   });
 
   it('begins with a host that the extension itself has started', async () => {
@@ -99,12 +101,12 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
     await page.locator('.approval').waitFor();
     expect((await page.locator('.plan li').allTextContents()).map((step) => step.replace(/\s+/g, ' '))).toEqual([expect.stringContaining('Read the comets, done'), expect.stringContaining('Publish the ephemeris, in progress')]);
     expect(await page.locator('.command').first().innerText()).toContain('git log --oneline -2');
-    expect(await page.locator('.diff .path').first().innerText()).toContain('src/ephemeris.js');
+    expect(await page.locator('.diff .path').first().innerText()).toBe('src/ephemeris.js');
     const approval = page.locator('.approval');
     expect(await approval.innerText()).toContain('echo published > published.txt');
     expect(await approval.innerText()).toContain('Publishing writes where the sandbox does not let me.');
     expect(await approval.locator('.facts').innerText()).toContain(machines.laptopCheckout);
-    await picture('thread-dark');
+    await picture('approval');
   });
 
   it('goes on when it is approved there', async () => {
@@ -152,20 +154,42 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
     await workbench.notification(/Handing off “Publish the ephemeris\.” to server/).waitFor();
     await picture('progress');
     await workbench.notification(/“Publish the ephemeris\.” is now on server/).waitFor();
-    await picture('handed-off');
-    await workbench.row('Threads', /^Thread .*moved to server/).waitFor();
+    await workbench.row('Threads', /^Thread Publish the ephemeris\., moved to server/).waitFor();
     expect(await (await panel()).locator('footer').innerText()).toContain('This thread is now on server.');
+    await picture('handed-off');
     const { threads } = await machines.server.json<{ threads: { id: string; cwd: string }[] }>('threads');
     expect(threads.find(({ id }) => id === threadId)?.cwd).toContain(machines.server.batonHome);
+  });
+
+  it('comes back only to a project that is saved here, and says how to save it', async () => {
+    await workbench.row('Threads', /moved to server/).hover();
+    await workbench.row('Threads', /moved to server/).getByRole('button', { name: /Bring Back Thread/ }).click();
+    await workbench.page.getByRole('button', { name: 'Bring Back', exact: true }).click();
+    const refusal = workbench.notification(/has no project of this repository/);
+    await refusal.getByRole('button', { name: 'Save Open Repository as Project' }).click();
+    await workbench.notification(/is saved: threads of this repository can be handed to this host/).waitFor();
   });
 
   it('is brought back, and goes on in a managed worktree', async () => {
     await workbench.row('Threads', /moved to server/).hover();
     await workbench.row('Threads', /moved to server/).getByRole('button', { name: /Bring Back Thread/ }).click();
     await workbench.page.getByRole('button', { name: 'Bring Back', exact: true }).click();
-    await workbench.notification(/“.*” is now on /).filter({ hasText: 'Open Worktree' }).waitFor();
+    await workbench.notification(/“Publish the ephemeris\.” is now on .*Open Worktree/s).waitFor();
     await workbench.row('Threads', /^Thread Publish the ephemeris\., idle/).waitFor();
+    await workbench.row('Worktrees', /^Worktree orrery, .*changed/).waitFor();
     await picture('brought-back');
+  });
+
+  it('begins at the destination where the open repository has no thread yet', async () => {
+    await workbench.runCommand('Baton: Hand Off Thread…');
+    await workbench.choose(/Start in this repository without a thread/);
+    await workbench.choose(/^.*server.*online/);
+    await workbench.quickInput.locator('input').fill('Compute the orbits.');
+    await workbench.page.keyboard.press('Enter');
+    await workbench.choose(/Hand off to server/);
+    await workbench.notification(/“Compute the orbits\.” is now on server/).waitFor();
+    const { threads } = await machines.server.json<{ threads: { preview: string; cwd: string }[] }>('threads');
+    expect(threads.find(({ preview }) => preview === 'Compute the orbits.')?.cwd).toContain(machines.server.batonHome);
   });
 
   it('keeps its host when the window is closed', async () => {

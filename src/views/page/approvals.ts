@@ -32,7 +32,7 @@ function approvalCard(approval: Approval, hostName: string, busy: boolean, decid
     <h2 id=${heading}>${titles[approval.kind]}</h2>
     ${approval.reason === null ? nothing : html`<p class="reason">${approval.reason}</p>`}
     ${approval.command === null ? nothing : html`<pre class="approval-command" tabindex="0" aria-label="Command">${approval.command}</pre>`}
-    ${approval.changes.map(({ path, diff }) => diffView({ path, diff, change: changeOf(diff), movedTo: null }, true))}
+    ${approval.changes.map(({ path, diff }) => diffView({ path, diff, change: changeOf(diff), movedTo: null }, approval.cwd ?? '', true))}
     ${approval.request === null ? nothing : html`<pre class="approval-request" tabindex="0" aria-label="Request">${approval.request}</pre>`}
     ${approval.questions.map((question) => questionView(approval.id, question))}
     <dl class="facts">

@@ -5,14 +5,14 @@ import type { ViewChange } from '../threadMessages';
 const changeWords = { add: 'added', delete: 'deleted', update: 'changed' } as const;
 const signs = { added: '+', removed: '−', context: ' ', hunk: '' } as const;
 
-/** One file's change with a heading; `open` shows its lines at once. */
-export function diffView(change: ViewChange, open: boolean): TemplateResult {
+/** One file's change with a heading; `open` shows its lines at once. Paths below `cwd` are shown from there. */
+export function diffView(change: ViewChange, cwd: string, open: boolean): TemplateResult {
   const lines = diffLines(change);
   const added = lines.filter((line) => line.kind === 'added').length;
   const removed = lines.filter((line) => line.kind === 'removed').length;
   return html`<details class="diff" ?open=${open}>
     <summary>
-      <span class="path">${change.path}</span>${change.movedTo === null ? null : html` <span class="path">→ ${change.movedTo}</span>`}
+      <span class="path">${below(cwd, change.path)}</span>${change.movedTo === null ? null : html` <span class="path">→ ${below(cwd, change.movedTo)}</span>`}
       <span class="muted">${changeWords[change.change]}</span>
       <span class="added-count" aria-label="${added} lines added">+${added}</span>
       <span class="removed-count" aria-label="${removed} lines removed">−${removed}</span>
@@ -21,4 +21,8 @@ export function diffView(change: ViewChange, open: boolean): TemplateResult {
       ${lines.map((line) => html`<div class="diff-line ${line.kind}"><span class="sign">${signs[line.kind]}</span><span class="text">${line.text}</span></div>`)}
     </div>
   </details>`;
+}
+
+function below(cwd: string, path: string): string {
+  return cwd !== '' && path.startsWith(cwd) && /^[/\\]./.test(path.slice(cwd.length)) ? path.slice(cwd.length + 1) : path;
 }

@@ -67,7 +67,7 @@ export class ThreadView extends LitElement {
       <main aria-label="Transcript" tabindex="-1" @scroll=${this.#scrolled}>
         <div class="content">
           ${state.hasEarlierTurns ? html`<p class="earlier"><vscode-button secondary @click=${() => void this.#act({ type: 'loadEarlier' })}>Show Earlier Turns</vscode-button></p>` : nothing}
-          ${state.turns.length === 0 ? html`<p class="muted">No turns yet.</p>` : transcript(state.turns)}
+          ${state.turns.length === 0 ? html`<p class="muted">No turns yet.</p>` : transcript(state.turns, state.cwd)}
           ${approvalCards(state.approvals, state.hostName, this.#busyApprovals, (approval, decision, answers) => void this.#decide(approval, decision, answers))}
         </div>
       </main>

@@ -5,8 +5,8 @@ import type { RunStatus, ViewItem, ViewTurn } from '../threadMessages';
 import { diffView } from './diff';
 import { markdownFragment } from './markdown';
 
-/** The turns of a thread. An item is rendered again only when it changed: items are never changed in place. */
-export function transcript(turns: readonly ViewTurn[]): TemplateResult {
+/** The turns of a thread that works in `cwd`. An item is rendered again only when it changed: items are never changed in place. */
+export function transcript(turns: readonly ViewTurn[], cwd: string): TemplateResult {
   return html`${repeat(
     turns,
     (turn) => turn.id,
@@ -14,7 +14,7 @@ export function transcript(turns: readonly ViewTurn[]): TemplateResult {
       ${repeat(
         turn.items,
         (item) => item.id,
-        (item) => guard([item], () => itemView(item)),
+        (item) => guard([item], () => itemView(item, cwd)),
       )}
       ${turnEnd(turn)}
     </section>`,
@@ -37,7 +37,7 @@ function turnEnd(turn: ViewTurn): TemplateResult | typeof nothing {
   }
 }
 
-function itemView(item: ViewItem): TemplateResult {
+function itemView(item: ViewItem, cwd: string): TemplateResult {
   switch (item.kind) {
     case 'userMessage':
       return html`<article class="message user" aria-label="You">${markdownFragment(item.text)}</article>`;
@@ -51,7 +51,7 @@ function itemView(item: ViewItem): TemplateResult {
       return commandView(item);
     case 'fileChange':
       return html`<div class="file-change">
-        ${item.status === 'completed' ? nothing : html`<span class="status ${item.status}">File change ${statusWords[item.status]}</span>`} ${item.changes.map((change) => diffView(change, false))}
+        ${item.status === 'completed' ? nothing : html`<span class="status ${item.status}">File change ${statusWords[item.status]}</span>`} ${item.changes.map((change) => diffView(change, cwd, false))}
       </div>`;
     case 'note':
       return html`<p class="note muted">${item.label}${item.status === null ? nothing : html` <span class="status ${item.status}">${statusWords[item.status]}</span>`}</p>`;
