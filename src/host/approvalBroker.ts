@@ -126,7 +126,7 @@ export class ApprovalBroker {
     ];
   }
 
-  /** Raises again at the destination what was pending at the source. Throws HostError for one whose digest is not its own. */
+  /** Raises again what was pending when a turn was interrupted: at a handoff's source, or before this host was restarted. Throws HostError for one whose digest is not its own. */
   async adopt(threadId: string, carried: readonly CarriedApproval[]): Promise<void> {
     const root = await this.ports.threadRoot(threadId);
     const raised = carried.map((one) => {
@@ -139,6 +139,19 @@ export class ApprovalBroker {
       await this.ports.audit.append({ type: 'approval-carried', threadId, digest: one.digest, kind: one.kind });
       this.ports.onRequested(one);
     }
+  }
+
+  /** Keeps what is pending over a restart of the app-server, which forgets it with the turns that it interrupts. */
+  async keep(): Promise<void> {
+    for (const threadId of new Set([...this.pending.values()].map((entry) => entry.approval.threadId))) {
+      await this.adopt(threadId, await this.carry(threadId));
+    }
+  }
+
+  /** The agent was told of a decision and its turn is over: what it asks for from now on is asked anew. */
+  async expireGrants(threadId: string): Promise<void> {
+    if (!this.ports.store.value.granted.some((grant) => grant.threadId === threadId)) return;
+    await this.ports.store.update((stored) => ({ ...stored, granted: stored.granted.filter((grant) => grant.threadId !== threadId) }));
   }
 
   /** Forgets what a thread waits for: it has moved, or a turn began that leaves a carried request behind. */
@@ -186,10 +199,10 @@ export class ApprovalBroker {
     await this.ports.tellAgent(
       subject.threadId,
       subject.kind === 'userInput' && accepted
-        ? `The question that was open when this thread moved to another host is answered: ${answered}. Go on.`
+        ? `The question that was open when the turn was interrupted is answered: ${answered}. Go on.`
         : accepted
-          ? `The request that was pending when this thread moved to another host is approved: ${what}. Run it again and go on.`
-          : `The request that was pending when this thread moved to another host is declined: ${what}. Do not run it; go on without it.`,
+          ? `The request that was pending when the turn was interrupted is approved: ${what}. Run it again and go on.`
+          : `The request that was pending when the turn was interrupted is declined: ${what}. Do not run it; go on without it.`,
     );
   }
 

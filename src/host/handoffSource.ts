@@ -115,7 +115,7 @@ export class HandoffSource {
     const threadId = 'threadId' in subject ? subject.threadId : null;
     const epoch = threadId === null ? 1 : ports.ledger.get(threadId).epoch + 1;
     const findings: Finding[] = [];
-    let counts = { commits: 0, files: 0, bytes: 0 };
+    let counts = { commits: 0, files: 0, bytes: 0, worktreeBytes: 0 };
     const spool = join(ports.directory, `preflight-${randomBytes(8).toString('hex')}`);
     try {
       const first = await link.call('handoff/offer', { threadId, epoch, offer }, signal);
@@ -129,7 +129,7 @@ export class HandoffSource {
         findings.push({ level: 'warning', code: 'still-changing', message: 'Files change while the thread runs, so what would travel is not known yet; the handoff stops the turn first.' });
       }
       const rolloutBytes = offer.rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
-      const sized = { ...offer, facts: { ...offer.facts, bytes: counts.bytes + rolloutBytes } };
+      const sized = { ...offer, facts: { ...offer.facts, bytes: counts.bytes + rolloutBytes, worktreeBytes: counts.worktreeBytes } };
       const answer = await link.call('handoff/offer', { threadId, epoch, offer: sized }, signal);
       return {
         threadId,

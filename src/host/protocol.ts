@@ -132,7 +132,7 @@ export const approval = z.object({
   /** SHA-256 of the canonical request; a decision must name it. */
   digest: sha256,
   requestedAt: z.string(),
-  /** It was pending when the thread moved here, and is raised again. */
+  /** It was pending when its turn was interrupted, by a handoff or a restart of the host, and is raised again. */
   carriedOver: z.boolean(),
 });
 export type Approval = z.infer<typeof approval>;

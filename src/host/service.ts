@@ -210,6 +210,7 @@ export class HostService implements RunningHost {
     });
 
     this.codex.on('notification', (method, params) => {
+      if (method === 'turn/completed') this.approvals.expireGrants((params as { threadId: string }).threadId).catch((error: unknown) => log.error(`A grant could not be ended: ${error instanceof Error ? error.message : String(error)}`));
       if (method === 'serverRequest/resolved') this.approvals.settled((params as { requestId: string | number }).requestId);
       this.controllers.broadcast(method, params);
     });
@@ -259,6 +260,7 @@ export class HostService implements RunningHost {
       clearInterval(this.outcomeTimer);
       this.handoffs.dispose();
       this.network.dispose();
+      await this.approvals.keep().catch((error: unknown) => this.options.log.error(`Pending approvals could not be kept: ${error instanceof Error ? error.message : String(error)}`));
       await this.codex.stop();
       await this.closeLocal();
       this.resolveClosed();
