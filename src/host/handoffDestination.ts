@@ -56,6 +56,9 @@ export interface Arrival {
 
 type Answer<M extends PeerMethodName> = Promise<PeerResult<M>>;
 
+/** The header names a handoff and a thread. */
+const MAX_HEADER_BYTES = 1024;
+
 /** The destination's side of handoffs: answers the source, step by step, and recovers after a restart. */
 export class HandoffDestination {
   /** The steps of a handoff wait for each other: a withdrawal must not pull the quarantine from under a restore. */
@@ -97,20 +100,22 @@ export class HandoffDestination {
   /** Takes a transfer channel: a header line, then the parts' bytes. Answers with one line: `{"received":true}` or the error. */
   async transfer(channel: Channel): Promise<void> {
     let answer: unknown;
+    // One reader for header and parts: a small transfer has ended before its header is understood.
+    const chunks = channel.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
     try {
-      const { header, rest } = await readHeader(channel);
+      const { header, rest } = await readHeader(chunks);
       const { handoffId, threadId } = transferHeader.parse(JSON.parse(header));
       const incoming = await this.incoming(handoffId, threadId, channel.remoteHostId, 'receiving');
       const announced = incoming.record.manifest;
       if (announced === null) throw new HostError('transfer-corrupt', 'The transfer was not announced.');
-      if (rest.length > 0) channel.unshift(rest);
-      await this.exclusively(handoffId, () => incoming.receive(channel.iterator({ destroyOnReturn: false }), announced));
+      await this.exclusively(handoffId, () => incoming.receive(following(rest, chunks), announced));
       answer = { received: true };
     } catch (error) {
       this.ports.log.warn(`A transfer failed: ${error instanceof Error ? error.message : String(error)}`);
       answer = { error: describeError(error) };
     }
     if (!channel.destroyed) channel.end(`${JSON.stringify(answer)}\n`);
+    await chunks.return?.();
     // What the source still sends is read and dropped, so that it gets to read the answer.
     channel.resume();
   }
@@ -167,23 +172,31 @@ export class HandoffDestination {
     return {};
   }
 
-  /** Goes on with what a host before this one left unfinished. `ask` learns from the source what it decided; null where it cannot be reached. */
-  async recover(ask: (source: string, handoffId: string, threadId: string) => Promise<'committed' | 'aborted' | 'undecided' | null>): Promise<void> {
+  /**
+   * Goes on with what was left unfinished. `ask` learns from the source what it decided; null where it cannot be reached. Gives
+   * whether anything is to be tried again soon.
+   */
+  async recover(ask: (source: string, handoffId: string, threadId: string) => Promise<'committed' | 'aborted' | 'undecided' | null>): Promise<boolean> {
+    let again = false;
     for (const [threadId, { destination }] of this.ports.ledger.entries()) {
       if (destination.is === 'none') continue;
       for (const effect of destinationEffects(destination)) {
         try {
           const { handoffId } = destination;
           if (effect === 'activate') await this.activate(threadId, handoffId);
-          else if (effect === 'discard' || (await ask(destination.source, handoffId, threadId)) === 'aborted') {
-            await this.exclusively(handoffId, () => this.withdrawNow(threadId, handoffId, 'interrupted'));
+          else {
+            const outcome = effect === 'discard' ? 'aborted' : await ask(destination.source, handoffId, threadId);
+            if (outcome === 'aborted') await this.exclusively(handoffId, () => this.withdrawNow(threadId, handoffId, 'interrupted'));
+            else if (outcome === null) again = true;
+            // A source that committed says so itself until it is heard.
           }
-          // A source that committed says so itself until it is heard.
         } catch (error) {
+          again = true;
           this.ports.log.warn(`Handoff ${destination.handoffId} of ${threadId} could not be taken up again: ${error instanceof Error ? error.message : String(error)}`);
         }
       }
     }
+    return again;
   }
 
   private activate(threadId: string, handoffId: string): Answer<'handoff/commit'> {
@@ -304,13 +317,19 @@ function pick(record: WorktreeRecord | undefined): Partial<WorktreeRecord> {
 }
 
 /** Reads the first line of a transfer channel, and what came with it. */
-async function readHeader(channel: Channel): Promise<{ header: string; rest: Buffer }> {
+async function readHeader(chunks: AsyncIterator<Buffer>): Promise<{ header: string; rest: Buffer }> {
   let seen = Buffer.alloc(0);
-  for await (const chunk of channel.iterator({ destroyOnReturn: false })) {
-    seen = Buffer.concat([seen, chunk as Buffer]);
+  while (seen.length <= MAX_HEADER_BYTES) {
+    const next = await chunks.next();
+    if (next.done === true) break;
+    seen = Buffer.concat([seen, next.value]);
     const end = seen.indexOf(0x0a);
     if (end >= 0) return { header: seen.subarray(0, end).toString('utf8'), rest: seen.subarray(end + 1) };
-    if (seen.length > 1024) break;
   }
   throw new HostError('transfer-corrupt', 'A transfer channel must begin with its header line.');
+}
+
+async function* following(first: Buffer, chunks: AsyncIterableIterator<Buffer>): AsyncIterable<Buffer> {
+  if (first.length > 0) yield first;
+  yield* chunks;
 }

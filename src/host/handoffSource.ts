@@ -18,6 +18,7 @@ import { receiptHash, type Holdings, type Receipt } from '../handoff/receipt';
 import { runSource, type SourcePorts } from '../handoff/runSource';
 import { sourceRecovery, type HandoffIdentity, type SourceState } from '../handoff/sourceTransaction';
 import type { Channel } from '../relay/channel';
+import { RelayError } from '../relay/relayError';
 import type { Actor, AuditLog } from './audit';
 import { HostError } from './hostError';
 import type { LedgerStore } from './ledgerStore';
@@ -200,7 +201,9 @@ export class HandoffSource {
     if (event !== null) state = (await this.ports.ledger.append(threadId, { side: 'source', event })).source;
     const ended = await runSource(state, this.transaction(), new AbortController().signal);
     this.ports.onChanged();
-    return ended.is === 'closed' || ended.is === 'aborted';
+    if (ended.is !== 'closed' && ended.is !== 'aborted') return false;
+    await rm(this.spool, { recursive: true, force: true });
+    return true;
   }
 
   private transaction(): SourcePorts {
@@ -322,13 +325,18 @@ export class HandoffSource {
     };
     const answered = readAnswer(channel);
     try {
-      await pipeline(parts(), channel, { signal, end: true });
-    } catch (error) {
-      // Where the destination ended the transfer it said why.
-      await Promise.race([answered, new Promise((_, reject) => setImmediate(reject, error))]);
-      throw error;
+      try {
+        await pipeline(parts(), channel, { signal, end: true });
+      } catch (error) {
+        // Where the destination ended the transfer it said why.
+        await Promise.race([answered, new Promise((_, reject) => setImmediate(reject, error))]);
+        throw error;
+      }
+      await answered;
+    } catch (cause) {
+      if (!RelayError.is(cause)) throw cause;
+      throw new HostError('connection-lost', `The connection to ${handoff.destinationName} broke before it had everything: ${cause.message} The thread stays here; try again.`, { cause });
     }
-    await answered;
     progress.bytesSent = channel.bytesSent;
     channel.destroy();
   }

@@ -154,7 +154,7 @@ export class PeerNetwork {
     } catch (cause) {
       if (signal?.aborted === true) throw new HostError('cancelled', 'Cancelled.', { cause });
       if (RelayError.is(cause, 'host-offline')) throw new HostError('host-offline', `${peer.name} is not connected to the relay. Start its host with "baton host", and try again.`, { cause });
-      if (RelayError.is(cause, 'relay-unreachable') || RelayError.is(cause, 'relay-refused')) throw new HostError('relay-unreachable', `The relay ${url} cannot be reached: ${cause.message}`, { cause });
+      if (RelayError.is(cause, 'relay-unreachable') || RelayError.is(cause, 'relay-refused')) throw new HostError('relay-unreachable', `${peer.name} cannot be reached. ${cause.message.replace(/\.?$/, '.')} Check that the relay runs and that this machine is online, and try again.`, { cause });
       throw new HostError('host-offline', `${peer.name} does not answer, or no longer trusts this host. Check it there with "baton hosts".`, { cause });
     }
   }

@@ -46,8 +46,9 @@ export interface RunningHost {
 }
 
 const PROBE_TIMEOUT_MS = 4_000;
-/** How often a destination asks after handoffs whose source fell silent. */
+/** How often a destination asks after handoffs whose source fell silent, and how soon again where it could not be reached. */
 const OUTCOME_INTERVAL_MS = 60_000;
+const OUTCOME_RETRY_MS = 1_000;
 
 /** Runs this account's host until it is closed. Throws HostError `host-already-running`, `state-invalid`, `identity-invalid`. */
 export async function runHost(options: HostOptions): Promise<RunningHost> {
@@ -95,7 +96,7 @@ export class HostService implements RunningHost {
   readonly destination: HandoffDestination;
   readonly threadHandoff: ThreadHandoff;
   readonly audit: AuditLog;
-  private readonly outcomeTimer: NodeJS.Timeout;
+  private outcomeTimer: NodeJS.Timeout | undefined;
 
   static async open(options: HostOptions, closeLocal: () => Promise<void>): Promise<HostService> {
     const { batonHome } = options;
@@ -177,7 +178,11 @@ export class HostService implements RunningHost {
       log,
       onTransfer: (channel) => void this.destination.transfer(channel),
       onProgress: (progress) => this.controllers.notify('handoff/progress', progress),
-      onChanged: (what) => this.changed(what),
+      onChanged: (what) => {
+        // What broke off with the connection to the relay can be settled now.
+        if (what === 'relay' && this.network.relayStatus.status === 'connected') this.recoverDestination(0, OUTCOME_RETRY_MS);
+        this.changed(what);
+      },
       handlers: peerHandlers(this),
     });
     this.handoffs = new Handoffs({
@@ -223,8 +228,6 @@ export class HostService implements RunningHost {
       if (this.codex.version === null) this.approvals.serverEnded();
       this.changed('hosts', 'threads');
     });
-    this.outcomeTimer = setInterval(() => void this.recoverDestination(), OUTCOME_INTERVAL_MS);
-    this.outcomeTimer.unref();
   }
 
   get hostId(): string {
@@ -240,24 +243,35 @@ export class HostService implements RunningHost {
     // Without Codex the host still pairs, lists and explains; "baton doctor" says what is missing.
     await this.codex.ready().catch((error: unknown) => this.options.log.error(`Codex is not available: ${error instanceof Error ? error.message : String(error)}`));
     this.handoffs.recover();
-    void this.recoverDestination();
+    this.recoverDestination(0, OUTCOME_RETRY_MS);
   }
 
-  private async recoverDestination(): Promise<void> {
-    await this.destination.recover(async (source, handoffId, threadId) => {
-      try {
-        const link = await this.network.connect(source, AbortSignal.timeout(PROBE_TIMEOUT_MS));
-        return (await link.call('handoff/outcome', { handoffId, threadId }, AbortSignal.timeout(PROBE_TIMEOUT_MS))).outcome;
-      } catch {
-        return null;
-      }
-    });
+  /** Settles the handoffs to this host that are neither here nor withdrawn, after a delay and then again and again. */
+  private recoverDestination(delayMs: number, retryMs: number): void {
+    clearTimeout(this.outcomeTimer);
+    if (this.closing !== null) return;
+    this.outcomeTimer = setTimeout(() => {
+      void this.destination.recover((source, handoffId, threadId) => this.askOutcome(source, handoffId, threadId)).then((again) => {
+        if (again) this.recoverDestination(retryMs, Math.min(2 * retryMs, OUTCOME_INTERVAL_MS));
+        else this.recoverDestination(OUTCOME_INTERVAL_MS, OUTCOME_RETRY_MS);
+      });
+    }, delayMs);
+    this.outcomeTimer.unref();
+  }
+
+  private async askOutcome(source: string, handoffId: string, threadId: string) {
+    try {
+      const link = await this.network.connect(source, AbortSignal.timeout(PROBE_TIMEOUT_MS));
+      return (await link.call('handoff/outcome', { handoffId, threadId }, AbortSignal.timeout(PROBE_TIMEOUT_MS))).outcome;
+    } catch {
+      return null;
+    }
   }
 
   /** Ends the host: the app-server interrupts its turns and stops, channels close. What is journaled goes on at the next start. */
   close(): Promise<void> {
     this.closing ??= (async () => {
-      clearInterval(this.outcomeTimer);
+      clearTimeout(this.outcomeTimer);
       this.handoffs.dispose();
       this.network.dispose();
       await this.approvals.keep().catch((error: unknown) => this.options.log.error(`Pending approvals could not be kept: ${error instanceof Error ? error.message : String(error)}`));
