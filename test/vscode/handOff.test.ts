@@ -174,7 +174,7 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
     await workbench.row('Threads', /moved to server/).hover();
     await workbench.row('Threads', /moved to server/).getByRole('button', { name: /Bring Back Thread/ }).click();
     await workbench.page.getByRole('button', { name: 'Bring Back', exact: true }).click();
-    await workbench.notification(/“Publish the ephemeris\.” is now on .*Open Worktree/s).waitFor();
+    await workbench.notification(/(?=.*“Publish the ephemeris\.” is now on ).*Open Worktree/s).waitFor();
     await workbench.row('Threads', /^Thread Publish the ephemeris\., idle/).waitFor();
     await workbench.row('Worktrees', /^Worktree orrery, .*changed/).waitFor();
     await picture('brought-back');
