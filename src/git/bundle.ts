@@ -52,10 +52,14 @@ export async function listTips(root: string, limit = 512): Promise<ObjectId[]> {
     }
   };
   const count = `--count=${limit}`;
-  collect(await gitText(['for-each-ref', '--sort=-creatordate', count, format, 'refs/baton/'], options));
-  const worktrees = await gitText(['worktree', 'list', '--porcelain'], options);
+  const [own, worktrees, refs] = await Promise.all([
+    gitText(['for-each-ref', '--sort=-creatordate', count, format, 'refs/baton/'], options),
+    gitText(['worktree', 'list', '--porcelain'], options),
+    gitText(['for-each-ref', '--sort=-creatordate', count, format, 'refs/heads', 'refs/remotes', 'refs/tags'], options),
+  ]);
+  collect(own);
   for (const match of worktrees.matchAll(/^HEAD ([0-9a-f]{40,64})$/gm)) if (!/^0+$/.test(match[1] ?? '0')) tips.push(match[1] ?? '');
-  collect(await gitText(['for-each-ref', '--sort=-creatordate', count, format, 'refs/heads', 'refs/remotes', 'refs/tags'], options));
+  collect(refs);
   return [...new Set(tips)].slice(0, limit);
 }
 

@@ -13,6 +13,7 @@ import { fingerprintOf, type Manifest } from './manifest';
 import { readOperation, type OperationState } from './operation';
 import { readRepository, type ObjectFormat, type ObjectId, type Operation, type Repository } from './repository';
 import { adoptIndex, createShadow, inShadow, objectDirectory, readSettings, type RepositorySettings, type Shadow } from './shadow';
+import { sideBySide } from './sideBySide';
 import { forkIndex, updateIndex, writeCommit, writeManifestTree, writeStagedTree, writeTree } from './stateObjects';
 import { listUnstorable, listUntracked, WorktreeLooker } from './worktreeScan';
 
@@ -77,8 +78,7 @@ export async function captureWorkingState(options: CaptureOptions): Promise<Capt
 
 async function captureOnce(options: CaptureOptions, shadowDirectory: string): Promise<CapturedState> {
   const { signal } = options;
-  const repository = await readRepository(options.root, signal);
-  const settings = await readSettings(repository.root, signal);
+  const [repository, settings] = await sideBySide(readRepository(options.root, signal), readSettings(options.root, signal));
   const shadow = await createShadow(shadowDirectory, {
     worktree: repository.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)],
     settings, shallow: repository.shallow, excludes: path.join(repository.commonDir, 'info', 'exclude'),
@@ -170,9 +170,11 @@ async function readWorktree(repository: Repository, settings: RepositorySettings
   await updateIndex(shadow, WORKTREE_INDEX, ['--no-assume-unchanged'], listing.flagged.map((flag) => flag.path), signal);
   await updateIndex(shadow, WORKTREE_INDEX, ['--no-skip-worktree'], seen, signal);
 
-  const differing = await pathList(['diff-files', '--name-only', '-z', '--ignore-submodules=dirty'], options);
+  const [differing, { files, nestedRepositories }] = await sideBySide(
+    pathList(['diff-files', '--name-only', '-z', '--ignore-submodules=dirty'], options),
+    listUntracked(shadow, WORKTREE_INDEX, signal),
+  );
   const dirty = new Set([...differing, ...listing.unmerged.map((entry) => entry.path), ...listing.intentToAdd.map((entry) => entry.path)]);
-  const { files, nestedRepositories } = await listUntracked(shadow, WORKTREE_INDEX, signal);
   const untracked = [...new Set([...files, ...(await carriedPaths(repository.gitDir, looker))])];
   const converted = await convertedPaths(repository, settings, shadow, listing, dirty, untracked, signal);
 
@@ -194,9 +196,11 @@ async function readWorktree(repository: Repository, settings: RepositorySettings
 
 /** The index that has just been made knows time and size of all that was read: git itself says whether that still holds. */
 async function expectUnchanged(shadow: Shadow, read: WorktreeReading, signal?: AbortSignal): Promise<void> {
-  const differing = await pathList(['diff-files', '--name-only', '-z', '--ignore-submodules=dirty'], inShadow(shadow, { index: WORKTREE_INDEX, signal }));
+  const [differing, { files }] = await sideBySide(
+    pathList(['diff-files', '--name-only', '-z', '--ignore-submodules=dirty'], inShadow(shadow, { index: WORKTREE_INDEX, signal })),
+    listUntracked(shadow, WORKTREE_INDEX, signal),
+  );
   if (differing.length > 0) throw changed(shadow.worktree, differing.length === 1 ? 'A file' : `${differing.length} files`);
-  const { files } = await listUntracked(shadow, WORKTREE_INDEX, signal);
   if (files.some((name) => !read.special.includes(name))) throw changed(shadow.worktree, 'The set of untracked files');
 }
 
@@ -216,7 +220,7 @@ async function readSparse(repository: Repository, settings: RepositorySettings):
 }
 
 async function countFiles(shadow: Shadow, repository: Repository, listing: IndexListing, read: WorktreeReading, index: ObjectId, signal?: AbortSignal): Promise<number> {
-  const empty = await gitText(['hash-object', '-t', 'tree', '-w', '--stdin'], inShadow(shadow, { signal }));
-  const staged = await pathList(['diff-tree', '-r', '-z', '--no-renames', '--name-only', repository.head === null ? empty : `${repository.head}^{tree}`, index], inShadow(shadow, { signal }));
+  const before = repository.head === null ? await gitText(['hash-object', '-t', 'tree', '-w', '--stdin'], inShadow(shadow, { signal })) : `${repository.head}^{tree}`;
+  const staged = await pathList(['diff-tree', '-r', '-z', '--no-renames', '--name-only', before, index], inShadow(shadow, { signal }));
   return new Set([...staged, ...read.dirty, ...read.untracked, ...listing.unmerged.map((entry) => entry.path)]).size;
 }

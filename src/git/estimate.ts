@@ -3,6 +3,7 @@ import { gitText, nulRecords, streamGit } from './git';
 import { knownHaves, revisions } from './haves';
 import type { ObjectId } from './repository';
 import { inShadow } from './shadow';
+import { sideBySide } from './sideBySide';
 
 export interface TransferEstimate {
   /** Commits of HEAD's history that the destination lacks. */
@@ -19,8 +20,12 @@ export async function estimateTransfer(options: { readonly capture: CapturedStat
   const { capture, signal } = options;
   const shadow = { gitDir: capture.shadow, worktree: capture.root, objectFormat: capture.objectFormat };
   const known = await knownHaves(shadow, options.haves, signal);
-  const bytes = await gitText(['rev-list', '--objects', '--disk-usage', '--stdin'], { ...inShadow(shadow, { signal }), input: revisions([capture.commits.manifest], known) });
-  return { commits: await countCommits(shadow, capture.head, known, signal), files: capture.files, bytes: Number(bytes), worktreeBytes: await treeBytes(shadow, capture.commits.worktree, signal) };
+  const [bytes, commits, worktreeBytes] = await sideBySide(
+    gitText(['rev-list', '--objects', '--disk-usage', '--stdin'], { ...inShadow(shadow, { signal }), input: revisions([capture.commits.manifest], known) }),
+    countCommits(shadow, capture.head, known, signal),
+    treeBytes(shadow, capture.commits.worktree, signal),
+  );
+  return { commits, files: capture.files, bytes: Number(bytes), worktreeBytes };
 }
 
 /** Sum of the sizes of the files below a commit's tree. */

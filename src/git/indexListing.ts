@@ -36,6 +36,9 @@ const INTENT_TO_ADD = 0x2000_0000;
 
 /** Reads an index of a shadow. */
 export async function listIndex(shadow: Shadow, signal?: AbortSignal, index = 'index'): Promise<IndexListing> {
+  // Awaited with the others below; one that fails first must not count as unhandled until then.
+  const resolved = listResolved(shadow, index, signal);
+  resolved.catch(() => undefined);
   const unmerged: IndexEntry[] = [];
   const flagged: FlaggedPath[] = [];
   const gitlinks: IndexEntry[] = [];
@@ -55,7 +58,7 @@ export async function listIndex(shadow: Shadow, signal?: AbortSignal, index = 'i
     if (entry.mode === '160000') gitlinks.push(entry);
     if (entry.path === '.gitattributes' || entry.path.endsWith('/.gitattributes')) attributeFiles.push(entry);
   }
-  return { unmerged, flagged, gitlinks, attributeFiles, intentToAdd: await intentToAddOf(shadow, index, empty, signal), resolved: await listResolved(shadow, index, signal) };
+  return { unmerged, flagged, gitlinks, attributeFiles, intentToAdd: await intentToAddOf(shadow, index, empty, signal), resolved: await resolved };
 }
 
 function parseStaged(text: string): IndexEntry {

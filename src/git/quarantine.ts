@@ -9,6 +9,7 @@ import { revisions } from './haves';
 import { fingerprintOf, type Manifest, type StateTrees } from './manifest';
 import { checkObjectSizes, checkTree, probeNameRules, readManifest } from './quarantineChecks';
 import { readRepository, type ObjectFormat, type ObjectId, type Repository } from './repository';
+import { sideBySide } from './sideBySide';
 import { createShadow, inShadow, objectDirectory, readSettings, type Shadow } from './shadow';
 
 export interface QuarantineLimits {
@@ -102,9 +103,8 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   const rules = await probeNameRules(options.quarantine);
   const commits = await readChain(tip, guarded);
   const manifest = await readManifest(tip, guarded, limits, rules);
-  const head = await expectShape(manifest, commits, repository.objectFormat, guarded);
-  const trees = await stateTrees(commits, guarded);
-  for (const tree of new Set([trees.index, trees.worktree])) await checkTree(tree, guarded, limits, rules);
+  const [head, trees] = await sideBySide(expectShape(manifest, commits, repository.objectFormat, guarded), stateTrees(commits, guarded));
+  await sideBySide(...[...new Set([trees.index, trees.worktree])].map((tree) => checkTree(tree, guarded, limits, rules)));
   for (const tree of [trees.stages, trees.resolved]) if (tree !== null) await checkTree(tree, guarded, limits, rules, 1);
   // Runs in the repository itself, to know its refs; the quarantine is where its objects are looked for first.
   await runGit(['rev-list', '--objects', '--quiet', '--stdin', '--not', '--all'], {
@@ -170,10 +170,10 @@ async function expectShape(manifest: Manifest, commits: Chain, objectFormat: Obj
   const refuse = (what: string) => new GitError('hostile-content', `The manifest of the bundle that arrived ${what}. Nothing of it was used.`);
   if (manifest.objectFormat !== objectFormat) throw refuse('is of another object format');
   const parents = async (commit: ObjectId) => (await gitText(['rev-list', '--parents', '--max-count=1', commit], options)).split(' ').slice(1);
-  const below = await parents(commits.index);
+  const [below, belowWorktree, belowManifest] = await sideBySide(parents(commits.index), parents(commits.worktree), parents(commits.manifest));
   if (below.length > 1 || (below[0] ?? null) !== manifest.head) throw refuse('names another HEAD than its commits');
-  if ((await parents(commits.worktree)).length !== 1) throw refuse('stands on commits that have too many parents');
-  const reachable = new Set(await parents(commits.manifest));
+  if (belowWorktree.length !== 1) throw refuse('stands on commits that have too many parents');
+  const reachable = new Set(belowManifest);
   const named = [...manifest.operation.refs.map(([, oid]) => oid), ...(manifest.operation.branch === null ? [] : [manifest.operation.branch.oid])];
   if (named.some((oid) => !reachable.has(oid))) throw refuse('names commits that are not part of it');
   if (manifest.branch !== null) await gitText(['check-ref-format', manifest.branch], options).catch(() => { throw refuse('names a branch that git does not allow'); });
@@ -183,8 +183,7 @@ async function expectShape(manifest: Manifest, commits: Chain, objectFormat: Obj
 
 async function stateTrees(commits: Chain, options: GitOptions): Promise<StateTrees> {
   const tree = async (expression: string) => (await gitText(['rev-parse', '-q', '--verify', expression], { ...options, answers: [1, 128] })) || null;
-  const index = await tree(`${commits.index}^{tree}`);
-  const worktree = await tree(`${commits.worktree}^{tree}`);
+  const [index, worktree, stages, resolved] = await sideBySide(tree(`${commits.index}^{tree}`), tree(`${commits.worktree}^{tree}`), tree(`${commits.manifest}:stages`), tree(`${commits.manifest}:resolved`));
   if (index === null || worktree === null) throw new GitError('missing-objects', 'The bundle that arrived lacks the trees of its own commits. Nothing of it was used.');
-  return { index, worktree, stages: await tree(`${commits.manifest}:stages`), resolved: await tree(`${commits.manifest}:resolved`) };
+  return { index, worktree, stages, resolved };
 }

@@ -46,25 +46,37 @@ const IDENTITY_LIMIT = 64;
 export async function readRepository(directory: string, signal?: AbortSignal): Promise<Repository> {
   if (!existsSync(directory)) throw new GitError('not-a-repository', `There is no directory ${directory}.`);
   const options = { cwd: directory, signal };
-  if ((await gitText(['rev-parse', '--is-inside-work-tree'], options)) !== 'true') {
+  // A handoff asks this some ten times, and most of its time is the start of processes: they run side by side.
+  const [places, head, branch, promisor] = await Promise.allSettled([
+    gitText(['rev-parse', '--path-format=absolute', '--show-toplevel', '--absolute-git-dir', '--git-common-dir', '--show-object-format', '--show-prefix'], options),
+    gitText(['rev-parse', '-q', '--verify', 'HEAD^{commit}'], { ...options, answers: [1, 128] }),
+    gitText(['symbolic-ref', '-q', 'HEAD'], { ...options, answers: [1] }),
+    gitText(['config', '--get-regexp', '^(extensions\\.partialclone|remote\\..*\\.promisor)$'], { ...options, answers: [1] }),
+  ]);
+  if (places.status === 'rejected') {
+    if ((await gitText(['rev-parse', '--is-inside-work-tree'], options)) === 'true') throw places.reason;
     throw new GitError('unsupported-state', `${directory} is not inside a working tree (a bare repository, or inside .git). Name a checkout.`);
   }
-  const lines = (await gitText(['rev-parse', '--path-format=absolute', '--show-toplevel', '--absolute-git-dir', '--git-common-dir', '--show-object-format', '--show-prefix'], options)).split('\n');
+  const lines = places.value.split('\n');
   const [root, gitDir, commonDir, format, prefix = ''] = lines;
   if (root === undefined || gitDir === undefined || commonDir === undefined || lines.length > 5) {
     throw new GitError('unsupported-state', `The path of the repository at ${JSON.stringify(directory)} holds a line feed, which git cannot tell apart. Move it.`);
   }
   if (format !== 'sha1' && format !== 'sha256') throw new GitError('unsupported-state', `${root} uses the object format ${format ?? 'unknown'}, which Baton does not know.`);
-  const head = (await gitText(['rev-parse', '-q', '--verify', 'HEAD^{commit}'], { ...options, answers: [1, 128] })) || null;
-  const branch = (await gitText(['symbolic-ref', '-q', 'HEAD'], { ...options, answers: [1] })) || null;
-  const promisor = await gitText(['config', '--get-regexp', '^(extensions\\.partialclone|remote\\..*\\.promisor)$'], { ...options, answers: [1] });
   return {
-    root, gitDir, commonDir, objectFormat: format, head, branch,
+    root, gitDir, commonDir, objectFormat: format,
+    head: answered(head) || null,
+    branch: answered(branch) || null,
     subdirectory: prefix.replace(/\/$/, ''),
     operation: operationIn(gitDir),
     shallow: await readShallow(commonDir),
-    partial: promisor !== '',
+    partial: answered(promisor) !== '',
   };
+}
+
+function answered<T>(result: PromiseSettledResult<T>): T {
+  if (result.status === 'rejected') throw result.reason;
+  return result.value;
 }
 
 /** The operation that a worktree's Git directory says is under way, in the order in which `git status` looks. */
@@ -95,12 +107,19 @@ async function readShallow(commonDir: string): Promise<ObjectId[]> {
  * @throws {GitError} as {@link readRepository}
  */
 export async function readRepositoryIdentity(root: string): Promise<RepositoryIdentity> {
-  const repository = await readRepository(root);
+  return identityOf(await readRepository(root));
+}
+
+/** {@link readRepositoryIdentity} of a repository that has just been read. */
+export async function identityOf(repository: Repository): Promise<RepositoryIdentity> {
+  const { root } = repository;
   const from = repository.head === null ? ['--branches', '--remotes'] : ['HEAD'];
-  const roots = await gitText(['rev-list', '--max-parents=0', `--max-count=${IDENTITY_LIMIT}`, ...from], { cwd: root });
+  const [roots, remotes] = await Promise.all([
+    gitText(['rev-list', '--max-parents=0', `--max-count=${IDENTITY_LIMIT}`, ...from], { cwd: root }),
+    simpleGit({ baseDir: root }).getRemotes(true),
+  ]);
   // At a shallow boundary a commit only looks like a root.
   const boundary = new Set(repository.shallow);
-  const remotes = await simpleGit({ baseDir: root }).getRemotes(true);
   const urls = remotes.flatMap((remote) => [remote.refs.fetch, remote.refs.push]).filter((url): url is string => typeof url === 'string' && url !== '');
   return {
     objectFormat: repository.objectFormat,

@@ -4,6 +4,7 @@ import { readManifest } from './quarantineChecks';
 import { defaultLimits } from './quarantine';
 import type { ObjectId } from './repository';
 import { inShadow, type Shadow } from './shadow';
+import { sideBySide } from './sideBySide';
 import type { BytePath } from './bytePath';
 
 /** A captured state as a restore needs it. */
@@ -18,14 +19,14 @@ export interface StateToRestore {
 /** Reads a state from its tip, whose objects the shadow can see. */
 export async function readState(shadow: Shadow, tip: ObjectId, signal?: AbortSignal): Promise<StateToRestore> {
   const options = inShadow(shadow, { signal });
-  const manifest = await readManifest(tip, options, defaultLimits, { caseInsensitive: false, windows: process.platform === 'win32' });
   const tree = async (expression: string) => gitText(['rev-parse', '-q', '--verify', expression], { ...options, answers: [1, 128] });
+  const [manifest, index, worktree, stages, resolved] = await sideBySide(
+    readManifest(tip, options, defaultLimits, { caseInsensitive: false, windows: process.platform === 'win32' }),
+    tree(`${tip}^1^1^{tree}`), tree(`${tip}^1^{tree}`), tree(`${tip}:stages`), tree(`${tip}:resolved`),
+  );
   return {
     tip, manifest,
-    trees: {
-      index: await tree(`${tip}^1^1^{tree}`), worktree: await tree(`${tip}^1^{tree}`),
-      stages: (await tree(`${tip}:stages`)) || null, resolved: (await tree(`${tip}:resolved`)) || null,
-    },
+    trees: { index, worktree, stages: stages || null, resolved: resolved || null },
     absent: new Set(manifest.flags.filter((flag) => !flag.present).map((flag) => flag.path)),
   };
 }
