@@ -50,6 +50,9 @@ export class ApprovalBroker {
   /** Requests that are being written to the audit log before they are shown. */
   private readonly arriving = new Map<string | number, { settled: boolean; readonly shown: Promise<void> }>();
 
+  /** Grants that were used and are not yet off the disk: each is good for one request. */
+  private readonly spent = new WeakSet<object>();
+
   constructor(private readonly ports: ApprovalPorts) {}
 
   list(threadId?: string): Approval[] {
@@ -76,8 +79,9 @@ export class ApprovalBroker {
     const asked = readApprovalRequest(method, params, root, itemId == null ? [] : this.ports.changesOf(itemId));
     const digest = approvalDigest(asked);
 
-    const grant = this.ports.store.value.granted.find((candidate) => candidate.threadId === threadId && candidate.digest === digest);
+    const grant = this.ports.store.value.granted.find((candidate) => candidate.threadId === threadId && candidate.digest === digest && !this.spent.has(candidate));
     if (grant !== undefined) {
+      this.spent.add(grant);
       await this.ports.store.update((stored) => ({ ...stored, granted: stored.granted.filter((candidate) => candidate !== grant) }));
       await this.ports.audit.append({ type: 'approval-applied', threadId, digest, epoch: this.ports.epochOf(threadId) });
       reply(replyTo(method, params, grant.decision, {}));

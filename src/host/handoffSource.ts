@@ -167,13 +167,13 @@ export class HandoffSource {
   async run(signal: AbortSignal): Promise<HandoffResult> {
     const state = this.ports.ledger.get(this.handoff.threadId).source;
     const ended = await runSource(state, this.transaction(), signal);
+    if (ended.is === 'closed') await rm(this.spool, { recursive: true, force: true });
     this.ports.onChanged();
     if (ended.is === 'aborted') throw new HostError(ended.reason as HostError['reason'], ended.message);
     const { placed, manifest } = this.progress;
     if (ended.is !== 'closed' || placed === null) {
       throw new HostError('connection-lost', `The thread belongs to ${this.handoff.destinationName} now, which has everything but has not answered yet. This host goes on telling it; nothing is lost.`);
     }
-    await rm(this.spool, { recursive: true, force: true });
     const { handoffId, source, destination, epoch } = this.handoff;
     return {
       handoffId,
@@ -200,10 +200,10 @@ export class HandoffSource {
     const event = sourceRecovery(state);
     if (event !== null) state = (await this.ports.ledger.append(threadId, { side: 'source', event })).source;
     const ended = await runSource(state, this.transaction(), new AbortController().signal);
+    const over = ended.is === 'closed' || ended.is === 'aborted';
+    if (over) await rm(this.spool, { recursive: true, force: true });
     this.ports.onChanged();
-    if (ended.is !== 'closed' && ended.is !== 'aborted') return false;
-    await rm(this.spool, { recursive: true, force: true });
-    return true;
+    return over;
   }
 
   private transaction(): SourcePorts {

@@ -21,7 +21,7 @@ export const said = {
   plan: 'Make a plan.',
   risky: 'Publish it.',
   slowly: 'Tell a long story.',
-  again: 'Publish it once more.',
+  twice: 'Publish it twice.',
 };
 export const riskyCommand = 'echo "published by the agent" >> published.txt';
 
@@ -30,6 +30,7 @@ export const script: readonly ScriptRule[] = [
   { user: /Make a plan/, answers: [[{ plan: [{ step: 'Look', status: 'completed' }, { step: 'Leap', status: 'in_progress' }] }], [{ message: 'The plan stands.' }]] },
   { user: /Publish it/, answers: [[{ command: riskyCommand, escalate: 'It writes where the sandbox does not let me.' }], [{ message: 'Published.' }]] },
   { user: /Tell a long story/, answers: [[{ slowMessage: 'Once upon a time there was a comet. '.repeat(2000), everyMs: 20 }]] },
+  { user: /is approved/, history: /Publish it twice/, answers: [[{ repeatAborted: true }], [{ repeatAborted: true }], [{ message: 'Published twice.' }]] },
   { user: /is approved/, answers: [[{ repeatAborted: true }], [{ message: 'Approved and published.' }]] },
   { user: /is declined/, answers: [[{ message: 'Then I leave it.' }]] },
   { user: /./, answers: [[{ message: 'I remember ephemeris-42.' }]] },
@@ -73,6 +74,8 @@ export class Site {
   /** Says something to a thread and waits until its turn has ended or needs an approval. Gives the turn's status. */
   async say(threadId: string, text: string): Promise<string> {
     const rest = this.rest(threadId);
+    // Where the turn is refused nobody waits for it any more.
+    rest.catch(() => undefined);
     await this.client.codex('turn/start', { threadId, input: [{ type: 'text', text, text_elements: [] }] });
     return rest;
   }
@@ -110,6 +113,19 @@ export class Site {
         unsubscribe();
         fulfil(value);
       });
+    });
+  }
+
+  /** Resolves once `holds`; it is looked at now, and again whenever the host says that something changed. */
+  async until(holds: () => Promise<boolean>): Promise<void> {
+    await new Promise<void>((fulfil, reject) => {
+      const look = () => void holds().then((does) => {
+        if (!does) return;
+        subscriptions.forEach((each) => each());
+        fulfil();
+      }, reject);
+      const subscriptions = [this.client.on('host/changed', look), this.client.on('approval/requested', look)];
+      look();
     });
   }
 

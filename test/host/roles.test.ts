@@ -1,0 +1,103 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { Controllers, isPermitted, type Implementations } from '../../src/host/controllers';
+import { HostClient } from '../../src/host/hostClient';
+import { HostError } from '../../src/host/hostError';
+import { silentLog } from '../../src/host/log';
+import { codexMethods, methods, PROTOCOL_VERSION, role, type Role } from '../../src/host/protocol';
+import { socketPair } from '../fixtures/socketPair';
+
+const hostId = 'A'.repeat(43);
+const threadId = '0199abcd-0000-7000-8000-000000000000';
+
+/** Params with which each of Baton's methods passes its schema, so that only the role can stand in the way. */
+const params: Record<keyof typeof methods, Record<string, unknown>> = {
+  'host/read': {}, 'host/list': {}, 'host/stop': {}, 'host/doctor': {}, 'host/invite': {}, 'project/list': {}, 'worktree/list': {}, 'approval/list': {},
+  'host/rename': { name: 'x' },
+  'host/setRelay': { url: null },
+  'host/join': { invite: 'baton:x' },
+  'host/thread': { threadId },
+  'project/add': { directory: '/x' },
+  'project/remove': { id: 'x' },
+  'handoff/preflight': { threadId, to: hostId },
+  'handoff/start': { threadId, to: hostId },
+  'handoff/wait': { handoffId: '0'.repeat(32) },
+  'handoff/cancel': { handoffId: '0'.repeat(32) },
+  'approval/decide': { id: 'x', digest: '0'.repeat(64), decision: 'accept' },
+};
+
+/** Who may do what, written down a second time: a method that changes hands by accident is noticed here. */
+const viewers = ['host/read', 'host/list', 'host/doctor', 'host/thread', 'project/list', 'worktree/list', 'handoff/wait', 'approval/list',
+  'thread/list', 'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/loaded/list', 'thread/resume', 'thread/unsubscribe', 'model/list'];
+const approvers = ['approval/decide'];
+const operators = ['host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/stop', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel',
+  'thread/start', 'thread/fork', 'thread/archive', 'thread/unarchive', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt'];
+const allowed: Record<Role, readonly string[]> = { peer: [], viewer: viewers, approver: [...viewers, ...approvers], operator: [...viewers, ...approvers, ...operators] };
+
+const everyMethod = [...Object.keys(methods), ...Object.keys(codexMethods)];
+const open: HostClient[] = [];
+afterEach(() => open.splice(0).forEach((client) => client.dispose()));
+
+/** A controller in a role, and what reaches the host from it. */
+async function controller(as: Role): Promise<{ client: HostClient; reached: string[] }> {
+  const reached: string[] = [];
+  const reach = (method: string) => {
+    reached.push(method);
+    return Promise.resolve({});
+  };
+  const implementations = Object.fromEntries(Object.keys(methods).map((method) => [method, () => reach(method)])) as unknown as Implementations;
+  const controllers = new Controllers({
+    implementations,
+    log: silentLog,
+    initialize: (given) => Promise.resolve({ baton: { protocolVersion: PROTOCOL_VERSION, hostId, name: 'test', role: given } }),
+    forward: reach,
+  });
+  const [here, there] = await socketPair();
+  controllers.serve(there, as);
+  const client = await HostClient.over(here, { clientInfo: { name: 'test', version: '0' } });
+  open.push(client);
+  return { client, reached };
+}
+
+describe('the roles', () => {
+  it('know every method of the protocol', () => {
+    expect([...viewers, ...approvers, ...operators].sort()).toEqual(everyMethod.sort());
+  });
+
+  it.each(role.options)('let a %s do what it may, and refuse the rest before it reaches anything', async (as) => {
+    const { client, reached } = await controller(as);
+    const refused: string[] = [];
+    for (const method of everyMethod) {
+      try {
+        await client.codex(method, params[method as keyof typeof methods] ?? { threadId });
+      } catch (error) {
+        expect(HostError.is(error, 'not-permitted'), `${method} as ${as}: ${String(error)}`).toBe(true);
+        refused.push(method);
+      }
+    }
+    expect(reached.sort()).toEqual([...allowed[as]].sort());
+    expect(refused.sort()).toEqual(everyMethod.filter((method) => !allowed[as].includes(method)).sort());
+    expect(client.host.baton.role).toBe(as);
+  });
+
+  it('include the ones before them, and nothing is within a peer', () => {
+    const ranked = ['viewer', 'approver', 'operator'] as const;
+    for (const [index, holder] of ranked.entries()) for (const [needed, least] of ranked.entries()) expect(isPermitted(holder, least)).toBe(index >= needed);
+    for (const each of role.options) {
+      expect(isPermitted('peer', each)).toBe(false);
+      expect(isPermitted(each, 'peer')).toBe(false);
+    }
+  });
+
+  it.each(['config/value/write', 'fs/writeFile', 'command/exec', 'account/login/start', 'thread/inject_items', 'handoff/commit', 'constructor', '__proto__', 'toString'])('do not open %s to anyone', async (method) => {
+    const { client, reached } = await controller('operator');
+    await expect(client.codex(method, { threadId })).rejects.toMatchObject({ reason: 'unknown-method' });
+    expect(reached).toEqual([]);
+  });
+
+  it('do not make up for params that do not fit', async () => {
+    const { client, reached } = await controller('operator');
+    await expect(client.codex('approval/decide', { id: 'x', digest: 'short', decision: 'accept' })).rejects.toMatchObject({ reason: 'invalid-params' });
+    await expect(client.codex('handoff/start', { threadId: '../../etc', to: hostId })).rejects.toMatchObject({ reason: 'invalid-params' });
+    expect(reached).toEqual([]);
+  });
+});

@@ -1,0 +1,114 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { HostError } from '../../src/host/hostError';
+import type { HandoffPhase } from '../../src/host/protocol';
+import { untouchedState, workingState } from '../fixtures/checkout';
+import { explainFailures, refusal, said, startPair, type PairedHosts, type Site } from './pairedHosts';
+
+let pair: PairedHosts;
+let laptop: Site;
+let server: Site;
+
+beforeAll(async () => {
+  pair = await startPair();
+  ({ laptop, server } = pair);
+});
+beforeEach(() => explainFailures(pair));
+afterAll(() => pair.close());
+
+/** Both sides have done what was left to do about a handoff: neither waits, and neither has anything of it on disk. */
+async function settled(threadId: string): Promise<void> {
+  await Promise.all([laptop, server].map((site) => site.until(async () => {
+    const { handoffs } = await site.traces();
+    return (handoffs as string[]).length === 0 && !(await moving(site, threadId));
+  })));
+}
+
+async function moving(site: Site, threadId: string): Promise<boolean> {
+  try {
+    return (await site.thread(threadId)).baton?.moving === true;
+  } catch (error) {
+    if (HostError.is(error, 'no-such-thread')) return false;
+    throw error;
+  }
+}
+
+/** Starts a handoff to the server, kills one of the hosts as soon as a phase is heard, and starts it again. */
+async function killedIn(phase: HandoffPhase, victim: Site): Promise<{ threadId: string; before: Record<string, unknown> }> {
+  const threadId = await laptop.begin(said.hello);
+  const before = await server.traces();
+  const reached = laptop.phase(phase, threadId);
+  const { handoffId } = await laptop.client.call('handoff/start', { threadId, to: server.hostId });
+  const ended = refusal(laptop.client.call('handoff/wait', { handoffId }));
+  await reached;
+  await victim.stop('SIGKILL');
+  await ended;
+  await victim.start();
+  return { threadId, before };
+}
+
+describe('after the source was killed', () => {
+  it.each(['quiesce', 'capture', 'transfer', 'stage'] as const)('in the phase %s, the thread is there and runs, and nothing is left at the destination', async (phase) => {
+    const checkout = untouchedState(laptop.checkout);
+    const { threadId, before } = await killedIn(phase, laptop);
+    await settled(threadId);
+    expect(await server.traces()).toEqual(before);
+    expect(untouchedState(laptop.checkout)).toEqual(checkout);
+    expect((await laptop.thread(threadId)).baton).toMatchObject({ owner: laptop.hostId, epoch: 0, movedTo: null, moving: false });
+    expect(await laptop.say(threadId, said.hello)).toBe('completed');
+    // Nothing stands in the way of the next try.
+    expect(await laptop.handOff({ threadId, to: server.hostId })).toMatchObject({ threadId, epoch: 1 });
+    expect(await server.say(threadId, said.hello)).toBe('completed');
+  });
+
+  it('in the phase activate, the destination has the thread and the source lets go', async () => {
+    const sent = await workingState(laptop.checkout);
+    const { threadId } = await killedIn('activate', laptop);
+    await settled(threadId);
+    await expectMoved(threadId, sent);
+  });
+});
+
+describe('after the destination was killed', () => {
+  it.each(['transfer', 'stage'] as const)('in the phase %s, the thread is at the source and runs, and nothing is left at the destination', async (phase) => {
+    const { threadId, before } = await killedIn(phase, server);
+    await settled(threadId);
+    expect(await server.traces()).toEqual(before);
+    expect((await laptop.thread(threadId)).baton).toMatchObject({ owner: laptop.hostId, movedTo: null, moving: false });
+    expect(await laptop.say(threadId, said.hello)).toBe('completed');
+    expect(await laptop.handOff({ threadId, to: server.hostId })).toMatchObject({ threadId, epoch: 1 });
+  });
+
+  it('in the phase activate, it goes on where it was and has the thread', async () => {
+    const sent = await workingState(laptop.checkout);
+    const { threadId } = await killedIn('activate', server);
+    await settled(threadId);
+    await expectMoved(threadId, sent);
+  });
+});
+
+/** The server owns the thread and runs it, in the working state that was sent; the laptop does not. */
+async function expectMoved(threadId: string, sent: Record<string, unknown>): Promise<void> {
+  expect((await server.thread(threadId)).baton).toMatchObject({ owner: server.hostId, epoch: 1, movedTo: null, moving: false });
+  expect((await laptop.thread(threadId)).baton).toMatchObject({ owner: server.hostId, movedTo: { hostId: server.hostId } });
+  const { worktrees } = await server.client.call('worktree/list', {});
+  expect(await workingState(worktrees.find(({ threadIds }) => threadIds.includes(threadId))?.path ?? '')).toEqual(sent);
+  expect(await server.say(threadId, said.hello)).toBe('completed');
+  expect((await refusal(laptop.say(threadId, said.hello))).reason).toBe('thread-moved');
+}
+
+describe('an approval that a turn waits for', () => {
+  it.each(['SIGKILL', 'SIGTERM'] as const)('can still be decided after the host ended by %s and was started again', async (signal) => {
+    const threadId = await laptop.begin(said.risky);
+    const [before] = await laptop.approvals(threadId);
+    await laptop.stop(signal);
+    await laptop.start();
+    await laptop.until(async () => (await laptop.approvals(threadId)).length > 0);
+    const [after, ...others] = await laptop.approvals(threadId);
+    expect(others).toEqual([]);
+    expect(after).toMatchObject({ digest: before?.digest, command: before?.command, cwd: laptop.checkout });
+    const rest = laptop.rest(threadId);
+    await laptop.client.call('approval/decide', { id: after?.id ?? '', digest: after?.digest ?? '', decision: 'decline' });
+    expect(await rest).toBe('completed');
+    expect(await laptop.approvals(threadId)).toEqual([]);
+  });
+});
