@@ -63,7 +63,12 @@ export class ThreadPanel implements vscode.Disposable {
       return;
     }
     const { client } = state;
-    const session = new ThreadSession(client, this.threadId, client.host.baton.name, t, (sequence, delta) => this.#changed(session, sequence, delta));
+    const session = new ThreadSession(client, this.threadId, client.host.baton.name, t, {
+      onDelta: (sequence, delta) => this.#changed(session, sequence, delta),
+      onReplaced: () => {
+        if (session === this.#session) this.#sendSnapshot();
+      },
+    });
     try {
       await session.open();
     } catch (error) {

@@ -11,6 +11,14 @@ import { threadCondition, threadTitle } from './treeText';
 /** What a session needs of the host's client. */
 export type ThreadClient = Pick<HostClient, 'call' | 'codex' | 'on' | 'onCodex'>;
 
+/** What a session tells after `open()` is done. */
+export interface SessionEvents {
+  /** The state changed by `delta` and is now number `sequence`. */
+  onDelta(sequence: number, delta: ThreadDelta): void;
+  /** The state was read anew: only the snapshot says what changed. */
+  onReplaced(): void;
+}
+
 const TURNS_PER_PAGE = 30;
 const turnsPage = z.looseObject({ data: z.array(z.unknown()), nextCursor: z.string().nullish() });
 const statusEvent = z.looseObject({ threadId: z.string(), status: z.looseObject({ type: z.string(), activeFlags: z.array(z.string()).optional() }) });
@@ -33,8 +41,7 @@ export class ThreadSession {
     readonly threadId: string,
     private readonly hostName: string,
     private readonly t: Translate,
-    /** Called with each change after `open()` is done. */
-    private readonly onDelta: (sequence: number, delta: ThreadDelta) => void,
+    private readonly events: SessionEvents,
   ) {}
 
   /** The state as it is now and its number; undefined until `open()` is done. */
@@ -45,6 +52,26 @@ export class ThreadSession {
   /** Reads the thread and subscribes to it. @throws what the host answers where it cannot show the thread. */
   async open(): Promise<void> {
     this.#listen();
+    await this.#read();
+  }
+
+  /** Reads the whole thread. Reads may overlap; the deltas that arrive go to the latest. */
+  async #read(): Promise<void> {
+    const early: ThreadDelta[] = [];
+    this.#early = early;
+    try {
+      const state = await this.#readState();
+      if (this.#disposed) return;
+      this.#sequence += 1;
+      this.#state = state;
+    } finally {
+      // A read that failed leaves what was shown before, which what arrived meanwhile brings up to date.
+      for (const delta of early) if (this.#state !== undefined) this.#state = applyDelta(this.#state, delta);
+      if (this.#early === early) this.#early = undefined;
+    }
+  }
+
+  async #readState(): Promise<ThreadViewState> {
     const known = await this.client.call('host/thread', { threadId: this.threadId });
     const moved = hasMoved(known.thread);
     let turns: ViewTurn[];
@@ -52,12 +79,12 @@ export class ThreadSession {
       // Its copy here is archived: it can be read and not resumed.
       const answer = z.looseObject({ thread: threadSchema }).parse(await this.client.codex('thread/read', { threadId: this.threadId, includeTurns: true }));
       turns = viewTurns(answer.thread.turns ?? []);
+      this.#earlierCursor = null;
     } else {
       await this.client.codex('thread/resume', { threadId: this.threadId });
       ({ turns, earlier: this.#earlierCursor } = await this.#readTurns(null));
     }
-    if (this.#disposed) return;
-    this.#state = {
+    return {
       threadId: this.threadId,
       title: threadTitle(known.thread, this.t),
       cwd: known.thread.cwd,
@@ -69,9 +96,6 @@ export class ThreadSession {
       plan: known.plan,
       approvals: known.approvals,
     };
-    const early = this.#early ?? [];
-    this.#early = undefined;
-    for (const delta of early) this.#state = applyDelta(this.#state, delta);
   }
 
   /** Starts a turn with `text`, or steers the one that runs. */
@@ -125,7 +149,7 @@ export class ThreadSession {
         if (threadId === this.threadId && this.#state?.activity !== 'moving') this.#apply({ type: 'activityChanged', activity: 'moving', movedTo: null });
       }),
       this.client.on('handoff/ended', ({ threadId }) => {
-        if (threadId === this.threadId) void this.#readSituation();
+        if (threadId === this.threadId) void this.#readAgain();
       }),
     );
   }
@@ -138,15 +162,14 @@ export class ThreadSession {
     if (activity !== this.#state.activity) this.#apply({ type: 'activityChanged', activity, movedTo: null });
   }
 
-  /** Reads where the thread is now, after a handoff ended one way or the other. */
-  async #readSituation(): Promise<void> {
-    try {
-      const known = await this.client.call('host/thread', { threadId: this.threadId });
-      this.#apply({ type: 'activityChanged', ...situation(known.thread, known.approvals.length) });
-      for (const approval of known.approvals) this.#apply({ type: 'approvalRequested', approval });
-    } catch {
-      // The connection went; the panel says so itself.
-    }
+  /**
+   * Reads the thread again after a handoff ended one way or the other: it may have left, or come back with other turns, in
+   * another directory, and not subscribed to any more.
+   */
+  async #readAgain(): Promise<void> {
+    // Where it fails, the connection went or the thread did: the panel says the former, and what it shows may still be read.
+    await this.#read().catch(() => undefined);
+    if (!this.#disposed) this.events.onReplaced();
   }
 
   /** One page of turns in the order in which they ran, ending at `cursor`, and the cursor of the page before it. */
@@ -159,13 +182,13 @@ export class ThreadSession {
 
   #apply(delta: ThreadDelta): void {
     if (this.#disposed) return;
-    if (this.#state === undefined) {
+    if (this.#early !== undefined || this.#state === undefined) {
       this.#early?.push(delta);
       return;
     }
     this.#state = applyDelta(this.#state, delta);
     this.#sequence += 1;
-    this.onDelta(this.#sequence, delta);
+    this.events.onDelta(this.#sequence, delta);
   }
 }
 

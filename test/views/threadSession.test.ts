@@ -25,6 +25,7 @@ describe('a session with a thread', () => {
   let client: HostClient;
   let session: ThreadSession;
   let mirror: ThreadViewState;
+  let replaced: () => void;
   let waiting: { type: ThreadDelta['type']; resolve: () => void }[];
 
   /** Resolves with the next delta of a type. */
@@ -56,10 +57,13 @@ describe('a session with a thread', () => {
     };
     host = await startScriptedHost({ batonHome: directory, answers });
     client = await HostClient.connect({ batonHome: directory, clientInfo: { name: 'test', version: '0' } });
-    session = new ThreadSession(client, threadId, 'laptop', translate, (_, delta) => {
-      mirror = applyDelta(mirror, delta);
-      for (const waiter of waiting.filter(({ type }) => type === delta.type)) waiter.resolve();
-      waiting = waiting.filter(({ type }) => type !== delta.type);
+    session = new ThreadSession(client, threadId, 'laptop', translate, {
+      onDelta: (_, delta) => {
+        mirror = applyDelta(mirror, delta);
+        for (const waiter of waiting.filter(({ type }) => type === delta.type)) waiter.resolve();
+        waiting = waiting.filter(({ type }) => type !== delta.type);
+      },
+      onReplaced: () => replaced(),
     });
   });
   afterEach(async () => {
@@ -88,7 +92,7 @@ describe('a session with a thread', () => {
     await ended;
     expect(mirror.turns.at(-1)).toMatchObject({ id: '4', status: 'completed', items: [{ text: 'Hello' }] });
     expect(session.snapshot?.state).toEqual(mirror);
-    expect(session.snapshot?.sequence).toBe(3);
+    expect(session.snapshot?.sequence).toBe(4);
   });
 
   it('misses nothing that happens while the thread is read', async () => {
@@ -140,11 +144,18 @@ describe('a session with a thread', () => {
     await connection.sendNotification('handoff/progress', { handoffId, threadId, phase: 'capture', message: '', bytesDone: null, bytesTotal: null });
     await moving;
     expect(mirror.activity).toBe('moving');
-    answers['host/thread'] = () => ({ thread: moved, plan: null, approvals: [] });
-    const ended = next('activityChanged');
-    await connection.sendNotification('handoff/ended', { handoffId, threadId, result: null, error: null });
-    await ended;
-    expect(mirror).toMatchObject({ activity: 'moved', movedTo: 'server' });
+    const ended = async (thread: object) => {
+      answers['host/thread'] = () => ({ thread, plan: null, approvals: [] });
+      const done = new Promise<void>((resolve) => (replaced = resolve));
+      await connection.sendNotification('handoff/ended', { handoffId, threadId, result: null, error: null });
+      await done;
+      return session.snapshot?.state;
+    };
+    answers['thread/read'] = () => ({ thread: { ...moved, turns: [turn('1')] } });
+    expect(await ended(moved)).toMatchObject({ activity: 'moved', movedTo: 'server' });
+    // It comes back into another directory, and has to be subscribed to again.
+    expect(await ended({ ...thread, cwd: '/worktrees/1' })).toMatchObject({ activity: 'idle', movedTo: null, cwd: '/worktrees/1' });
+    expect(asked('thread/resume')).toHaveLength(2);
   });
 
   it('fails with the host’s own words where the thread cannot be shown', async () => {

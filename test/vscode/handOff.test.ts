@@ -177,6 +177,11 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
     await workbench.notification(/(?=.*“Publish the ephemeris\.” is now on ).*Open Worktree/s).waitFor();
     await workbench.row('Threads', /^Thread Publish the ephemeris\., idle/).waitFor();
     await workbench.row('Worktrees', /^Worktree orrery, .*changed/).waitFor();
+    const page = await panel();
+    await page.locator('header .path', { hasText: join(machines.laptop.batonHome, 'worktrees') }).waitFor();
+    await page.getByRole('textbox', { name: 'Message to the agent' }).fill('Do you remember?');
+    await workbench.page.keyboard.press('Enter');
+    await page.getByText('I remember the ephemeris.').waitFor();
     await picture('brought-back');
   });
 
