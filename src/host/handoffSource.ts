@@ -9,7 +9,8 @@ import { createBundle } from '../git/bundle';
 import { captureWorkingState, type CapturedState } from '../git/capture';
 import { estimateTransfer } from '../git/estimate';
 import { requireGit } from '../git/git';
-import { readRepository, readRepositoryIdentity } from '../git/repository';
+import { identityOf, readRepository, type Repository } from '../git/repository';
+import { sideBySide } from '../git/sideBySide';
 import { digestOf } from '../handoff/canonicalJson';
 import type { CarriedThread } from '../handoff/carriedThread';
 import type { Policy, Requirements } from '../handoff/policy';
@@ -87,6 +88,7 @@ interface Progress {
   carried: CarriedThread | null;
   capture: CapturedState | null;
   rollouts: readonly SourceRollout[];
+  offer: Offer | null;
   manifest: Manifest | null;
   bytesSent: number;
   rolloutBytesSent: number;
@@ -96,7 +98,7 @@ interface Progress {
 
 /** The source's side of one handoff. */
 export class HandoffSource {
-  private readonly progress: Progress = { thread: null, carried: null, capture: null, rollouts: [], manifest: null, bytesSent: 0, rolloutBytesSent: 0, placed: null, notes: [] };
+  private readonly progress: Progress = { thread: null, carried: null, capture: null, rollouts: [], offer: null, manifest: null, bytesSent: 0, rolloutBytesSent: 0, placed: null, notes: [] };
   private readonly startedAt = performance.now();
   private readonly spool: string;
 
@@ -111,23 +113,28 @@ export class HandoffSource {
   /** Asks both sides what speaks for and against a handoff. Writes nothing but a spool of its own, which it removes. */
   static async preflight(ports: SourceHostPorts, subject: Subject, to: string, signal?: AbortSignal): Promise<HandoffPreflight> {
     if ('threadId' in subject) ports.requireOwner(subject.threadId);
-    const link = await ports.connect(to, signal);
-    const { offer, root, branch } = await makeOffer(ports, subject, await ports.describe(subject));
+    const [link, thread] = await sideBySide(ports.connect(to, signal), ports.describe(subject));
+    const repository = await repositoryOf(thread);
+    const { root, branch } = repository;
     const threadId = 'threadId' in subject ? subject.threadId : null;
     const epoch = threadId === null ? 1 : ports.ledger.get(threadId).epoch + 1;
     const findings: Finding[] = [];
     let counts = { commits: 0, files: 0, bytes: 0, worktreeBytes: 0 };
     const spool = join(ports.directory, `preflight-${randomBytes(8).toString('hex')}`);
     try {
-      const first = await link.call('handoff/offer', { threadId, epoch, offer }, signal);
-      try {
-        const capture = await captureWorkingState({ root, spool, ...(signal === undefined ? {} : { signal }) });
-        findings.push(...capture.findings);
-        counts = await estimateTransfer({ capture, haves: first.haves, ...(signal === undefined ? {} : { signal }) });
-      } catch (error) {
+      // Both sides look at once: this one at the working state, the other at what it has.
+      const asked = makeOffer(ports, subject, thread, repository).then(async (made) => ({ offer: made, haves: (await link.call('handoff/offer', { threadId, epoch, offer: made }, signal)).haves }));
+      const looked = captureWorkingState({ root, spool, ...(signal === undefined ? {} : { signal }) }).catch((error: unknown) => {
         // A turn that runs changes files; the handoff stops it first and captures then.
         if (describeError(error).reason !== 'changed-while-capturing') throw error;
+        return null;
+      });
+      const [{ offer, haves }, capture] = await sideBySide(asked, looked);
+      if (capture === null) {
         findings.push({ level: 'warning', code: 'still-changing', message: 'Files change while the thread runs, so what would travel is not known yet; the handoff stops the turn first.' });
+      } else {
+        findings.push(...capture.findings);
+        counts = await estimateTransfer({ capture, haves, ...(signal === undefined ? {} : { signal }) });
       }
       const rolloutBytes = offer.rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
       const sized = { ...offer, facts: { ...offer.facts, bytes: counts.bytes + rolloutBytes, worktreeBytes: counts.worktreeBytes } };
@@ -228,11 +235,19 @@ export class HandoffSource {
       },
       capture: async (_, signal) => {
         announce('capture', 'Capturing the working state');
-        const { root } = await readRepository(present(progress.thread).cwd);
+        const subject = this.subjectOrThrow();
+        const thread = present(progress.thread);
+        const repository = await repositoryOf(thread);
         await mkdir(this.spool, { recursive: true, mode: 0o700 });
-        const capture = await captureWorkingState({ root, spool: join(this.spool, 'capture'), signal });
+        const [capture, rollouts, offer] = await sideBySide(
+          captureWorkingState({ root: repository.root, spool: join(this.spool, 'capture'), signal }),
+          'threadId' in subject ? ports.rollouts(threadId) : Promise.resolve([]),
+          // The thread is at rest, so its rollouts have the sizes that will travel.
+          makeOffer(ports, subject, thread, repository),
+        );
         progress.capture = capture;
-        progress.rollouts = 'threadId' in this.subjectOrThrow() ? await ports.rollouts(threadId) : [];
+        progress.rollouts = rollouts;
+        progress.offer = offer;
         const carried = present(progress.carried);
         progress.carried = { ...carried, leftBehind: capture.findings.filter((finding) => finding.level === 'warning').map((finding) => finding.message).slice(0, 64) };
         const holdings: Holdings = {
@@ -287,8 +302,7 @@ export class HandoffSource {
     const capture = present(progress.capture);
     const link = await ports.connect(handoff.destination, signal);
     const subject = this.subjectOrThrow();
-    const { offer } = await makeOffer(ports, subject, present(progress.thread));
-    const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer }, signal);
+    const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer: present(progress.offer) }, signal);
 
     const file = join(this.spool, 'bundle');
     const bundle = await createBundle({ capture, haves: there.haves, destinationShallow: there.shallow, file, signal });
@@ -359,33 +373,33 @@ async function commonPrefix(rollout: SourceRollout, held: readonly { readonly na
   return (await rollout.hashPrefix(copy.bodyBytes)) === copy.bodySha256 ? copy.bodyBytes : 0;
 }
 
-async function makeOffer(ports: SourceHostPorts, subject: Subject, thread: SourceThread): Promise<{ offer: Offer; root: string; branch: string | null }> {
-  await requireGit();
-  const repository = await readRepository(thread.cwd).catch((cause: unknown) => {
+async function repositoryOf(thread: SourceThread): Promise<Repository> {
+  const read = readRepository(thread.cwd).catch((cause: unknown) => {
     throw describeError(cause).reason === 'not-a-repository'
       ? new HostError('not-a-repository', `${thread.cwd} is not in a Git repository, so its working state cannot be handed off. Make one with "git init".`, { cause })
       : cause;
   });
-  const [identity, rollouts] = await Promise.all([readRepositoryIdentity(repository.root), 'threadId' in subject ? ports.rolloutSizes(subject.threadId) : []]);
+  const [, repository] = await sideBySide(requireGit(), read);
+  return repository;
+}
+
+async function makeOffer(ports: SourceHostPorts, subject: Subject, thread: SourceThread, repository: Repository): Promise<Offer> {
+  const [identity, rollouts] = await Promise.all([identityOf(repository), 'threadId' in subject ? ports.rolloutSizes(subject.threadId) : []]);
   const rolloutBytes = rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
   return {
-    root: repository.root,
-    branch: repository.branch,
-    offer: {
-      facts: {
-        sourceName: ports.name(),
-        subdirectory: repository.subdirectory,
-        policy: thread.policy,
-        modelProvider: thread.modelProvider,
-        codexVersion: thread.codexVersion,
-        bytes: rolloutBytes,
-        worktreeBytes: 0,
-      },
-      requirements: thread.requirements,
-      repository: identity,
-      branch: repository.branch,
-      rollouts: rollouts.map(({ name, bodyBytes }) => ({ name, bodyBytes })),
+    facts: {
+      sourceName: ports.name(),
+      subdirectory: repository.subdirectory,
+      policy: thread.policy,
+      modelProvider: thread.modelProvider,
+      codexVersion: thread.codexVersion,
+      bytes: rolloutBytes,
+      worktreeBytes: 0,
     },
+    requirements: thread.requirements,
+    repository: identity,
+    branch: repository.branch,
+    rollouts: rollouts.map(({ name, bodyBytes }) => ({ name, bodyBytes })),
   };
 }
 
