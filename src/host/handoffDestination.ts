@@ -269,8 +269,7 @@ export class HandoffDestination {
   }
 
   private async consider(threadId: string | null, epoch: number, offer: Offer) {
-    await requireGit();
-    const [projects, codex, free] = await Promise.all([this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory)]);
+    const [, projects, codex, free] = await Promise.all([requireGit(), this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory)]);
     const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), projects, freeBytes: free, ...codex });
     const project = projects.find((candidate) => candidate.subdirectory === offer.facts.subdirectory);
     if (threadId !== null) {

@@ -295,14 +295,14 @@ export class HostService implements RunningHost {
   }
 
   private async projectsOf(repository: RepositoryIdentity) {
-    const matching = [];
-    for (const { root, subdirectory, identity } of this.projects.list()) {
-      if (!sameRepository(identity, repository)) continue;
-      // A saved folder may be gone, or another repository by now.
-      const present = await readRepositoryIdentity(root).catch(() => null);
-      if (present !== null && sameRepository(present, repository)) matching.push({ root, subdirectory });
+    const saved = this.projects.list().filter(({ identity }) => sameRepository(identity, repository));
+    // A saved folder may be gone, or another repository by now. Several projects may be folders of one root.
+    const present = new Map<string, boolean>();
+    for (const root of new Set(saved.map((project) => project.root))) {
+      const identity = await readRepositoryIdentity(root).catch(() => null);
+      present.set(root, identity !== null && sameRepository(identity, repository));
     }
-    return matching;
+    return saved.filter(({ root }) => present.get(root) === true).map(({ root, subdirectory }) => ({ root, subdirectory }));
   }
 
 }
