@@ -83,8 +83,7 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
   it('needs another host, which is joined with its invite', async () => {
     const { invite } = await machines.server.json<{ invite: string }>('invite');
     await workbench.runCommand('Baton: Join Host…');
-    await workbench.quickInput.locator('input').fill(invite);
-    await workbench.page.keyboard.press('Enter');
+    await workbench.answer('baton:…', invite);
     await workbench.notification(/server now know each other/).waitFor();
     await workbench.row('Hosts', /^Host server, online, Codex/).waitFor();
   });
@@ -189,8 +188,7 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
     await workbench.runCommand('Baton: Hand Off Thread…');
     await workbench.choose(/Start in this repository without a thread/);
     await workbench.choose(/^.*server.*online/);
-    await workbench.quickInput.locator('input').fill('Compute the orbits.');
-    await workbench.page.keyboard.press('Enter');
+    await workbench.answer('First message to the agent', 'Compute the orbits.');
     await workbench.choose(/Hand off to server/);
     await workbench.notification(/“Compute the orbits\.” is now on server/).waitFor();
     const { threads } = await machines.server.json<{ threads: { preview: string; cwd: string }[] }>('threads');

@@ -69,6 +69,14 @@ export class Workbench {
     await (await this.option(name)).click();
   }
 
+  /** Answers the input box with this placeholder, once it is the one that is open. */
+  async answer(placeholder: string, text: string): Promise<void> {
+    const input = this.quickInput.getByPlaceholder(placeholder);
+    await input.waitFor({ timeout: SHOWN_MS });
+    await input.fill(text);
+    await this.page.keyboard.press('Enter');
+  }
+
   notification(text: RegExp): Locator {
     return this.page.locator('.notification-toast, .notification-list-item').filter({ hasText: text }).first();
   }
