@@ -1,7 +1,12 @@
 // Builds the bundles of dist/. `--watch` keeps building; `--production` minifies (what the VSIX carries).
-import { rm } from 'node:fs/promises';
-import { context, build } from 'esbuild';
 import { readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build, context } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const dist = join(root, 'dist');
 
 const production = process.argv.includes('--production');
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
@@ -12,7 +17,7 @@ const shared = {
   sourcemap: production ? false : 'linked',
   legalComments: 'none',
   logLevel: 'warning',
-  absWorkingDir: new URL('..', import.meta.url).pathname,
+  absWorkingDir: root,
   define: { BATON_VERSION: JSON.stringify(version) },
 };
 // bufferutil and utf-8-validate are optional natives of ws; a bundle cannot carry them.
@@ -28,6 +33,16 @@ const bundles = [
 if (process.argv.includes('--watch')) {
   for (const bundle of bundles) await (await context(bundle)).watch();
 } else {
-  await rm(new URL('../dist', import.meta.url), { recursive: true, force: true });
-  await Promise.all(bundles.map((bundle) => build(bundle)));
+  // Each bundle is put in its place whole, so that a program that starts from dist/ meanwhile finds the earlier one.
+  await mkdir(join(root, '.cache'), { recursive: true });
+  const fresh = await mkdtemp(join(root, '.cache', 'build-'));
+  try {
+    await Promise.all(bundles.map((bundle) => build({ ...bundle, outdir: fresh })));
+    await mkdir(dist, { recursive: true });
+    const built = await readdir(fresh);
+    for (const name of built) await rename(join(fresh, name), join(dist, name));
+    for (const name of await readdir(dist)) if (!built.includes(name)) await rm(join(dist, name), { recursive: true });
+  } finally {
+    await rm(fresh, { recursive: true, force: true });
+  }
 }

@@ -1,19 +1,5 @@
 // npm run demo: the main job on one machine, from a fresh clone. Arguments after `--` go to the demo.
-import { runNode, setUp } from './setUp.mjs';
+import { runTypeScript, setUp } from './setUp.mjs';
 
 setUp();
-const { build } = await import('esbuild');
-const outfile = new URL('../.cache/demo/demo.mjs', import.meta.url).pathname;
-await build({
-  entryPoints: [new URL('../test/demo/main.ts', import.meta.url).pathname],
-  outfile,
-  bundle: true,
-  platform: 'node',
-  format: 'esm',
-  target: 'node20',
-  logLevel: 'warning',
-  // Some dependencies are CommonJS and call require().
-  banner: { js: "import { createRequire as nodeRequire } from 'node:module'; const require = nodeRequire(import.meta.url);" },
-  define: { 'import.meta.dirname': JSON.stringify(new URL('../test/fixtures', import.meta.url).pathname) },
-});
-runNode(outfile, ...process.argv.slice(2));
+await runTypeScript('test/demo/main.ts', process.argv.slice(2));

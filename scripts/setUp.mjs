@@ -1,6 +1,7 @@
 // Everything that a command needs before it can run, so that it works on a fresh clone: dependencies, and the bundles.
 import { spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -30,4 +31,24 @@ export function setUp() {
     npm('ci', '--no-audit', '--no-fund', '--loglevel=error');
   }
   runNode('scripts/build.mjs');
+}
+
+/** Bundles a program of test/ into .cache/ and runs it. Its modules find the fixtures' folder as `import.meta.dirname`. */
+export async function runTypeScript(entry, args) {
+  const { build } = await import('esbuild');
+  const outfile = join(root, '.cache', basename(dirname(entry)), 'main.mjs');
+  await build({
+    entryPoints: [join(root, entry)],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    logLevel: 'warning',
+    external: ['bufferutil', 'utf-8-validate'],
+    // Some dependencies are CommonJS and call require().
+    banner: { js: "import { createRequire as nodeRequire } from 'node:module'; const require = nodeRequire(import.meta.url);" },
+    define: { 'import.meta.dirname': JSON.stringify(join(root, 'test', 'fixtures')) },
+  });
+  runNode(outfile, ...args);
 }
