@@ -45,6 +45,10 @@ export async function chooseBranch(options: {
   if (options.carried === null) return { branch: null, update: null, note: null };
   const cwd = { cwd: repository.root, signal: options.signal };
   const name = plainBranchName(options.carried);
+  // The name comes from another host. Git itself refuses what is no ref; a leading dash would be one, and an option to whoever types it.
+  if (!options.carried.startsWith('refs/heads/') || name.startsWith('-')) {
+    return { branch: null, update: null, note: `${quoteForPeople(options.carried)} is not the name of a branch; the thread goes on on a detached HEAD.` };
+  }
   const checkouts = await listCheckouts(repository, options.signal);
   const elsewhere = (ref: string) => checkouts.find((checkout) => checkout.branch === ref && checkout.path !== options.worktree);
   const here = checkouts.find((checkout) => checkout.path === options.worktree)?.branch ?? null;

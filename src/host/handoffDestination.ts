@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { z } from 'zod';
 import { answerToCommit } from '../handoff/answers';
 import { digestOf } from '../handoff/canonicalJson';
 import { destinationEffects } from '../handoff/destinationTransaction';
@@ -104,7 +105,7 @@ export class HandoffDestination {
     const chunks = channel.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
     try {
       const { header, rest } = await readHeader(chunks);
-      const { handoffId, threadId } = transferHeader.parse(JSON.parse(header));
+      const { handoffId, threadId } = header;
       const incoming = await this.incoming(handoffId, threadId, channel.remoteHostId, 'receiving');
       const announced = incoming.record.manifest;
       if (announced === null) throw new HostError('transfer-corrupt', 'The transfer was not announced.');
@@ -316,16 +317,26 @@ function pick(record: WorktreeRecord | undefined): Partial<WorktreeRecord> {
 }
 
 /** Reads the first line of a transfer channel, and what came with it. */
-async function readHeader(chunks: AsyncIterator<Buffer>): Promise<{ header: string; rest: Buffer }> {
+async function readHeader(chunks: AsyncIterator<Buffer>): Promise<{ header: z.infer<typeof transferHeader>; rest: Buffer }> {
   let seen = Buffer.alloc(0);
   while (seen.length <= MAX_HEADER_BYTES) {
     const next = await chunks.next();
     if (next.done === true) break;
     seen = Buffer.concat([seen, next.value]);
     const end = seen.indexOf(0x0a);
-    if (end >= 0) return { header: seen.subarray(0, end).toString('utf8'), rest: seen.subarray(end + 1) };
+    const header = end < 0 || end > MAX_HEADER_BYTES ? undefined : transferHeader.safeParse(parseJson(seen.subarray(0, end))).data;
+    if (header !== undefined) return { header, rest: seen.subarray(end + 1) };
+    if (end >= 0) break;
   }
   throw new HostError('transfer-corrupt', 'A transfer channel must begin with its header line.');
+}
+
+function parseJson(line: Buffer): unknown {
+  try {
+    return JSON.parse(line.toString('utf8'));
+  } catch {
+    return undefined;
+  }
 }
 
 async function* following(first: Buffer, chunks: AsyncIterableIterator<Buffer>): AsyncIterable<Buffer> {

@@ -317,8 +317,12 @@ export class HandoffSource {
     };
     progress.manifest = manifest;
     const { offsets } = await link.call('handoff/receive', { handoffId, threadId, manifest }, signal);
+    const lengths = [bundle.bytes, ...tails.map(({ rollout, from }) => rollout.bodyBytes - from)];
+    if (offsets.length !== lengths.length || offsets.some((offset, index) => offset > (lengths[index] ?? 0))) {
+      throw new HostError('protocol-mismatch', `${handoff.destinationName} says that it has more than was announced. Bring Baton to the same version on both machines.`);
+    }
 
-    const total = bundle.bytes + tails.reduce((sum, { rollout, from }) => sum + rollout.bodyBytes - from, 0);
+    const total = lengths.reduce((sum, length) => sum + length, 0);
     let done = offsets.reduce((sum, offset) => sum + offset, 0);
     const channel = await ports.openTransfer(handoff.destination, signal);
     const count = async function* (source: Readable): AsyncIterable<Buffer> {
@@ -418,6 +422,15 @@ async function readAnswer(channel: Channel): Promise<void> {
     if (text.includes('\n') || text.length > 65_536) break;
   }
   if (text === '') throw new HostError('connection-lost', 'The connection broke before the destination had everything.');
-  const parsed = answer.parse(JSON.parse(text));
+  const parsed = answer.safeParse(parseJson(text)).data;
+  if (parsed === undefined) throw new HostError('protocol-mismatch', 'The destination answered the transfer with something that does not fit the protocol. Bring Baton to the same version on both machines.');
   if ('error' in parsed) throw new HostError(parsed.error.reason as HostError['reason'], parsed.error.message);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

@@ -49,7 +49,7 @@ export class PeerLink {
     return handler(peerMethods[name].params.parse(params), this);
   }
 
-  /** Asks the other host. Throws HostError with the other host's reason, or `connection-lost`. */
+  /** Asks the other host. Throws HostError with the other host's reason, `connection-lost`, or `protocol-mismatch`. */
   async call<M extends PeerMethodName>(method: M, params: PeerParams<M>, signal?: AbortSignal): Promise<PeerResult<M>> {
     const cancellation = new CancellationTokenSource();
     const abort = () => cancellation.cancel();
@@ -57,9 +57,12 @@ export class PeerLink {
     try {
       signal?.throwIfAborted();
       const result: unknown = await Promise.race([this.connection.sendRequest(method, params, cancellation.token), rejectOnAbort(signal)]);
-      return peerMethods[method].result.parse(result) as PeerResult<M>;
+      const parsed = peerMethods[method].result.safeParse(result);
+      if (!parsed.success) throw new HostError('protocol-mismatch', `The other host answered ${method} with something that does not fit the protocol. Bring Baton to the same version on both machines.`, { cause: parsed.error });
+      return parsed.data as PeerResult<M>;
     } catch (error) {
       if (signal?.aborted === true) throw new HostError('cancelled', 'Cancelled.');
+      if (HostError.is(error, 'protocol-mismatch')) throw error;
       const known = fromResponseError(error);
       throw known instanceof HostError ? known : new HostError('connection-lost', `The connection to the other host broke while it was asked ${method}.`, { cause: error });
     } finally {
