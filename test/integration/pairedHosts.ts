@@ -186,6 +186,8 @@ export interface PairOptions {
   readonly serverEnv?: NodeJS.ProcessEnv;
   /** The laptop's checkout is as it was cloned. */
   readonly clean?: true;
+  /** Done to the server's machine before its host is started. */
+  readonly prepareServer?: (machine: Machine) => Promise<void>;
 }
 
 /** Starts "laptop" and "server", paired, with the same repository saved as a project on each. */
@@ -199,6 +201,7 @@ export async function startPair(options: PairOptions = {}): Promise<PairedHosts>
     return new Site(machine, await cloneOf(origin, join(machine.directory, 'orrery')));
   };
   const [laptop, server] = await Promise.all([site('laptop'), site('server', options.serverEnv, options.server)]);
+  await options.prepareServer?.(server.machine);
   if (options.clean !== true) await workInProgress(laptop.checkout);
   const relay = await startRelayProcess();
   const pair: PairedHosts = {
