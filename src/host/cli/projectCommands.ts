@@ -11,7 +11,7 @@ export function addProjectCommands({ program, session }: CommandTable): void {
     session.result({ projects }, () =>
       projects.length === 0
         ? 'No project is saved. `baton project add` saves the repository you are in.'
-        : table(['ID', 'FOLDER'], projects.map((project) => [project.id, inertLine(project.subdirectory === '' ? project.root : `${project.root} › ${project.subdirectory}`)]), session.columns),
+        : table(['ID', 'FOLDER'], projects.map((project) => [project.id, inertLine(project.subdirectory === '' ? project.root : `${project.root} › ${project.subdirectory}`)]), Infinity),
     );
 
   command

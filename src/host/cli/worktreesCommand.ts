@@ -20,7 +20,8 @@ export function addWorktreesCommand({ program, session }: CommandTable): void {
                 counted(worktree.threadIds.length, 'thread'),
                 inertLine(worktree.path),
               ]),
-              session.columns,
+              // A path that was cut could not be used.
+              Infinity,
             ),
       );
     });
