@@ -116,7 +116,7 @@ export class ApprovalBroker {
 
   /** What a thread waits for, in the form in which it travels. */
   async carry(threadId: string): Promise<CarriedApproval[]> {
-    await Promise.allSettled([...this.arriving.values()].map(({ shown }) => shown));
+    await this.arrived();
     const root = await this.ports.threadRoot(threadId);
     const live = [...this.pending.values()].filter((entry) => entry.approval.threadId === threadId);
     const carried = this.ports.store.value.pending.filter((candidate) => candidate.threadId === threadId);
@@ -128,6 +128,16 @@ export class ApprovalBroker {
         cwd: cwd === null ? null : portablePath(cwd, root),
       })),
     ];
+  }
+
+  /** Digests of what a turn that runs here waits for. */
+  async asking(threadId: string): Promise<ReadonlySet<string>> {
+    await this.arrived();
+    return new Set([...this.pending.values()].filter((entry) => entry.approval.threadId === threadId).map((entry) => entry.approval.digest));
+  }
+
+  private async arrived(): Promise<void> {
+    await Promise.allSettled([...this.arriving.values()].map(({ shown }) => shown));
   }
 
   /** Raises again what was pending when a turn was interrupted: at a handoff's source, or before this host was restarted. Throws HostError for one whose digest is not its own. */

@@ -1,9 +1,10 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import writeFileAtomic from 'write-file-atomic';
 import { z } from 'zod';
 import { createBundle } from '../git/bundle';
 import { captureWorkingState, type CapturedState } from '../git/capture';
@@ -12,7 +13,7 @@ import { requireGit } from '../git/git';
 import { identityOf, readRepository, type Repository } from '../git/repository';
 import { sideBySide } from '../git/sideBySide';
 import { digestOf } from '../handoff/canonicalJson';
-import type { CarriedThread } from '../handoff/carriedThread';
+import { carriedThread, type CarriedThread } from '../handoff/carriedThread';
 import type { Policy, Requirements } from '../handoff/policy';
 import type { Finding } from '../handoff/preflight';
 import { receiptHash, type Holdings, type Receipt } from '../handoff/receipt';
@@ -72,8 +73,8 @@ export interface SourceHostPorts {
   describe(subject: Subject): Promise<SourceThread>;
   /** The thread's rollout files with their lengths, while it may still grow. */
   rolloutSizes(threadId: string): Promise<readonly { readonly name: string; readonly bodyBytes: number }[]>;
-  /** Stops the thread and unloads it; gives what has to travel or be put back. */
-  quiesce(threadId: string, signal: AbortSignal): Promise<CarriedThread>;
+  /** Stops the thread and unloads it; before that, `record` keeps what has to travel or be put back. */
+  quiesce(threadId: string, record: (carried: CarriedThread) => Promise<void>, signal: AbortSignal): Promise<void>;
   rollouts(threadId: string): Promise<readonly SourceRollout[]>;
   /** The thread is usable here again, as it was. */
   unquiesce(threadId: string, carried: CarriedThread | null): Promise<void>;
@@ -95,6 +96,9 @@ interface Progress {
   placed: PeerResult<'handoff/commit'> | null;
   notes: string[];
 }
+
+/** In the spool, see `record`. */
+const CARRIED_FILE = 'carried.json';
 
 /** The source's side of one handoff. */
 export class HandoffSource {
@@ -231,7 +235,8 @@ export class HandoffSource {
         // Reading a thread's settings may load it, so that is done before it is unloaded.
         const thread = await ports.describe(subject);
         progress.thread = thread;
-        progress.carried = 'threadId' in subject ? await ports.quiesce(threadId, signal) : beginning(thread);
+        if ('threadId' in subject) await ports.quiesce(threadId, (carried) => this.record(carried), signal);
+        else progress.carried = beginning(thread);
       },
       capture: async (_, signal) => {
         announce('capture', 'Capturing the working state');
@@ -283,7 +288,7 @@ export class HandoffSource {
       },
       undo: async (_, reason) => {
         // The thread first: it must be usable here whether or not the destination can be told.
-        await ports.unquiesce(threadId, progress.carried);
+        await ports.unquiesce(threadId, progress.carried ?? (await this.recorded()));
         await ports
           .connect(handoff.destination, AbortSignal.timeout(5000))
           .then((link) => link.call('handoff/withdraw', { handoffId, threadId, reason }, AbortSignal.timeout(30_000)))
@@ -357,6 +362,23 @@ export class HandoffSource {
     }
     progress.bytesSent = channel.bytesSent;
     channel.destroy();
+  }
+
+  /** Keeps on disk what Codex forgets when the thread is stopped, so that it can be put back also after a crash. */
+  private async record(carried: CarriedThread): Promise<void> {
+    await mkdir(this.spool, { recursive: true, mode: 0o700 });
+    await writeFileAtomic(join(this.spool, CARRIED_FILE), JSON.stringify(carried), { mode: 0o600, fsync: true });
+    this.progress.carried = carried;
+  }
+
+  /** What a host before this one recorded; null where it had not come so far. */
+  private async recorded(): Promise<CarriedThread | null> {
+    try {
+      return carriedThread.parse(JSON.parse(await readFile(join(this.spool, CARRIED_FILE), 'utf8')));
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) this.ports.log.warn(`What was pending before handoff ${this.handoff.handoffId} cannot be read: ${describeError(error).message}`);
+      return null;
+    }
   }
 
   private subjectOrThrow(): Subject {

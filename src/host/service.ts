@@ -192,7 +192,7 @@ export class HostService implements RunningHost {
       requireOwner: (threadId) => this.threads.requireOwner(threadId),
       describe: (subject) => this.threadHandoff.describe(subject),
       rolloutSizes: (threadId) => this.threadHandoff.rolloutSizes(threadId),
-      quiesce: (threadId, signal) => this.threadHandoff.quiesce(threadId, signal),
+      quiesce: (threadId, record, signal) => this.threadHandoff.quiesce(threadId, record, signal),
       rollouts: (threadId) => this.threadHandoff.rollouts(threadId),
       unquiesce: (threadId, carriedThread) => this.threadHandoff.unquiesce(threadId, carriedThread),
       markMoved: (handoff) => this.threadHandoff.markMoved(handoff),

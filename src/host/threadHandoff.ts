@@ -26,9 +26,6 @@ const cautious: Policy = { approvalPolicy: 'on-request', sandbox: 'workspace-wri
 
 /** What a handoff does with a thread's Codex side: out of the source's app-server and files, into the destination's. */
 export class ThreadHandoff {
-  /** Threads that this run has stopped, so that a handoff that fails early can put them back. */
-  private readonly stopped = new Map<string, CarriedThread>();
-
   constructor(
     private readonly codex: CodexHost,
     private readonly approvals: ApprovalBroker,
@@ -70,8 +67,8 @@ export class ThreadHandoff {
     return described;
   }
 
-  /** Stops the running turn and unloads the thread. A pending approval is recorded first: Codex forgets it with the turn. */
-  async quiesce(threadId: string, signal: AbortSignal): Promise<CarriedThread> {
+  /** Stops the running turn and unloads the thread. Before that `record` is given what Codex then forgets, pending approvals above all. */
+  async quiesce(threadId: string, record: (carried: CarriedThread) => Promise<void>, signal: AbortSignal): Promise<void> {
     const server = await this.codex.ready();
     const { model, modelProvider, policy, approvalsReviewer } = await this.codex.settingsOf(threadId);
     const [approvals, requirements, { goal }, { name }] = await Promise.all([
@@ -92,14 +89,12 @@ export class ThreadHandoff {
       leftBehind: [],
     };
     signal.throwIfAborted();
-    this.stopped.set(threadId, carried);
+    await record(carried);
     await quiesceThread(server, threadId);
-    return carried;
   }
 
-  async unquiesce(threadId: string, carried: CarriedThread | null): Promise<void> {
-    const before = carried ?? this.stopped.get(threadId) ?? null;
-    this.stopped.delete(threadId);
+  /** Makes a thread usable again as it was; `before` is what was recorded, null where it was not stopped yet. */
+  async unquiesce(threadId: string, before: CarriedThread | null): Promise<void> {
     try {
       await this.codex.settingsOf(threadId);
     } catch (error) {
@@ -108,13 +103,14 @@ export class ThreadHandoff {
       throw error;
     }
     if (before === null) return;
-    await this.approvals.adopt(threadId, before.approvals);
+    // A host that was killed may have left the turn running, and then it still asks by itself.
+    const asking = await this.approvals.asking(threadId);
+    await this.approvals.adopt(threadId, before.approvals.filter(({ digest }) => !asking.has(digest)));
     await this.restoreGoal(threadId, before);
   }
 
   async markMoved(handoff: HandoffIdentity): Promise<void> {
     const { threadId, destination, destinationName, epoch } = handoff;
-    this.stopped.delete(threadId);
     const server = await this.codex.ready();
     const { name } = await readThread(server, threadId);
     await markMoved(server, { threadId, destinationHostId: destination, destinationName, epoch, name: name == null || name.startsWith('↪ ') ? null : name });

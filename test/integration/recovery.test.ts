@@ -33,8 +33,8 @@ async function moving(site: Site, threadId: string): Promise<boolean> {
 }
 
 /** Starts a handoff to the server, kills one of the hosts as soon as a phase is heard, and starts it again. */
-async function killedIn(phase: HandoffPhase, victim: Site): Promise<{ threadId: string; before: Record<string, unknown> }> {
-  const threadId = await laptop.begin(said.hello);
+async function killedIn(phase: HandoffPhase, victim: Site, text = said.hello): Promise<{ threadId: string; before: Record<string, unknown> }> {
+  const threadId = await laptop.begin(text);
   const before = await server.traces();
   const reached = laptop.phase(phase, threadId);
   const { handoffId } = await laptop.client.call('handoff/start', { threadId, to: server.hostId });
@@ -97,6 +97,18 @@ async function expectMoved(threadId: string, sent: Record<string, unknown>): Pro
 }
 
 describe('an approval that a turn waits for', () => {
+  it.each(['quiesce', 'capture', 'stage'] as const)('is raised again, once, where the source was killed in the phase %s', async (phase) => {
+    const { threadId } = await killedIn(phase, laptop, said.risky);
+    await settled(threadId);
+    await laptop.until(async () => (await laptop.approvals(threadId)).length > 0);
+    const [pending, ...others] = await laptop.approvals(threadId);
+    expect(others).toEqual([]);
+    const rest = laptop.rest(threadId);
+    await laptop.client.call('approval/decide', { id: pending?.id ?? '', digest: pending?.digest ?? '', decision: 'decline' });
+    expect(await rest).toBe('completed');
+    expect(await laptop.approvals(threadId)).toEqual([]);
+  });
+
   it.each(['SIGKILL', 'SIGTERM'] as const)('can still be decided after the host ended by %s and was started again', async (signal) => {
     const threadId = await laptop.begin(said.risky);
     const [before] = await laptop.approvals(threadId);
