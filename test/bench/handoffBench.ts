@@ -9,6 +9,7 @@ import { writeCodexConfig } from '../fixtures/scriptedModel';
 import type { Carrier } from './byHand';
 import { converse, resting } from './conversation';
 import type { CountingProxy } from './countingProxy';
+import { quietDisk } from './quietDisk';
 import { timed } from './statistics';
 import type { BenchSubject } from './subjects';
 
@@ -67,7 +68,6 @@ export async function handOffOnce(subject: BenchSubject, origin: string, checkou
       const place = join(directory, `by-hand-${index}`);
       const clone = await cloneWithoutFiles(origin, join(place, 'repository'));
       byHand.push(await moveByHand(carrier, { checkout, branch: subject.branch, clone, worktree: join(place, 'worktree'), rollout, rolloutDirectory: join(place, 'sessions') }));
-      await rm(place, { recursive: true });
     }
 
     const { hosts } = await client.call('host/list');
@@ -113,6 +113,7 @@ async function pair(laptop: Machine, server: Machine, ground: BenchGround, proje
 
 async function moveByHand(carrier: Carrier, job: Parameters<Carrier['move']>[0]): Promise<ManualRun> {
   await mkdir(job.rolloutDirectory, { recursive: true });
+  await quietDisk();
   const before = carrier.bytes();
   const { milliseconds } = await timed(() => carrier.move(job));
   await carrier.rest();
@@ -121,6 +122,7 @@ async function moveByHand(carrier: Carrier, job: Parameters<Carrier['move']>[0])
 }
 
 async function handOff(client: HostClient, threadId: string, to: string, wire: CountingProxy): Promise<{ run: HandoffRun; result: HandoffResult }> {
+  await quietDisk();
   const marks: { phase: string; at: number }[] = [{ phase: 'preflight', at: performance.now() }];
   const stop = client.on('handoff/progress', (progress) => {
     if (progress.threadId === threadId && marks.at(-1)?.phase !== progress.phase) marks.push({ phase: progress.phase, at: performance.now() });

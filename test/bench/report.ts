@@ -2,7 +2,7 @@
 import type { ChannelRun } from './channelBench';
 import type { HandoffRun, Run } from './handoffBench';
 import { summarise, type Summary } from './statistics';
-import { bytes, formatTable, milliseconds, ratio } from './table';
+import { bytes, formatTable, milliseconds, ratio, spread } from './table';
 import type { WorkingStateRun } from './workingStateBench';
 
 export interface Measurements {
@@ -61,7 +61,7 @@ function handoffTable(title: string, runs: readonly Run[], carriers: readonly st
   const there = time(runs.map((run) => run.there));
   const sent = wire(runs.map((run) => run.there.wireBytes))?.median ?? 0;
   const row = (name: string, { median, least, most }: Summary, onWire: number | null) => [
-    name, milliseconds(median), `${milliseconds(least)} - ${milliseconds(most)}`, ratio(there.median, median), bytes(onWire), onWire === null ? '-' : ratio(sent, onWire),
+    name, milliseconds(median), spread(least, most), ratio(there.median, median), bytes(onWire), onWire === null ? '-' : ratio(sent, onWire),
   ];
   return formatTable([
     [`Handoff: ${title}`, 'time', 'spread', 'handoff is', 'wire', 'wire is'],

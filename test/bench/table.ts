@@ -11,6 +11,10 @@ export function milliseconds(value: number): string {
   return value >= 1000 ? `${(value / 1000).toFixed(2)} s` : `${value.toFixed(0)} ms`;
 }
 
+export function spread(least: number, most: number): string {
+  return `${(least / 1000).toFixed(2)}-${(most / 1000).toFixed(2)} s`;
+}
+
 export function bytes(value: number | null): string {
   if (value === null) return '-';
   return value >= 1024 * 1024 ? `${(value / 1024 / 1024).toFixed(2)} MiB` : `${(value / 1024).toFixed(1)} KiB`;

@@ -7,6 +7,7 @@ import { receiveBundle } from '../../src/git/quarantine';
 import { finishRestore, restoreWorkingState } from '../../src/git/restore';
 import { git } from '../fixtures/checkout';
 import { cloneWithoutFiles } from './handoffBench';
+import { quietDisk } from './quietDisk';
 import { timed } from './statistics';
 import type { BenchSubject } from './subjects';
 
@@ -33,7 +34,9 @@ export async function moveWorkingState(subject: BenchSubject, origin: string, ch
     const file = join(directory, 'bundle');
     const bundle = await timed(() => createBundle({ capture: capture.value, haves, file }));
 
+    await quietDisk();
     const add = await timed(() => git(clone, 'worktree', 'add', '--quiet', '--detach', join(directory, 'by-git'), 'HEAD'));
+    await quietDisk();
     const quarantine = join(directory, 'quarantine');
     const { bytes, sha256 } = bundle.value;
     const received = await timed(() => receiveBundle({ root: clone, file, sha256, bytes, tip: capture.value.commits.manifest, quarantine }));
