@@ -1,21 +1,21 @@
-import { createHash } from 'node:crypto';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { BytePath } from './bytePath';
-import { carriedPaths } from './carriedPaths';
 import { findingsOf } from './captureFindings';
-import { convertedPaths } from './conversion';
 import type { GitFinding } from './finding';
-import { gitText, runGit } from './git';
+import { runGit } from './git';
 import { GitError } from './gitError';
+import type { IndexFile } from './indexFile';
 import { listIndex, pathList, type IndexListing } from './indexListing';
 import { fingerprintOf, type Manifest } from './manifest';
-import { readOperation, type OperationState } from './operation';
-import { readRepository, type ObjectFormat, type ObjectId, type Operation, type Repository } from './repository';
+import { readOperation } from './operation';
+import { operationIn, readHead, readRepository, type ObjectFormat, type ObjectId, type Operation, type Repository } from './repository';
 import { adoptIndex, createShadow, inShadow, objectDirectory, readSettings, type RepositorySettings, type Shadow } from './shadow';
 import { sideBySide } from './sideBySide';
-import { forkIndex, updateIndex, writeCommit, writeManifestTree, writeStagedTree, writeTree } from './stateObjects';
-import { listUnstorable, listUntracked, WorktreeLooker } from './worktreeScan';
+import { commitState } from './stateCommits';
+import { forkEntries, updateIndex, writeStagedTree, writeTree } from './stateObjects';
+import { changed, expectUnchanged, readWorktree, type WorktreeReading } from './worktreeReading';
+import { listUnstorable } from './worktreeScan';
 
 export interface CaptureOptions {
   /** Top level of the worktree. */
@@ -40,14 +40,13 @@ export interface CapturedState {
   readonly commits: { readonly index: ObjectId; readonly worktree: ObjectId; readonly manifest: ObjectId };
   /** SHA-256, hex, of a description that is the same on every host; branch names are no part of it. */
   readonly fingerprint: string;
+  /** Bytes of all files of the working tree, as far as the index or a look at them tells. */
+  readonly worktreeBytes: number;
   /** Paths that differ from HEAD in the index or the working tree, untracked ones included. */
   readonly files: number;
   readonly operation: Operation | null;
   readonly findings: readonly GitFinding[];
 }
-
-/** The index of the shadow that describes the working tree, with the times and sizes of what was read. */
-export const WORKTREE_INDEX = 'worktree.index';
 
 /**
  * Takes the working state of a checkout as three commits on top of HEAD, in a shadow Git directory in `spool`. Nothing in
@@ -83,17 +82,18 @@ async function captureOnce(options: CaptureOptions, shadowDirectory: string): Pr
     worktree: repository.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)],
     settings, shallow: repository.shallow, excludes: path.join(repository.commonDir, 'info', 'exclude'),
   });
-  const before = await standing(repository);
+  const before = await standing(repository, signal);
   // An index that is not there yet is an empty one.
   if (!(await adoptIndex(shadow, repository.gitDir))) await runGit(['read-tree', '--empty'], inShadow(shadow, { signal }));
-  const operation = await readOperation(repository, signal);
   const listing = await listIndex(shadow, signal);
-  const index = await writeIndexTree(shadow, listing, signal);
-  const stages = await writeStagedTree(shadow, listing.unmerged, signal);
-  const resolved = await writeStagedTree(shadow, await present(shadow, listing.resolved, signal), signal);
-
-  const read = await readWorktree(repository, settings, shadow, listing, signal);
-  const left = await listUnstorable(shadow, read.nestedRepositories, signal);
+  const [{ index, head }, stages, resolved, read, operation] = await sideBySide(
+    writeIndexTree(shadow, repository.head, listing, signal),
+    writeStagedTree(shadow, 'stages', listing.unmerged, signal),
+    present(shadow, listing.resolved, signal).then((entries) => writeStagedTree(shadow, 'resolved', entries, signal)),
+    readWorktree(repository, settings, shadow, listing, signal),
+    readOperation(repository, signal),
+  );
+  const left = await listUnstorable(shadow, read.listed.untracked, signal);
   const manifest: Manifest = {
     version: 1, objectFormat: repository.objectFormat, head: repository.head, branch: repository.branch,
     intentToAdd: listing.intentToAdd.map((entry): [BytePath, '100644'] => [entry.path, entry.mode as '100644']),
@@ -104,37 +104,54 @@ async function captureOnce(options: CaptureOptions, shadowDirectory: string): Pr
     conversion: { autocrlf: settings.values.get('core.autocrlf') ?? 'false', eol: settings.values.get('core.eol') ?? 'native' },
     sparse: await readSparse(repository, settings),
   };
-  const commits = await writeChain(shadow, repository, operation, { index, worktree: read.tree, manifest: await writeManifestTree(shadow, manifest, { stages, resolved, autoMerge: operation.autoMerge }, signal) }, signal);
+  const trees = ([['auto-merge', operation.autoMerge], ['resolved', resolved], ['stages', stages]] as const).flatMap(([name, tree]): [string, ObjectId][] => (tree === null ? [] : [[name, tree]]));
+  const { tree, ...commits } = await commitState(shadow, { head: repository.head, seconds: head.seconds, index, worktree: read, manifest: `${JSON.stringify(manifest, null, 1)}\n`, trees, commits: operation.commits }, signal);
 
-  await expectUnchanged(shadow, read, signal);
-  if ((await standing(await readRepository(options.root, signal))) !== before) throw changed(repository.root, 'HEAD, the index or the operation in progress');
+  const [, after, files, findings] = await sideBySide(
+    expectUnchanged(shadow, read, signal),
+    standing(repository, signal),
+    countFiles(shadow, head.tree, listing, read, index, signal),
+    findingsOf({ repository, listing, operation, read, left, sparse: manifest.sparse !== null, signal }),
+  );
+  if (after !== before) throw changed(repository.root, 'HEAD, the index or the operation in progress');
   return {
     root: repository.root, shadow: shadow.gitDir, objectFormat: repository.objectFormat, head: repository.head, branch: repository.branch,
-    commits, operation: operation.kind,
-    fingerprint: fingerprintOf(manifest, { index, worktree: read.tree, stages, resolved }),
-    files: await countFiles(shadow, repository, listing, read, index, signal),
-    findings: await findingsOf({ repository, listing, operation, read, left, sparse: manifest.sparse !== null, signal }),
+    commits, operation: operation.kind, files, findings,
+    fingerprint: fingerprintOf(manifest, { index, worktree: tree, stages, resolved }),
+    worktreeBytes: listing.bytes + read.store.reduce((sum, { sighting }) => sum + (sighting.kind === 'file' ? sighting.bytes : 0), 0),
   };
 }
 
-function changed(root: string, what: string): GitError {
-  return new GitError('changed-while-capturing', `${what} in ${root} changed while the working state was being read. Let other programs finish there, then try again.`);
-}
-
 /** Everything besides the working tree's files that a capture rests on, as one string to compare. */
-async function standing(repository: Repository): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify([repository.head, repository.branch, repository.operation]));
-  const { files, refs } = await readOperation(repository);
-  hash.update(JSON.stringify([files, refs])).update(await readFile(path.join(repository.gitDir, 'index')).catch(() => ''));
-  return hash.digest('hex');
+async function standing(repository: Repository, signal?: AbortSignal): Promise<string> {
+  const operation = operationIn(repository.gitDir);
+  const [head, { files, refs }, index] = await sideBySide(
+    readHead(repository.root, signal), readOperation({ ...repository, operation }, signal),
+    // Git replaces an index as a whole, so a file of the same number and time is the same index.
+    stat(path.join(repository.gitDir, 'index'), { bigint: true }).then(({ ino, size, mtimeNs, ctimeNs }) => [ino, size, mtimeNs, ctimeNs].join(' '), () => null),
+  );
+  return JSON.stringify([head, operation, files, refs, index]);
 }
 
-async function writeIndexTree(shadow: Shadow, listing: IndexListing, signal?: AbortSignal): Promise<ObjectId> {
+interface HeadCommit {
+  /** When it was made, Unix time. */
+  readonly seconds: number;
+  readonly tree: ObjectId | null;
+}
+
+/** The tree of the index without unmerged entries, and what of HEAD one has to know. */
+async function writeIndexTree(shadow: Shadow, head: ObjectId | null, listing: IndexFile, signal?: AbortSignal): Promise<{ index: ObjectId; head: HeadCommit }> {
+  const asked = [...(head === null ? [] : [head]), ...(listing.tree === null ? [] : [listing.tree])];
+  const { stdout } = await runGit(['cat-file', '--batch'], { ...inShadow(shadow, { signal }), input: asked.map((oid) => `${oid}\n`).join('') });
+  const answers = stdout.toString('latin1');
+  const commit = head === null ? null : /^[0-9a-f]+ commit \d+\ntree ([0-9a-f]+)\n(?:[^\n]+\n)*?committer [^\n]* (\d+) [+-]\d+\n/.exec(answers);
+  const facts = { seconds: Number(commit?.[2] ?? 0), tree: commit?.[1] ?? null };
+  // What git has noted in the index is true as long as the tree is still there.
+  if (listing.tree !== null && listing.unmerged.length === 0 && answers.includes(`${listing.tree} tree `)) return { index: listing.tree, head: facts };
   // Entries that are only intended to be added are left out by write-tree itself.
-  if (listing.unmerged.length === 0) return writeTree(shadow, 'index', signal);
-  await forkIndex(shadow, 'index', 'tree.index');
+  await forkEntries(shadow, 'index', 'tree.index');
   await updateIndex(shadow, 'tree.index', ['--force-remove'], new Set(listing.unmerged.map((entry) => entry.path)), signal);
-  return writeTree(shadow, 'tree.index', signal);
+  return { index: await writeTree(shadow, 'tree.index', signal), head: facts };
 }
 
 /** The entries whose objects still exist: git may have pruned what only a resolve-undo record names. */
@@ -145,73 +162,6 @@ async function present(shadow: Shadow, entries: IndexListing['resolved'], signal
   return entries.filter((entry, position) => entry.mode === '160000' || types[position] === 'blob');
 }
 
-/** What reading the working tree found. */
-export interface WorktreeReading {
-  readonly tree: ObjectId;
-  /** Tracked paths that differ from the index (or may, being unmerged), without those read for their conversion only. */
-  readonly dirty: ReadonlySet<BytePath>;
-  readonly untracked: readonly BytePath[];
-  readonly nestedRepositories: readonly BytePath[];
-  /** Files that the index lists, whose absence its `skip-worktree` flag explains. */
-  readonly absent: ReadonlySet<BytePath>;
-  readonly converted: number;
-  readonly lfs: readonly BytePath[];
-  readonly special: readonly BytePath[];
-}
-
-async function readWorktree(repository: Repository, settings: RepositorySettings, shadow: Shadow, listing: IndexListing, signal?: AbortSignal): Promise<WorktreeReading> {
-  const options = inShadow(shadow, { index: WORKTREE_INDEX, signal });
-  await forkIndex(shadow, 'index', WORKTREE_INDEX);
-
-  const looker = new WorktreeLooker(repository.root);
-  const absent = new Set<BytePath>();
-  for (const flag of listing.flagged) if (flag.skipWorktree && (await looker.kind(flag.path)) === 'absent') absent.add(flag.path);
-  const seen = listing.flagged.filter((flag) => !absent.has(flag.path)).map((flag) => flag.path);
-  await updateIndex(shadow, WORKTREE_INDEX, ['--no-assume-unchanged'], listing.flagged.map((flag) => flag.path), signal);
-  await updateIndex(shadow, WORKTREE_INDEX, ['--no-skip-worktree'], seen, signal);
-
-  const [differing, { files, nestedRepositories }] = await sideBySide(
-    pathList(['diff-files', '--name-only', '-z', '--ignore-submodules=dirty'], options),
-    listUntracked(shadow, WORKTREE_INDEX, signal),
-  );
-  const dirty = new Set([...differing, ...listing.unmerged.map((entry) => entry.path), ...listing.intentToAdd.map((entry) => entry.path)]);
-  const untracked = [...new Set([...files, ...(await carriedPaths(repository.gitDir, looker))])];
-  const converted = await convertedPaths(repository, settings, shadow, listing, dirty, untracked, signal);
-
-  const gitlinks = new Set(listing.gitlinks.map((entry) => entry.path));
-  const removals: BytePath[] = [];
-  const additions: BytePath[] = [];
-  const special: BytePath[] = [];
-  for (const name of new Set([...dirty, ...converted.paths.filter((candidate) => !absent.has(candidate)), ...untracked])) {
-    const kind = await looker.kind(name);
-    if (kind === 'special') special.push(name);
-    if (kind === 'file' || kind === 'symlink' || (kind === 'directory' && gitlinks.has(name))) additions.push(name);
-    else removals.push(name);
-  }
-  // A file whose times are those of its entry is not read again by update-index, unless the entry is gone.
-  await updateIndex(shadow, WORKTREE_INDEX, ['--force-remove'], [...removals, ...converted.paths.filter((name) => !absent.has(name))], signal);
-  await updateIndex(shadow, WORKTREE_INDEX, ['--add', '--replace'], additions, signal);
-  return { tree: await writeTree(shadow, WORKTREE_INDEX, signal), dirty, untracked, nestedRepositories, absent, converted: converted.paths.length, lfs: converted.lfs, special };
-}
-
-/** The index that has just been made knows time and size of all that was read: git itself says whether that still holds. */
-async function expectUnchanged(shadow: Shadow, read: WorktreeReading, signal?: AbortSignal): Promise<void> {
-  const [differing, { files }] = await sideBySide(
-    pathList(['diff-files', '--name-only', '-z', '--ignore-submodules=dirty'], inShadow(shadow, { index: WORKTREE_INDEX, signal })),
-    listUntracked(shadow, WORKTREE_INDEX, signal),
-  );
-  if (differing.length > 0) throw changed(shadow.worktree, differing.length === 1 ? 'A file' : `${differing.length} files`);
-  if (files.some((name) => !read.special.includes(name))) throw changed(shadow.worktree, 'The set of untracked files');
-}
-
-async function writeChain(shadow: Shadow, repository: Repository, operation: OperationState, trees: CapturedState['commits'], signal?: AbortSignal): Promise<CapturedState['commits']> {
-  const seconds = repository.head === null ? 0 : Number(await gitText(['show', '-s', '--format=%ct', repository.head], inShadow(shadow, { signal })));
-  const index = await writeCommit(shadow, { tree: trees.index, parents: repository.head === null ? [] : [repository.head], seconds, message: 'baton: index' }, signal);
-  const worktree = await writeCommit(shadow, { tree: trees.worktree, parents: [index], seconds, message: 'baton: worktree' }, signal);
-  const manifest = await writeCommit(shadow, { tree: trees.manifest, parents: [worktree, ...operation.commits], seconds, message: 'baton: manifest' }, signal);
-  return { index, worktree, manifest };
-}
-
 async function readSparse(repository: Repository, settings: RepositorySettings): Promise<Manifest['sparse']> {
   const on = (key: string) => /^(true|yes|on|1)$/i.test(settings.values.get(key) ?? '');
   if (!on('core.sparsecheckout')) return null;
@@ -219,8 +169,8 @@ async function readSparse(repository: Repository, settings: RepositorySettings):
   return { cone: on('core.sparsecheckoutcone'), patterns };
 }
 
-async function countFiles(shadow: Shadow, repository: Repository, listing: IndexListing, read: WorktreeReading, index: ObjectId, signal?: AbortSignal): Promise<number> {
-  const before = repository.head === null ? await gitText(['hash-object', '-t', 'tree', '-w', '--stdin'], inShadow(shadow, { signal })) : `${repository.head}^{tree}`;
-  const staged = await pathList(['diff-tree', '-r', '-z', '--no-renames', '--name-only', before, index], inShadow(shadow, { signal }));
+async function countFiles(shadow: Shadow, from: ObjectId | null, listing: IndexListing, read: WorktreeReading, index: ObjectId, signal?: AbortSignal): Promise<number> {
+  const empty = shadow.objectFormat === 'sha1' ? '4b825dc642cb6eb9a060e54bf8d69288fbee4904' : '6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321';
+  const staged = from === index ? [] : await pathList(['diff-tree', '-r', '-z', '--no-renames', '--name-only', from ?? empty, index], inShadow(shadow, { signal }));
   return new Set([...staged, ...read.dirty, ...read.untracked, ...listing.unmerged.map((entry) => entry.path)]).size;
 }

@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { absolutePath, pathForPeople, type BytePath } from './bytePath';
-import type { WorktreeReading } from './capture';
 import type { GitFinding } from './finding';
 import { quoteForPeople } from './git';
 import type { IndexListing } from './indexListing';
 import type { OperationState } from './operation';
 import type { Repository } from './repository';
 import { inspectSubmodule } from './submodules';
+import type { WorktreeReading } from './worktreeReading';
 import type { LeftBehind } from './worktreeScan';
 
 /** Says in words what of a working state does not travel, or travels otherwise than one may think. */

@@ -3,7 +3,7 @@ import { lstat, readFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { absolutePath, bytePath, type BytePath } from './bytePath';
-import { gitText, nulRecords, runGit, streamGit } from './git';
+import { nulRecords, runGit, streamGit } from './git';
 import type { IndexListing } from './indexListing';
 import type { ObjectId, Repository } from './repository';
 import { inShadow, type RepositorySettings, type Shadow } from './shadow';
@@ -78,10 +78,9 @@ async function anyConverts(repository: Repository, settings: RepositorySettings,
     const text = await readFile(file, 'latin1').catch(() => '');
     if (converting.test(text)) return true;
   }
-  for (const entry of listing.attributeFiles) {
-    if (converting.test(await gitText(['cat-file', 'blob', entry.oid], { cwd: repository.root, signal }))) return true;
-  }
-  return false;
+  if (listing.attributeFiles.length === 0) return false;
+  const { stdout } = await runGit(['cat-file', '--batch'], { cwd: repository.root, signal, input: listing.attributeFiles.map((entry) => `${entry.oid}\n`).join('') });
+  return converting.test(stdout.toString('latin1'));
 }
 
 /** Line ends change a file's length, so files as long as their blob need not be read. */

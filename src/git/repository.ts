@@ -4,6 +4,7 @@ import path from 'node:path';
 import { simpleGit } from 'simple-git';
 import { gitText } from './git';
 import { GitError } from './gitError';
+import { sideBySide } from './sideBySide';
 
 /** Hexadecimal object name, 40 digits (sha1) or 64 (sha256). */
 export type ObjectId = string;
@@ -47,10 +48,9 @@ export async function readRepository(directory: string, signal?: AbortSignal): P
   if (!existsSync(directory)) throw new GitError('not-a-repository', `There is no directory ${directory}.`);
   const options = { cwd: directory, signal };
   // A handoff asks this some ten times, and most of its time is the start of processes: they run side by side.
-  const [places, head, branch, promisor] = await Promise.allSettled([
+  const [places, standing, promisor] = await Promise.allSettled([
     gitText(['rev-parse', '--path-format=absolute', '--show-toplevel', '--absolute-git-dir', '--git-common-dir', '--show-object-format', '--show-prefix'], options),
-    gitText(['rev-parse', '-q', '--verify', 'HEAD^{commit}'], { ...options, answers: [1, 128] }),
-    gitText(['symbolic-ref', '-q', 'HEAD'], { ...options, answers: [1] }),
+    readHead(directory, signal),
     gitText(['config', '--get-regexp', '^(extensions\\.partialclone|remote\\..*\\.promisor)$'], { ...options, answers: [1] }),
   ]);
   if (places.status === 'rejected') {
@@ -64,9 +64,7 @@ export async function readRepository(directory: string, signal?: AbortSignal): P
   }
   if (format !== 'sha1' && format !== 'sha256') throw new GitError('unsupported-state', `${root} uses the object format ${format ?? 'unknown'}, which Baton does not know.`);
   return {
-    root, gitDir, commonDir, objectFormat: format,
-    head: answered(head) || null,
-    branch: answered(branch) || null,
+    root, gitDir, commonDir, objectFormat: format, ...answered(standing),
     subdirectory: prefix.replace(/\/$/, ''),
     operation: operationIn(gitDir),
     shallow: await readShallow(commonDir),
@@ -77,6 +75,16 @@ export async function readRepository(directory: string, signal?: AbortSignal): P
 function answered<T>(result: PromiseSettledResult<T>): T {
   if (result.status === 'rejected') throw result.reason;
   return result.value;
+}
+
+/** What HEAD is at. */
+export async function readHead(directory: string, signal?: AbortSignal): Promise<Pick<Repository, 'head' | 'branch'>> {
+  const options = { cwd: directory, signal };
+  const [head, branch] = await sideBySide(
+    gitText(['rev-parse', '-q', '--verify', 'HEAD^{commit}'], { ...options, answers: [1, 128] }),
+    gitText(['symbolic-ref', '-q', 'HEAD'], { ...options, answers: [1] }),
+  );
+  return { head: head || null, branch: branch || null };
 }
 
 /** The operation that a worktree's Git directory says is under way, in the order in which `git status` looks. */

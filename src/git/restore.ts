@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { chooseBranch, updateRefs, type RefUpdate } from './branchChoice';
-import { captureWorkingState, WORKTREE_INDEX, type CapturedState } from './capture';
-import { gitText, runGit } from './git';
+import { captureWorkingState, type CapturedState } from './capture';
+import { gitText, quoteForPeople, runGit } from './git';
 import { GitError } from './gitError';
 import { zeroId } from './manifest';
 import { packCapture, packsToPublish, publishPacks, withdrawPacks } from './publish';
@@ -16,6 +16,7 @@ import { readState, type StateToRestore } from './restoredState';
 import { applySettings, recordCarried } from './restoreSettings';
 import { copyIndex, createShadow, inShadow, objectDirectory, readSettings, type Shadow } from './shadow';
 import { readUndoRecord, writeUndoRecord, type UndoRecord } from './undoRecord';
+import { WORKTREE_INDEX } from './worktreeReading';
 
 export interface RestoreOptions {
   /** The destination's checkout of the repository (its user's own; it is left alone). */
@@ -144,14 +145,26 @@ async function buildState(shadow: Shadow, built: Repository, state: StateToResto
   await rm(index, { force: true });
   if (previous === null) await writeFiles(shadow, index, state, signal);
   else {
-    await copyIndex(path.join(previous.shadow, WORKTREE_INDEX), index);
-    // Reading the files of a conflict looked to git like resolving it.
-    await runGit(['update-index', '--clear-resolve-undo'], inShadow(shadow, { index, signal }));
-    await changeFiles(shadow, index, await readState(shadow, previous.commits.manifest, signal), state, signal);
+    const from = await readState(shadow, previous.commits.manifest, signal);
+    await listWorktree(shadow, index, from, signal);
+    await changeFiles(shadow, index, from, state, signal);
   }
   const untracked = await finishIndex(shadow, index, state, temporary, signal);
   await rename(index, path.join(built.gitDir, 'index'));
   return untracked;
+}
+
+/**
+ * Makes an index of the working tree as it was captured: git takes over what it knows about unchanged files and reads the
+ * others, so a file that is no longer the captured one shows.
+ */
+async function listWorktree(shadow: Shadow, index: string, captured: StateToRestore, signal?: AbortSignal): Promise<void> {
+  await copyIndex(path.join(shadow.gitDir, WORKTREE_INDEX), index);
+  const options = inShadow(shadow, { index, signal });
+  await runGit(['read-tree', '--reset', captured.trees.worktree], options);
+  await runGit(['update-index', '--clear-resolve-undo'], options);
+  const { exitCode, stdout } = await runGit(['update-index', '--refresh'], { ...options, answers: [1] });
+  if (exitCode !== 0) throw new GitError('worktree-diverged', `${shadow.worktree} changed while it was being restored (${quoteForPeople(stdout.toString('utf8').split('\n', 1)[0] ?? '')}). Let other programs finish there, then try again.`);
 }
 
 async function setHead(worktree: Repository, branch: string | null, head: ObjectId | null): Promise<void> {
