@@ -59,6 +59,8 @@ type Answer<M extends PeerMethodName> = Promise<PeerResult<M>>;
 
 /** The header names a handoff and a thread. */
 const MAX_HEADER_BYTES = 1024;
+/** With less than this a file system counts as full. */
+const LEAST_FREE_BYTES = 1024 * 1024;
 
 /** The destination's side of handoffs: answers the source, step by step, and recovers after a restart. */
 export class HandoffDestination {
@@ -74,7 +76,12 @@ export class HandoffDestination {
     return { findings, worktree: place?.worktree ?? null, haves: place === null ? [] : await listTips(place.projectRoot) };
   }
 
-  async begin({ handoffId, threadId, epoch, offer }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
+  /** A withdrawal that follows waits for this: it must find what it is to undo. */
+  begin(params: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
+    return this.exclusively(params.handoffId, () => this.beginNow(params, link));
+  }
+
+  private async beginNow({ handoffId, threadId, epoch, offer }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
     const { findings, place } = await this.consider(threadId, epoch, offer);
     if (place === null || findings.some((finding) => finding.level === 'blocker')) {
       throw new HostError('preflight-blocked', findings.filter((finding) => finding.level === 'blocker').map((finding) => finding.message).join(' '), { findings });
@@ -146,8 +153,12 @@ export class HandoffDestination {
         if (holdings.workingState !== held.workingState) this.ports.log.warn(`The restored working state of ${threadId} differs from the captured one; the source will refuse the receipt.`);
         await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'prepared', receipt } });
         return { receipt };
-      } catch (error) {
-        await this.withdrawNow(threadId, handoffId, describeError(error).reason);
+      } catch (cause) {
+        // Looked at before the space is freed again.
+        const error = await this.diskFull(cause);
+        await this.withdrawNow(threadId, handoffId, describeError(error).reason).catch((failure: unknown) => {
+          this.ports.log.warn(`What handoff ${handoffId} left could not be cleared away yet: ${describeError(failure).message}`);
+        });
         throw error;
       }
     });
@@ -166,10 +177,12 @@ export class HandoffDestination {
   }
 
   async withdraw({ handoffId, threadId, reason }: PeerParams<'handoff/withdraw'>, link: PeerLink): Answer<'handoff/withdraw'> {
-    const { destination } = this.ports.ledger.get(threadId);
-    if (destination.is === 'none' || destination.handoffId !== handoffId) return {};
-    if (destination.source !== link.hostId) throw new HostError('not-permitted', 'That handoff is not yours.');
-    await this.exclusively(handoffId, () => this.withdrawNow(threadId, handoffId, reason));
+    await this.exclusively(handoffId, async () => {
+      const { destination } = this.ports.ledger.get(threadId);
+      if (destination.is === 'none' || destination.handoffId !== handoffId) return;
+      if (destination.source !== link.hostId) throw new HostError('not-permitted', 'That handoff is not yours.');
+      await this.withdrawNow(threadId, handoffId, reason);
+    });
     return {};
   }
 
@@ -287,6 +300,12 @@ export class HandoffDestination {
     }
     const { id, path } = this.ports.worktrees.plan(project.root);
     return { findings, place: { projectRoot: project.root, subdirectory: project.subdirectory, worktreeId: id, worktree: path, expectedFingerprint: null } };
+  }
+
+  /** Git does not always say that it was for want of space that it failed. */
+  private async diskFull(error: unknown): Promise<unknown> {
+    if (describeError(error).reason !== 'failed' || (await freeBytes(this.ports.directory)) >= LEAST_FREE_BYTES) return error;
+    return new HostError('disk-full', `The disk of ${this.ports.name()} filled up before everything was restored. Free some space there and try again.`, { cause: error });
   }
 
   private workingDirectory(record: IncomingRecord): string {

@@ -57,9 +57,11 @@ export function addHostCommands({ program, session }: CommandTable): void {
         throw error;
       });
       const { hostId, name } = host;
+      // Before it says that it is ready: whoever waits for that may end it at once.
+      const interrupted = untilInterrupted();
       await reportStart({ ready: true, hostId, name });
       session.result({ ready: true, hostId, name }, () => `The host "${inertLine(name)}" (${hostId}) is ready. Ctrl-C ends it.`);
-      await Promise.race([untilInterrupted(), host.closed]);
+      await Promise.race([interrupted, host.closed]);
       await host.close();
     });
 

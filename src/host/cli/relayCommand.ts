@@ -21,8 +21,10 @@ export function addRelayCommand({ program, session }: CommandTable): void {
     .action(async (options: { listen: { host: string; port: number } }) => {
       const { startRelay } = await import('../../relay/relayServer');
       const relay = await startRelay({ ...options.listen, log: (event) => session.note(`${new Date().toISOString()} ${inertJson(event)}`) });
+      // Before it says that it is ready: whoever waits for that may end it at once.
+      const interrupted = untilInterrupted();
       session.result({ ready: true, url: relay.url }, () => `The relay is ready at ${relay.url}. Ctrl-C ends it.`);
-      await untilInterrupted();
+      await interrupted;
       await relay.close();
     });
 }
