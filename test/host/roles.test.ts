@@ -68,7 +68,7 @@ describe('the roles', () => {
     const refused: string[] = [];
     for (const method of everyMethod) {
       try {
-        await client.codex(method, params[method as keyof typeof methods] ?? { threadId });
+        await client.codex(method, (params as Record<string, object>)[method] ?? { threadId });
       } catch (error) {
         expect(HostError.is(error, 'not-permitted'), `${method} as ${as}: ${String(error)}`).toBe(true);
         refused.push(method);

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { onTestFailed } from 'vitest';
+import { expect, onTestFailed } from 'vitest';
 import { RpcConnection } from '../../src/codex/rpc';
 import { connectUnix } from '../../src/codex/transport';
 import type { HostClient } from '../../src/host/hostClient';
@@ -247,6 +247,9 @@ function endLeftAppServer(machine: Machine): void {
     // It has ended already.
   }
 }
+
+/** For a field of `toMatchObject`: a text that holds these words. */
+export const saying = (words: string | RegExp): string => expect.stringMatching(words) as string;
 
 /** The HostError with which something fails; anything else fails the test. */
 export async function refusal(attempt: Promise<unknown>): Promise<HostError> {
