@@ -1,12 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import writeFileAtomic from 'write-file-atomic';
-import { z } from 'zod';
-import { createBundle } from '../git/bundle';
 import { captureWorkingState, type CapturedState } from '../git/capture';
 import { estimateTransfer } from '../git/estimate';
 import { requireGit } from '../git/git';
@@ -20,15 +15,15 @@ import { receiptHash, type Holdings, type Receipt } from '../handoff/receipt';
 import { runSource, type SourcePorts } from '../handoff/runSource';
 import { sourceRecovery, type HandoffIdentity, type SourceState } from '../handoff/sourceTransaction';
 import type { Channel } from '../relay/channel';
-import { RelayError } from '../relay/relayError';
 import type { Actor, AuditLog } from './audit';
 import { HostError } from './hostError';
 import type { LedgerStore } from './ledgerStore';
 import type { Log } from './log';
 import type { ManagedWorktrees } from './managedWorktrees';
 import type { PeerLink } from './peerLink';
-import type { Manifest, Offer, PeerResult } from './peerProtocol';
+import type { Offer, PeerResult } from './peerProtocol';
 import type { HandoffPhase, HandoffPreflight, HandoffResult } from './protocol';
+import { sendTransfer, type Announce, type SentTransfer, type SourceRollout } from './sendTransfer';
 import { describeError } from './wireError';
 
 /** What is handed off: a thread, or a checkout in which a thread is to begin at the destination. */
@@ -41,19 +36,6 @@ export interface SourceThread {
   readonly policy: Policy;
   readonly requirements: Requirements | null;
   readonly codexVersion: string;
-}
-
-/** A rollout file of the thread, its first line apart (each host writes its own). */
-export interface SourceRollout {
-  readonly name: string;
-  readonly threadId: string;
-  readonly metaLine: string;
-  readonly bodyBytes: number;
-  readonly bodySha256: string;
-  /** SHA-256 of the body's first `bytes` bytes. */
-  hashPrefix(bytes: number): Promise<string>;
-  /** The body from byte `from` to its end. */
-  read(from: number): Readable;
 }
 
 export interface SourceHostPorts {
@@ -90,9 +72,7 @@ interface Progress {
   capture: CapturedState | null;
   rollouts: readonly SourceRollout[];
   offer: Offer | null;
-  manifest: Manifest | null;
-  bytesSent: number;
-  rolloutBytesSent: number;
+  sent: SentTransfer | null;
   placed: PeerResult<'handoff/commit'> | null;
   notes: string[];
 }
@@ -102,7 +82,7 @@ const CARRIED_FILE = 'carried.json';
 
 /** The source's side of one handoff. */
 export class HandoffSource {
-  private readonly progress: Progress = { thread: null, carried: null, capture: null, rollouts: [], offer: null, manifest: null, bytesSent: 0, rolloutBytesSent: 0, placed: null, notes: [] };
+  private readonly progress: Progress = { thread: null, carried: null, capture: null, rollouts: [], offer: null, sent: null, placed: null, notes: [] };
   private readonly startedAt = performance.now();
   private readonly spool: string;
 
@@ -181,7 +161,7 @@ export class HandoffSource {
     if (ended.is === 'closed') await rm(this.spool, { recursive: true, force: true });
     this.ports.onChanged();
     if (ended.is === 'aborted') throw new HostError(ended.reason as HostError['reason'], ended.message);
-    const { placed, manifest } = this.progress;
+    const { placed, sent } = this.progress;
     if (ended.is !== 'closed' || placed === null) {
       throw new HostError('connection-lost', `The thread belongs to ${this.handoff.destinationName} now, which has everything but has not answered yet. This host goes on telling it; nothing is lost.`);
     }
@@ -194,10 +174,10 @@ export class HandoffSource {
       epoch,
       worktree: placed.worktree,
       branch: placed.branch,
-      commits: manifest?.counts.commits ?? 0,
-      files: manifest?.counts.files ?? 0,
-      bytesSent: this.progress.bytesSent,
-      rolloutBytesSent: this.progress.rolloutBytesSent,
+      commits: sent?.manifest.counts.commits ?? 0,
+      files: sent?.manifest.counts.files ?? 0,
+      bytesSent: sent?.bytesSent ?? 0,
+      rolloutBytesSent: sent?.rolloutBytesSent ?? 0,
       milliseconds: Math.round(performance.now() - this.startedAt),
       receipt: receiptHash(ended.receipt),
       notes: [...this.progress.notes, ...placed.notes],
@@ -220,7 +200,7 @@ export class HandoffSource {
   private transaction(): SourcePorts {
     const { ports, handoff, progress } = this;
     const { threadId, handoffId } = handoff;
-    const announce = (phase: HandoffPhase, message: string, done: number | null = null, total: number | null = null) => ports.onProgress(handoff, phase, message, done, total);
+    const announce: Announce = (phase, message, bytesDone, bytesTotal) => ports.onProgress(handoff, phase, message, bytesDone ?? null, bytesTotal ?? null);
     return {
       journal: async (event) => {
         const { source } = await ports.ledger.append(threadId, { side: 'source', event });
@@ -263,7 +243,20 @@ export class HandoffSource {
         };
         return holdings;
       },
-      transfer: (_, signal) => this.transfer(announce, signal),
+      transfer: async (_, signal) => {
+        const subject = this.subjectOrThrow();
+        progress.sent = await sendTransfer(
+          {
+            ports, handoff, spool: this.spool, announce,
+            offer: present(progress.offer),
+            capture: present(progress.capture),
+            rollouts: progress.rollouts,
+            thread: present(progress.carried),
+            prompt: 'prompt' in subject ? subject.prompt : null,
+          },
+          signal,
+        );
+      },
       stage: async (_, signal) => {
         announce('stage', `Restoring the working state on ${handoff.destinationName}`);
         const link = await ports.connect(handoff.destination, signal);
@@ -300,70 +293,6 @@ export class HandoffSource {
     };
   }
 
-  private async transfer(announce: (phase: HandoffPhase, message: string, done?: number, total?: number) => void, signal: AbortSignal): Promise<void> {
-    const { ports, handoff, progress } = this;
-    const { handoffId, threadId } = handoff;
-    announce('transfer', `Finding out what ${handoff.destinationName} lacks`);
-    const capture = present(progress.capture);
-    const link = await ports.connect(handoff.destination, signal);
-    const subject = this.subjectOrThrow();
-    const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer: present(progress.offer) }, signal);
-
-    const file = join(this.spool, 'bundle');
-    const bundle = await createBundle({ capture, haves: there.haves, destinationShallow: there.shallow, file, signal });
-    const tails = await Promise.all(progress.rollouts.map(async (rollout) => ({ rollout, from: await commonPrefix(rollout, there.rollouts) })));
-    const manifest: Manifest = {
-      bundle: { bytes: bundle.bytes, sha256: bundle.sha256, tip: capture.commits.manifest },
-      branch: capture.branch,
-      rollouts: tails.map(({ rollout: { name, threadId: owner, metaLine, bodyBytes, bodySha256 }, from }) => ({ name, threadId: owner, metaLine, bodyBytes, bodySha256, from })),
-      thread: present(progress.carried),
-      prompt: 'prompt' in subject ? subject.prompt : null,
-      counts: { commits: bundle.commits, files: capture.files },
-    };
-    progress.manifest = manifest;
-    const { offsets } = await link.call('handoff/receive', { handoffId, threadId, manifest }, signal);
-    const lengths = [bundle.bytes, ...tails.map(({ rollout, from }) => rollout.bodyBytes - from)];
-    if (offsets.length !== lengths.length || offsets.some((offset, index) => offset > (lengths[index] ?? 0))) {
-      throw new HostError('protocol-mismatch', `${handoff.destinationName} says that it has more than was announced. Bring Baton to the same version on both machines.`);
-    }
-
-    const total = lengths.reduce((sum, length) => sum + length, 0);
-    let done = offsets.reduce((sum, offset) => sum + offset, 0);
-    const channel = await ports.openTransfer(handoff.destination, signal);
-    const count = async function* (source: Readable): AsyncIterable<Buffer> {
-      for await (const chunk of source) {
-        done += (chunk as Buffer).length;
-        announce('transfer', `Sending to ${handoff.destinationName}`, done, total);
-        yield chunk as Buffer;
-      }
-    };
-    const parts = async function* (): AsyncIterable<Buffer> {
-      yield Buffer.from(`${JSON.stringify({ handoffId, threadId })}\n`);
-      yield* count(createReadStream(file, { start: offsets[0] ?? 0 }));
-      for (const [index, { rollout, from }] of tails.entries()) {
-        const before = done;
-        yield* count(rollout.read(from + (offsets[index + 1] ?? 0)));
-        progress.rolloutBytesSent += done - before;
-      }
-    };
-    const answered = readAnswer(channel);
-    try {
-      try {
-        await pipeline(parts(), channel, { signal, end: true });
-      } catch (error) {
-        // Where the destination ended the transfer it said why.
-        await Promise.race([answered, new Promise((_, reject) => setImmediate(reject, error))]);
-        throw error;
-      }
-      await answered;
-    } catch (cause) {
-      if (!RelayError.is(cause)) throw cause;
-      throw new HostError('connection-lost', `The connection to ${handoff.destinationName} broke before it had everything: ${cause.message} The thread stays here; try again.`, { cause });
-    }
-    progress.bytesSent = channel.bytesSent;
-    channel.destroy();
-  }
-
   /** Keeps on disk what Codex forgets when the thread is stopped, so that it can be put back also after a crash. */
   private async record(carried: CarriedThread): Promise<void> {
     await mkdir(this.spool, { recursive: true, mode: 0o700 });
@@ -390,13 +319,6 @@ export class HandoffSource {
 function present<T>(value: T | null): T {
   if (value === null) throw new HostError('internal', 'A step of the handoff was performed out of order.');
   return value;
-}
-
-/** How much of a rollout's body the destination holds: all of its copy where that is a prefix of ours, else nothing. */
-async function commonPrefix(rollout: SourceRollout, held: readonly { readonly name: string; readonly bodyBytes: number; readonly bodySha256: string }[]): Promise<number> {
-  const copy = held.find((candidate) => candidate.name === rollout.name);
-  if (copy === undefined || copy.bodyBytes > rollout.bodyBytes) return 0;
-  return (await rollout.hashPrefix(copy.bodyBytes)) === copy.bodySha256 ? copy.bodyBytes : 0;
 }
 
 async function repositoryOf(thread: SourceThread): Promise<Repository> {
@@ -432,27 +354,4 @@ async function makeOffer(ports: SourceHostPorts, subject: Subject, thread: Sourc
 /** What travels with a checkout in which a thread is yet to begin. */
 function beginning({ policy, requirements, modelProvider }: SourceThread): CarriedThread {
   return { name: null, model: null, modelProvider: modelProvider ?? '', policy, approvalsReviewer: 'user', requirements, goal: null, approvals: [], leftBehind: [] };
-}
-
-const answer = z.union([z.object({ received: z.literal(true) }), z.object({ error: z.object({ reason: z.string(), message: z.string() }) })]);
-
-/** The destination's one line at the end of a transfer. */
-async function readAnswer(channel: Channel): Promise<void> {
-  let text = '';
-  for await (const chunk of channel.iterator({ destroyOnReturn: false })) {
-    text += (chunk as Buffer).toString('utf8');
-    if (text.includes('\n') || text.length > 65_536) break;
-  }
-  if (text === '') throw new HostError('connection-lost', 'The connection broke before the destination had everything.');
-  const parsed = answer.safeParse(parseJson(text)).data;
-  if (parsed === undefined) throw new HostError('protocol-mismatch', 'The destination answered the transfer with something that does not fit the protocol. Bring Baton to the same version on both machines.');
-  if ('error' in parsed) throw new HostError(parsed.error.reason as HostError['reason'], parsed.error.message);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -1,5 +1,8 @@
+import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline, Readable } from 'node:stream';
+import { createBrotliDecompress } from 'node:zlib';
 import writeFileAtomic from 'write-file-atomic';
 import { z } from 'zod';
 import { HostError } from './hostError';
@@ -92,12 +95,21 @@ export class IncomingHandoff {
   parts(announced: Manifest): TransferPart[] {
     return [
       { path: this.bundle, bytes: announced.bundle.bytes },
-      ...announced.rollouts.map((rollout, index) => ({ path: this.tail(index), bytes: rollout.bodyBytes - rollout.from })),
+      ...announced.rollouts.map((rollout, index) => ({ path: this.tail(index), bytes: rollout.tail.bytes })),
     ];
   }
 
-  /** Where the received tail of the manifest's rollout number `index` is. */
-  tail(index: number): string {
+  /**
+   * The tail of the manifest's rollout number `index` as it was before it was sent. Whoever reads it bounds what he takes:
+   * little can grow into much. Fails with HostError `transfer-corrupt`.
+   */
+  readTail(announced: Manifest, index: number): Readable {
+    const stored = createReadStream(this.tail(index));
+    if (announced.rollouts[index]?.tail.encoding !== 'br') return stored;
+    return Readable.from(decompressed(stored), { objectMode: false });
+  }
+
+  private tail(index: number): string {
     return join(this.directory, `tail-${index}`);
   }
 
@@ -125,6 +137,19 @@ export class IncomingHandoff {
 
   async discard(): Promise<void> {
     await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+async function* decompressed(stored: Readable): AsyncIterable<Buffer> {
+  const plain = createBrotliDecompress();
+  // What fails is thrown where `plain` is read.
+  pipeline(stored, plain, () => undefined);
+  try {
+    yield* plain as AsyncIterable<Buffer>;
+  } catch (cause) {
+    throw new HostError('transfer-corrupt', 'A part of the conversation arrived in a form that cannot be decompressed. The thread stays at its source; try again.', { cause });
+  } finally {
+    plain.destroy();
   }
 }
 

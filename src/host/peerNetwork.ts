@@ -14,6 +14,8 @@ import { PROTOCOL_VERSION, type HandoffProgress, type HostDetails } from './prot
 const INVITE_LIFETIME_MS = 10 * 60_000;
 /** How long a peer may take to come to the relay and shake hands before it counts as offline. */
 const CONNECT_TIMEOUT_MS = 15_000;
+/** How long a peer may take to say who it is: it may have to start its Codex first, on a large Codex home. */
+const HELLO_TIMEOUT_MS = 60_000;
 
 interface PendingInvite {
   readonly psk: Uint8Array;
@@ -99,22 +101,34 @@ export class PeerNetwork {
     }
   }
 
-  /** The control channel to a peer, opened if there is none. Throws HostError `no-such-host`, `host-offline`, RelayError `relay-unreachable`. */
+  /** The control channel to a peer, opened if there is none. Throws HostError `no-such-host`, `host-offline`, `cancelled`, RelayError `relay-unreachable`. */
   async connect(hostId: string, signal?: AbortSignal): Promise<PeerLink> {
-    const open = this.links.get(hostId);
-    if (open !== undefined) return open;
-    const opening = this.open(hostId, 'control', signal).then(async (channel) => {
-      const link = this.link(channel, this.options.handlers);
-      link.onClose(() => {
+    let link = this.links.get(hostId);
+    if (link === undefined) {
+      link = this.openLink(hostId);
+      this.links.set(hostId, link);
+      const opening = link;
+      const forget = () => {
         if (this.links.get(hostId) === opening) this.links.delete(hostId);
-      });
-      const hello = await link.call('host/hello', this.hello(this.relayUrl), signal);
+      };
+      opening.then((open) => open.onClose(forget), forget);
+    }
+    return unlessAborted(link, signal);
+  }
+
+  /** Opens a link for all who ask for it meanwhile, so nobody's signal ends it but the host's own limits of time. */
+  private async openLink(hostId: string): Promise<PeerLink> {
+    const link = this.link(await this.open(hostId, 'control'), this.options.handlers);
+    try {
+      const hello = await link.call('host/hello', this.hello(this.relayUrl), AbortSignal.timeout(HELLO_TIMEOUT_MS));
       await this.options.peers.rename(hostId, hello.name);
+      if (this.disposed) throw new HostError('cancelled', 'The host is stopping.');
       return link;
-    });
-    this.links.set(hostId, opening);
-    opening.catch(() => this.links.delete(hostId));
-    return opening;
+    } catch (error) {
+      link.dispose();
+      const silent = HostError.is(error, 'cancelled') && !this.disposed;
+      throw silent ? new HostError('host-offline', `${this.options.peers.get(hostId)?.name ?? 'That host'} is at the relay but does not answer. Look at "baton doctor" there, and try again.`, { cause: error }) : error;
+    }
   }
 
   /** Asks a peer who it is now; null where it cannot be reached. */
@@ -214,5 +228,21 @@ export class PeerNetwork {
         return answer;
       },
     });
+  }
+}
+
+/** What `shared` gives, for as long as this caller waits for it. Throws HostError `cancelled`. */
+async function unlessAborted<T>(shared: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return shared;
+  let stop: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(new HostError('cancelled', 'Cancelled.'));
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+  });
+  try {
+    return await Promise.race([shared, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
   }
 }

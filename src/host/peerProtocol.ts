@@ -35,6 +35,8 @@ const rolloutManifest = z.object({
   bodySha256: sha256,
   /** The body's bytes before this one are at the destination already. */
   from: bytes,
+  /** The rest, as it is sent: `br` is Brotli (RFC 7932). */
+  tail: z.object({ encoding: z.enum(['identity', 'br']), bytes }),
 });
 
 export const manifest = z.object({

@@ -167,7 +167,7 @@ export const handoffResult = z.object({
   commits: count,
   files: count,
   bytesSent: count,
-  /** Of `bytesSent`, those of rollout files. */
+  /** Bytes of rollout files that the destination lacked, before they were compressed. */
   rolloutBytesSent: count,
   milliseconds: count,
   receipt: sha256,

@@ -13,13 +13,14 @@ import type { HandoffIdentity } from '../handoff/sourceTransaction';
 import type { ApprovalBroker } from './approvalBroker';
 import type { CodexHost } from './codexHost';
 import type { Arrival } from './handoffDestination';
-import type { SourceRollout, SourceThread, Subject } from './handoffSource';
+import type { SourceThread, Subject } from './handoffSource';
 import { HostError } from './hostError';
 import type { IncomingHandoff } from './incomingHandoff';
 import type { Log } from './log';
 import type { ManagedWorktrees } from './managedWorktrees';
 import type { Manifest } from './peerProtocol';
 import type { Plan } from './protocol';
+import type { SourceRollout } from './sendTransfer';
 
 /** Codex's default for a thread whose configuration says nothing: it asks, and may write to its workspace only. */
 const cautious: Policy = { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false };
@@ -140,7 +141,7 @@ export class ThreadHandoff {
         metaLine,
         ...(copy === undefined || from === 0 ? {} : { existing: copy.path }),
         prefixBytes: from,
-        tail: { path: incoming.tail(index) },
+        tail: incoming.readTail(announced, index),
         bodyBytes,
         bodySha256,
         cwd,

@@ -108,7 +108,7 @@ async function handOff(machine: Machine, threadId: string, args: string[]): Prom
       ['worktree', result.worktree],
       ['commits', result.commits],
       ['files', result.files],
-      ['sent', `${result.bytesSent} bytes, ${result.rolloutBytesSent} of them of the rollout`],
+      ['sent', `${result.bytesSent} bytes, ${result.rolloutBytesSent} bytes of rollout compressed in them`],
       ['time', `${(result.milliseconds / 1000).toFixed(1)} s`],
       ['epoch', result.epoch],
       ['receipt', result.receipt],

@@ -179,7 +179,7 @@ describe('the command line', () => {
       const { code, stdout, stderr } = await baton('handoff', 'fix', '--to', 'server');
       expect({ code, stderr }).toEqual({ code: 0, stderr: 'capture    Working\ntransfer   Working (1.0 kB)\n' });
       expect(stdout).toContain('laptop → server, epoch 3');
-      expect(stdout).toContain('3.0 kB (500 B of them conversation) in 1.5 s');
+      expect(stdout).toContain('3.0 kB, with 500 B of conversation compressed in it, in 1.5 s');
       expect(stdout).toContain('main-2');
       expect(stdout.split('\n').every((line) => line.length <= 80)).toBe(true);
     });

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
+import { brotliCompressSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { receiptHash, type Holdings } from '../../src/handoff/receipt';
 import type { PeerHandlers, PeerLink } from '../../src/host/peerLink';
@@ -87,8 +88,20 @@ describe('a source that is wrong or hostile', () => {
       const [rollout] = it.manifest.rollouts;
       if (rollout === undefined) throw new Error('There is a rollout.');
       rollout.from = 100;
+      rollout.tail.bytes -= 100;
       it.bytes = Buffer.concat([it.bytes.subarray(0, it.manifest.bundle.bytes), it.bytes.subarray(it.manifest.bundle.bytes + 100)]);
     }, /^(rollout-|transfer-corrupt)/],
+    ['a rollout that says it is compressed and is not', (it) => {
+      const [rollout] = it.manifest.rollouts;
+      if (rollout !== undefined) rollout.tail.encoding = 'br';
+    }, /^transfer-corrupt$/],
+    ['a rollout that decompresses to far more than announced', (it) => {
+      const [rollout] = it.manifest.rollouts;
+      if (rollout === undefined) throw new Error('There is a rollout.');
+      const bomb = brotliCompressSync(Buffer.alloc(64 * 1024 * 1024));
+      rollout.tail = { encoding: 'br', bytes: bomb.length };
+      it.bytes = Buffer.concat([it.bytes.subarray(0, it.manifest.bundle.bytes), bomb]);
+    }, /^rollout-/],
     ["a rollout under another thread's name", (it) => {
       const [rollout] = it.manifest.rollouts;
       if (rollout !== undefined) rollout.name = rollout.name.replace(threadId, '0199abcd-0000-7000-8000-000000000000');

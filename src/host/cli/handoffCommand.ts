@@ -93,7 +93,7 @@ function resultText(result: HandoffResult, hosts: readonly HostSummary[], width:
       ['Branch', inertLine(result.branch ?? '(detached)')],
       ['Worktree', inertLine(result.worktree)],
       ['Moved', `${counted(result.commits, 'commit')}, ${counted(result.files, 'file')}`],
-      ['Sent', `${bytesText(result.bytesSent)} (${bytesText(result.rolloutBytesSent)} of them conversation) in ${secondsText(result.milliseconds)}`],
+      ['Sent', `${bytesText(result.bytesSent)}, with ${bytesText(result.rolloutBytesSent)} of conversation compressed in it, in ${secondsText(result.milliseconds)}`],
       ['Receipt', result.receipt],
     ],
     width,

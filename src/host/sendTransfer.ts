@@ -1,0 +1,159 @@
+/** The source's half of a transfer: what the destination lacks, spooled, announced, and sent over a channel of its own. */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { constants, createBrotliCompress } from 'node:zlib';
+import { z } from 'zod';
+import { createBundle } from '../git/bundle';
+import type { CapturedState } from '../git/capture';
+import type { CarriedThread } from '../handoff/carriedThread';
+import type { HandoffIdentity } from '../handoff/sourceTransaction';
+import type { Channel } from '../relay/channel';
+import { RelayError } from '../relay/relayError';
+import { HostError } from './hostError';
+import type { PeerLink } from './peerLink';
+import type { Manifest, Offer } from './peerProtocol';
+import type { HandoffPhase } from './protocol';
+
+/** A rollout file of the thread, its first line apart (each host writes its own). */
+export interface SourceRollout {
+  readonly name: string;
+  readonly threadId: string;
+  readonly metaLine: string;
+  readonly bodyBytes: number;
+  readonly bodySha256: string;
+  /** SHA-256 of the body's first `bytes` bytes. */
+  hashPrefix(bytes: number): Promise<string>;
+  /** The body from byte `from` to its end. */
+  read(from: number): Readable;
+}
+
+export type Announce = (phase: HandoffPhase, message: string, bytesDone?: number, bytesTotal?: number) => void;
+
+export interface OutgoingTransfer {
+  readonly ports: {
+    connect(hostId: string, signal?: AbortSignal): Promise<PeerLink>;
+    openTransfer(hostId: string, signal?: AbortSignal): Promise<Channel>;
+  };
+  readonly handoff: HandoffIdentity;
+  /** Directory of this handoff, removed with it. */
+  readonly spool: string;
+  readonly offer: Offer;
+  readonly capture: CapturedState;
+  readonly rollouts: readonly SourceRollout[];
+  readonly thread: CarriedThread;
+  readonly prompt: string | null;
+  readonly announce: Announce;
+}
+
+export interface SentTransfer {
+  readonly manifest: Manifest;
+  /** Bytes that went over the channel, encrypted. */
+  readonly bytesSent: number;
+  /** Bytes of rollout files that the destination lacked, before they were compressed. */
+  readonly rolloutBytesSent: number;
+}
+
+/** Quality 1 shrinks a transcript nearly threefold at well over 100 MB/s; more would take longer than most links. */
+const compression = { params: { [constants.BROTLI_PARAM_QUALITY]: 1, [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT } };
+
+/**
+ * Begins the handoff at the destination, and sends what it lacks. Throws HostError with the destination's reason, or
+ * `connection-lost`.
+ */
+export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSignal): Promise<SentTransfer> {
+  const { ports, handoff, spool, capture, announce } = transfer;
+  const { handoffId, threadId, destination, destinationName } = handoff;
+  announce('transfer', `Finding out what ${destinationName} lacks`);
+  const link = await ports.connect(destination, signal);
+  const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer: transfer.offer }, signal);
+
+  const bundle = { ...(await createBundle({ capture, haves: there.haves, destinationShallow: there.shallow, file: join(spool, 'bundle'), signal })), path: join(spool, 'bundle') };
+  const tails = [];
+  for (const [index, rollout] of transfer.rollouts.entries()) {
+    const from = await commonPrefix(rollout, there.rollouts);
+    const path = join(spool, `tail-${index}`);
+    await pipeline(rollout.read(from), createBrotliCompress(compression), createWriteStream(path, { mode: 0o600 }), { signal });
+    tails.push({ rollout, from, path, bytes: (await stat(path)).size });
+  }
+  const manifest: Manifest = {
+    bundle: { bytes: bundle.bytes, sha256: bundle.sha256, tip: capture.commits.manifest },
+    branch: capture.branch,
+    rollouts: tails.map(({ rollout: { name, threadId: owner, metaLine, bodyBytes, bodySha256 }, from, bytes }) => ({ name, threadId: owner, metaLine, bodyBytes, bodySha256, from, tail: { encoding: 'br', bytes } })),
+    thread: transfer.thread,
+    prompt: transfer.prompt,
+    counts: { commits: bundle.commits, files: capture.files },
+  };
+  const { offsets } = await link.call('handoff/receive', { handoffId, threadId, manifest }, signal);
+  const files = [bundle, ...tails];
+  if (offsets.length !== files.length || offsets.some((offset, index) => offset > (files[index]?.bytes ?? 0))) {
+    throw new HostError('protocol-mismatch', `${destinationName} says that it has more than was announced. Bring Baton to the same version on both machines.`);
+  }
+
+  const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  let done = offsets.reduce((sum, offset) => sum + offset, 0);
+  const parts = async function* (): AsyncIterable<Buffer> {
+    yield Buffer.from(`${JSON.stringify({ handoffId, threadId })}\n`);
+    for (const [index, { path }] of files.entries()) {
+      for await (const chunk of createReadStream(path, { start: offsets[index] ?? 0 })) {
+        done += (chunk as Buffer).length;
+        announce('transfer', `Sending to ${destinationName}`, done, total);
+        yield chunk as Buffer;
+      }
+    }
+  };
+  const channel = await ports.openTransfer(destination, signal);
+  try {
+    await sendAndHear(parts(), channel, signal);
+  } catch (cause) {
+    if (!RelayError.is(cause)) throw cause;
+    throw new HostError('connection-lost', `The connection to ${destinationName} broke before it had everything: ${cause.message} The thread stays here; try again.`, { cause });
+  }
+  const bytesSent = channel.bytesSent;
+  channel.destroy();
+  return { manifest, bytesSent, rolloutBytesSent: tails.reduce((sum, { rollout, from }) => sum + rollout.bodyBytes - from, 0) };
+}
+
+/** How much of a rollout's body the destination holds: all of its copy where that is a prefix of ours, else nothing. */
+async function commonPrefix(rollout: SourceRollout, held: readonly { readonly name: string; readonly bodyBytes: number; readonly bodySha256: string }[]): Promise<number> {
+  const copy = held.find((candidate) => candidate.name === rollout.name);
+  if (copy === undefined || copy.bodyBytes > rollout.bodyBytes) return 0;
+  return (await rollout.hashPrefix(copy.bodyBytes)) === copy.bodySha256 ? copy.bodyBytes : 0;
+}
+
+async function sendAndHear(parts: AsyncIterable<Buffer>, channel: Channel, signal: AbortSignal): Promise<void> {
+  const answered = readAnswer(channel);
+  try {
+    await pipeline(parts, channel, { signal, end: true });
+  } catch (error) {
+    // Where the destination ended the transfer it said why.
+    await Promise.race([answered, new Promise((_, reject) => setImmediate(reject, error))]);
+    throw error;
+  }
+  await answered;
+}
+
+const answer = z.union([z.object({ received: z.literal(true) }), z.object({ error: z.object({ reason: z.string(), message: z.string() }) })]);
+
+/** The destination's one line at the end of a transfer. */
+async function readAnswer(channel: Channel): Promise<void> {
+  let text = '';
+  for await (const chunk of channel.iterator({ destroyOnReturn: false })) {
+    text += (chunk as Buffer).toString('utf8');
+    if (text.includes('\n') || text.length > 65_536) break;
+  }
+  if (text === '') throw new HostError('connection-lost', 'The connection broke before the destination had everything.');
+  const parsed = answer.safeParse(parseJson(text)).data;
+  if (parsed === undefined) throw new HostError('protocol-mismatch', 'The destination answered the transfer with something that does not fit the protocol. Bring Baton to the same version on both machines.');
+  if ('error' in parsed) throw new HostError(parsed.error.reason as HostError['reason'], parsed.error.message);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
