@@ -5,11 +5,13 @@ export interface DiffLine {
   readonly text: string;
 }
 
-/** The lines of one file's change: a unified diff, or the bare content that Codex gives for an added or deleted file. */
+/**
+ * The lines of one file's change: a unified diff, or the bare content that Codex gives for an added or deleted file. Content
+ * is shown whole whatever it looks like: an agent could else hide lines of a file that is to be approved above one that begins with `@@`.
+ */
 export function diffLines({ diff, change }: Pick<ViewChange, 'diff' | 'change'>): DiffLine[] {
   const lines = diff.replace(/\r?\n$/, '').split(/\r?\n/);
-  const isUnified = lines.some((line) => line.startsWith('@@'));
-  if (!isUnified && change !== 'update') return lines.map((text) => ({ kind: change === 'add' ? 'added' : 'removed', text }));
+  if (change !== 'update') return lines.map((text) => ({ kind: change === 'add' ? 'added' : 'removed', text }));
   let inHunk = false;
   return lines.flatMap<DiffLine>((line) => {
     if (line.startsWith('@@')) {

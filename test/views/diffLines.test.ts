@@ -10,6 +10,9 @@ describe('the lines of a diff', () => {
   it('are a removed line that looks like a heading, inside a hunk', () => {
     expect(diffLines({ change: 'update', diff: '@@ -1 +1 @@\n--- x\n+++ y' }).map(({ kind }) => kind)).toEqual(['hunk', 'removed', 'added']);
   });
+  it('are all of an added file, also where its content looks like a diff', () => {
+    expect(diffLines({ change: 'add', diff: 'first\n@@ -1 +1 @@\n+last\n' })).toEqual(['first', '@@ -1 +1 @@', '+last'].map((text) => ({ kind: 'added', text })));
+  });
   it('are the content of an added or deleted file', () => {
     expect(diffLines({ change: 'add', diff: 'a\n\nb\n' })).toEqual([{ kind: 'added', text: 'a' }, { kind: 'added', text: '' }, { kind: 'added', text: 'b' }]);
     expect(diffLines({ change: 'delete', diff: 'a' })).toEqual([{ kind: 'removed', text: 'a' }]);

@@ -32,7 +32,7 @@ function approvalCard(approval: Approval, hostName: string, busy: boolean, decid
     <h2 id=${heading}>${titles[approval.kind]}</h2>
     ${approval.reason === null ? nothing : html`<p class="reason">${approval.reason}</p>`}
     ${approval.command === null ? nothing : html`<pre class="approval-command" tabindex="0" aria-label="Command">${approval.command}</pre>`}
-    ${approval.changes.map(({ path, diff }) => diffView({ path, diff, change: changeOf(diff), movedTo: null }, approval.cwd ?? '', true))}
+    ${approval.changes.map(({ path, kind, movePath, diff }) => diffView({ path, diff, change: kind, movedTo: movePath }, approval.cwd ?? '', true))}
     ${approval.request === null ? nothing : html`<pre class="approval-request" tabindex="0" aria-label="Request">${approval.request}</pre>`}
     ${approval.questions.map((question) => questionView(approval.id, question))}
     <dl class="facts">
@@ -86,9 +86,4 @@ function answersOf(form: HTMLFormElement, name: string): string[] {
   const typed = fields.find((field) => field.type !== 'radio')?.value.trim() ?? '';
   if (typed !== '') return [typed];
   return fields.filter((field) => field.type === 'radio' && field.checked).map((field) => field.value);
-}
-
-/** The host gives a diff and no kind of change; content without hunks is that of an added file. */
-function changeOf(diff: string): 'add' | 'update' {
-  return /^@@/m.test(diff) ? 'update' : 'add';
 }
