@@ -1,5 +1,6 @@
 import { gitText, quoteForPeople, runGit } from './git';
 import type { ObjectId, Repository } from './repository';
+import { sideBySide } from './sideBySide';
 
 export interface BranchChoice {
   /** Full name that HEAD gets; null for a detached HEAD. */
@@ -49,19 +50,17 @@ export async function chooseBranch(options: {
   if (!options.carried.startsWith('refs/heads/') || name.startsWith('-')) {
     return { branch: null, update: null, note: `${quoteForPeople(options.carried)} is not the name of a branch; the thread goes on on a detached HEAD.` };
   }
-  const checkouts = await listCheckouts(repository, options.signal);
+  const valueOf = async (ref: string) => (await gitText(['rev-parse', '-q', '--verify', `${ref}^{commit}`], { ...cwd, answers: [1, 128] })) || null;
+  const plain = `refs/heads/${name}`;
+  const [checkouts, value] = await sideBySide(listCheckouts(repository, options.signal), valueOf(plain));
   const elsewhere = (ref: string) => checkouts.find((checkout) => checkout.branch === ref && checkout.path !== options.worktree);
   const here = checkouts.find((checkout) => checkout.path === options.worktree)?.branch ?? null;
-  const valueOf = async (ref: string) => (await gitText(['rev-parse', '-q', '--verify', `${ref}^{commit}`], { ...cwd, answers: [1, 128] })) || null;
   const blocked = async (ref: string) => {
-    if ((await gitText(['for-each-ref', '--count=1', '--format=x', `${ref}/`], cwd)) !== '') return true;
     const above = ref.split('/').slice(0, -1).map((_part, depth, parts) => parts.slice(0, depth + 1).join('/')).slice(2);
-    for (const parent of above) if ((await valueOf(parent)) !== null) return true;
-    return false;
+    const [below, ...values] = await sideBySide(gitText(['for-each-ref', '--count=1', '--format=x', `${ref}/`], cwd), ...above.map(valueOf));
+    return below !== '' || values.some((found) => found !== null);
   };
 
-  const plain = `refs/heads/${name}`;
-  const value = await valueOf(plain);
   const taken = elsewhere(plain);
   if (taken === undefined) {
     if (value === head) return { branch: plain, update: null, note: null };
@@ -74,8 +73,9 @@ export async function chooseBranch(options: {
   const why = taken !== undefined ? `is checked out in ${taken.path}` : value === null ? 'cannot be created beside the branches that exist here' : 'is at another commit here';
   for (let suffix = 1; suffix <= 99; suffix++) {
     const own = `refs/heads/${branchNamespace(options.threadId)}/${name}${suffix === 1 ? '' : `-${suffix}`}`;
-    if (elsewhere(own) !== undefined || (await blocked(own))) continue;
-    const before = await valueOf(own);
+    if (elsewhere(own) !== undefined) continue;
+    const [unusable, before] = await sideBySide(blocked(own), valueOf(own));
+    if (unusable) continue;
     if (head === null && before !== null) continue;
     return { branch: own, update: before === head ? null : { name: own, before, after: head }, note: `The branch ${shown} ${why}; the thread goes on on ${quoteForPeople(own.replace('refs/heads/', ''))}.` };
   }

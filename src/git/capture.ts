@@ -10,7 +10,7 @@ import { listIndex, pathList, type IndexListing } from './indexListing';
 import { fingerprintOf, type Manifest } from './manifest';
 import { readOperation } from './operation';
 import { operationIn, readHead, readRepository, type ObjectFormat, type ObjectId, type Operation, type Repository } from './repository';
-import { adoptIndex, createShadow, inShadow, objectDirectory, readSettings, type RepositorySettings, type Shadow } from './shadow';
+import { adoptIndex, createShadow, inShadow, objectDirectory, readSettings, trustTimes, type RepositorySettings, type Shadow } from './shadow';
 import { sideBySide } from './sideBySide';
 import { commitState } from './stateCommits';
 import { forkEntries, updateIndex, writeStagedTree, writeTree } from './stateObjects';
@@ -23,6 +23,11 @@ export interface CaptureOptions {
   /** Directory of Baton's own that holds the capture; made when missing. It is the caller's to remove. */
   readonly spool: string;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * All files were written a moment ago together with the index that lists them, by a restore. Then times and sizes tell
+   * whether a file is still what was written, as young as it is, and only what they do not vouch for is read.
+   */
+  readonly justWritten?: boolean;
   /** Times to begin again when something changes meanwhile; 3 unless given. */
   readonly attempts?: number;
 }
@@ -85,6 +90,7 @@ async function captureOnce(options: CaptureOptions, shadowDirectory: string): Pr
   const before = await standing(repository, signal);
   // An index that is not there yet is an empty one.
   if (!(await adoptIndex(shadow, repository.gitDir))) await runGit(['read-tree', '--empty'], inShadow(shadow, { signal }));
+  if (options.justWritten === true) await trustTimes(path.join(shadow.gitDir, 'index'));
   const listing = await listIndex(shadow, signal);
   const [{ index, head }, stages, resolved, read, operation] = await sideBySide(
     writeIndexTree(shadow, repository.head, listing, signal),

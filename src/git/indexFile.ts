@@ -9,6 +9,8 @@ export interface IndexFile extends IndexListing {
   readonly tree: ObjectId | null;
   /** Bytes of the listed files when git last looked, those that are not in the working tree left out. */
   readonly bytes: number;
+  /** Entries whose files are as young as the index itself, so that git reads them whenever it is asked about them. */
+  readonly young: number;
   /** Holds whole directories as entries, or stands on a shared index: git has to write it out in full first. */
   readonly abridged: boolean;
 }
@@ -18,6 +20,7 @@ const EXTENDED = 0x4000;
 const SKIP_WORKTREE = 0x4000;
 const INTENT_TO_ADD = 0x2000;
 const FIXED_BYTES = 40;
+const MODIFIED_OFFSET = 8;
 const MODE_OFFSET = 24;
 const SIZE_OFFSET = 36;
 const SLASH = 0x2f;
@@ -26,9 +29,10 @@ const attributes = Buffer.from('.gitattributes');
 /**
  * Reads an index of version 2, 3 or 4 (gitformat-index(5)). Of the plain entries, which are nearly all, nothing is kept.
  *
+ * @param written when the file was written, Unix time in whole seconds
  * @throws {GitError} `unsupported-state` for another version, or a file that is none
  */
-export function parseIndex(file: Buffer, format: ObjectFormat, shownAs: string): IndexFile {
+export function parseIndex(file: Buffer, format: ObjectFormat, written: number, shownAs: string): IndexFile {
   const damaged = (what: string) => new GitError('unsupported-state', `The index ${shownAs} ${what}. Look at it with "git status" first.`);
   const hashBytes = format === 'sha1' ? 20 : 32;
   if (file.length < 12 + hashBytes || file.toString('latin1', 0, 4) !== 'DIRC') throw damaged('is not one that git writes');
@@ -37,6 +41,7 @@ export function parseIndex(file: Buffer, format: ObjectFormat, shownAs: string):
   const end = file.length - hashBytes;
   const found = { unmerged: [] as IndexEntry[], intentToAdd: [] as IndexEntry[], flagged: [] as IndexListing['flagged'][number][], gitlinks: [] as IndexEntry[], attributeFiles: [] as IndexEntry[] };
   let bytes = 0;
+  let young = 0;
   let name: Buffer = Buffer.alloc(0);
   let at = 12;
   for (let left = file.readUInt32BE(8); left > 0; left--) {
@@ -70,6 +75,7 @@ export function parseIndex(file: Buffer, format: ObjectFormat, shownAs: string):
     const mode = file.readUInt32BE(start + MODE_OFFSET);
     const skipWorktree = (more & SKIP_WORKTREE) !== 0;
     if (!skipWorktree && stage <= 2) bytes += file.readUInt32BE(start + SIZE_OFFSET);
+    if (file.readUInt32BE(start + MODIFIED_OFFSET) >= written) young++;
     const isAttributes = name.length >= attributes.length && name.subarray(-attributes.length).equals(attributes) && (name.length === attributes.length || name[name.length - attributes.length - 1] === SLASH);
     if (flags < EXTENDED && mode !== 0o160000 && stage === 0 && !isAttributes) continue;
     const entry = { path: bytePath(name), mode: mode.toString(8).padStart(6, '0'), oid: file.toString('hex', start + FIXED_BYTES, start + FIXED_BYTES + hashBytes), stage };
@@ -80,7 +86,7 @@ export function parseIndex(file: Buffer, format: ObjectFormat, shownAs: string):
     if (mode === 0o160000) found.gitlinks.push(entry);
     if (isAttributes) found.attributeFiles.push(entry);
   }
-  return { ...found, bytes, ...parseExtensions(file.subarray(at, end), hashBytes, damaged) };
+  return { ...found, bytes, young, ...parseExtensions(file.subarray(at, end), hashBytes, damaged) };
 }
 
 function parseExtensions(rest: Buffer, hashBytes: number, damaged: (what: string) => GitError): Pick<IndexFile, 'tree' | 'resolved' | 'abridged'> {

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { nulRecords, runGit, streamGit } from './git';
 import { GitError } from './gitError';
@@ -36,10 +36,11 @@ export interface IndexListing {
 /** Reads an index of a shadow. One that stands for whole directories is first written out in full. */
 export async function listIndex(shadow: Shadow, signal?: AbortSignal, index = 'index'): Promise<IndexFile> {
   const file = path.resolve(shadow.gitDir, index);
-  const listed = parseIndex(await readFile(file), shadow.objectFormat, file);
+  const read = async () => parseIndex(await readFile(file), shadow.objectFormat, Math.floor((await stat(file)).mtimeMs / 1000), file);
+  const listed = await read();
   if (!listed.abridged) return listed;
   await runGit(['update-index', '--force-write-index'], inShadow(shadow, { index, signal }));
-  const whole = parseIndex(await readFile(file), shadow.objectFormat, file);
+  const whole = await read();
   if (whole.abridged) throw new GitError('unsupported-state', `The index of ${shadow.worktree} holds whole directories as entries, which this git does not write out. Run "git sparse-checkout reapply --no-sparse-index" there first.`);
   return whole;
 }

@@ -16,6 +16,9 @@ const gitDirectory = /^(\.git|git~\d+)[ .]*(:.*)?$/i;
 // eslint-disable-next-line no-control-regex -- control characters are what is looked for
 const windowsForbidden = /[<>:"|?*\\\u0001-\u001f]|[. ]$|^(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?$/i;
 
+/** Parts of letters, digits and a few signs, which begin with a letter, a digit or an underscore: no dot, so no `.git`; no tilde, so no short name. */
+const unsuspicious = /^[A-Za-z0-9_][\w+@=,. -]*(?:\/[A-Za-z0-9_][\w+@=,. -]*)*$/;
+
 /**
  * Checks one path of a tree, of any kind. Honest oddities (line feeds, tabs, leading dashes, bytes that are not UTF-8)
  * pass where the file system holds them; names that some file system or git takes for `.git` or for a step upwards never do.
@@ -26,6 +29,8 @@ const windowsForbidden = /[<>:"|?*\\\u0001-\u001f]|[. ]$|^(con|prn|aux|nul|com[1
 export function checkPath(name: BytePath, mode: string, rules: NameRules): void {
   const refuse = (why: string) => new GitError('hostile-content', `The bundle that arrived holds the path ${pathForPeople(name)}, which ${why}. Nothing of it was used.`);
   if (name.length > 4096) throw refuse('is longer than 4096 bytes');
+  // Nearly all names; what follows would find nothing in them.
+  if (!rules.windows && mode !== '160000' && unsuspicious.test(name)) return;
   for (const part of name.split('/')) {
     if (part === '' || part === '.' || part === '..') throw refuse('has an empty part or one that leads elsewhere');
     const text = pathBytes(part).toString('utf8').replace(hfsIgnored, '');

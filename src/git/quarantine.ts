@@ -7,7 +7,7 @@ import { gitText, runGit, type GitOptions } from './git';
 import { GitError } from './gitError';
 import { revisions } from './haves';
 import { fingerprintOf, type Manifest, type StateTrees } from './manifest';
-import { checkObjectSizes, checkTree, probeNameRules, readManifest } from './quarantineChecks';
+import { checkEntries, checkObjectSizes, checkTree, differingEntries, expectBounded, probeNameRules, readManifest } from './quarantineChecks';
 import { readRepository, type ObjectFormat, type ObjectId, type Repository } from './repository';
 import { sideBySide } from './sideBySide';
 import { createShadow, inShadow, objectDirectory, readSettings, type Shadow } from './shadow';
@@ -104,7 +104,11 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   const commits = await readChain(tip, guarded);
   const manifest = await readManifest(tip, guarded, limits, rules);
   const [head, trees] = await sideBySide(expectShape(manifest, commits, repository.objectFormat, guarded), stateTrees(commits, guarded));
-  await sideBySide(...[...new Set([trees.index, trees.worktree])].map((tree) => checkTree(tree, guarded, limits, rules)));
+  // What both trees have is looked at once, except where two names of one tree could be the same file.
+  await sideBySide(
+    checkTree(trees.worktree, guarded, limits, rules),
+    rules.caseInsensitive ? checkTree(trees.index, guarded, limits, rules) : expectBounded(trees.index, guarded, limits).then(() => checkEntries(differingEntries(trees.worktree, trees.index, guarded), guarded, limits, rules)),
+  );
   for (const tree of [trees.stages, trees.resolved]) if (tree !== null) await checkTree(tree, guarded, limits, rules, 1);
   // Runs in the repository itself, to know its refs; the quarantine is where its objects are looked for first.
   await runGit(['rev-list', '--objects', '--quiet', '--stdin', '--not', '--all'], {

@@ -21,10 +21,40 @@ export interface TreeEntry {
 export async function* treeEntries(tree: ObjectId, options: GitOptions): AsyncGenerator<TreeEntry, void, undefined> {
   for await (const record of nulRecords(streamGit(['ls-tree', '-r', '-t', '-z', '--full-tree', tree], options))) {
     const text = bytePath(record);
-    const match = /^(\d{6}) (\w+) ([0-9a-f]{40,64})\t([^]+)$/.exec(text);
-    const [, mode = '', type = '', oid = '', name = ''] = match ?? [];
-    if (match === null) throw new GitError('hostile-content', 'A tree in the bundle that arrived has an entry without a name. Nothing of it was used.');
+    // `<mode> <type> <oid>\t<path>`. Cut by hand: this is the one place that sees every file of a repository.
+    const afterType = text.indexOf(' ', 7);
+    const tab = text.indexOf('\t', afterType);
+    const [mode, type, oid, name] = [text.slice(0, 6), text.slice(7, afterType), text.slice(afterType + 1, tab), text.slice(tab + 1)];
+    if (afterType === -1 || tab === -1 || name === '') throw new GitError('hostile-content', 'A tree in the bundle that arrived has an entry without a name. Nothing of it was used.');
     yield { path: name, mode, type, oid };
+  }
+}
+
+/** Refuses a tree of more paths than the limit, which a few hundred bytes can hold; git writes them as it finds them. @throws {GitError} `too-large` */
+export async function expectBounded(tree: ObjectId, options: GitOptions, limits: QuarantineLimits): Promise<void> {
+  let count = 0;
+  for await (const chunk of streamGit(['ls-tree', '-r', '-t', '-z', '--name-only', '--full-tree', tree], options)) {
+    for (let nul = chunk.indexOf(0); nul !== -1; nul = chunk.indexOf(0, nul + 1)) count++;
+    if (count > limits.paths) throw tooManyPaths(limits);
+  }
+}
+
+function tooManyPaths(limits: QuarantineLimits): GitError {
+  return new GitError('too-large', `A tree in the bundle that arrived has more than ${limits.paths} paths. Nothing of it was used.`);
+}
+
+/**
+ * The entries of `tree` that `known` does not have at the same path, directories too. Together with all entries of `known`
+ * they are all names of `tree`, without listing what the two have in common. Git gathers them before it writes the first,
+ * so the tree must have passed {@link expectBounded}.
+ */
+export async function* differingEntries(known: ObjectId, tree: ObjectId, options: GitOptions): AsyncGenerator<TreeEntry, void, undefined> {
+  const records = nulRecords(streamGit(['diff-tree', '-r', '-t', '-z', '--raw', '--no-renames', '--no-abbrev', known, tree], options));
+  for await (const record of records) {
+    const [, mode = '', , oid = ''] = record.toString('latin1').slice(1).split(' ');
+    const name = await records.next();
+    if (name.done === true) throw new GitError('hostile-content', 'A tree in the bundle that arrived has an entry without a name. Nothing of it was used.');
+    if (mode !== '000000') yield { path: bytePath(name.value), mode, type: mode === '040000' ? 'tree' : 'blob', oid };
   }
 }
 
@@ -67,11 +97,16 @@ export async function checkObjectSizes(objects: string, options: GitOptions, lim
  * @throws {GitError} `hostile-content`, `too-large`, `unsupported-state`
  */
 export async function checkTree(tree: ObjectId, options: GitOptions, limits: QuarantineLimits, rules: NameRules, strip = 0): Promise<number> {
+  return checkEntries(treeEntries(tree, options), options, limits, rules, strip);
+}
+
+/** {@link checkTree} of some entries of a tree. */
+export async function checkEntries(entries: AsyncIterable<TreeEntry>, options: GitOptions, limits: QuarantineLimits, rules: NameRules, strip = 0): Promise<number> {
   let count = 0;
   const twins = new NameTwins(rules);
   const links = new Map<BytePath, ObjectId>();
-  for await (const entry of treeEntries(tree, options)) {
-    if (++count > limits.paths) throw new GitError('too-large', `A tree in the bundle that arrived has more than ${limits.paths} paths. Nothing of it was used.`);
+  for await (const entry of entries) {
+    if (++count > limits.paths) throw tooManyPaths(limits);
     const name = strip === 0 ? entry.path : entry.path.slice(entry.path.indexOf('/') + 1);
     checkPath(name, entry.mode, rules);
     twins.add(entry.path);

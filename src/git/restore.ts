@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, rmdir, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { chooseBranch, updateRefs, type RefUpdate } from './branchChoice';
 import { captureWorkingState, type CapturedState } from './capture';
@@ -15,6 +15,7 @@ import { clearOperation, operationBranchRef, writeOperation } from './restoreOpe
 import { readState, type StateToRestore } from './restoredState';
 import { applySettings, recordCarried } from './restoreSettings';
 import { copyIndex, createShadow, inShadow, objectDirectory, readSettings, type Shadow } from './shadow';
+import { sideBySide } from './sideBySide';
 import { readUndoRecord, writeUndoRecord, type UndoRecord } from './undoRecord';
 import { WORKTREE_INDEX } from './worktreeReading';
 
@@ -62,24 +63,28 @@ export function beforeRef(threadId: string): string {
 export async function restoreWorkingState(options: RestoreOptions): Promise<RestoredState> {
   const { quarantine, worktree, threadId, signal } = options;
   if (!/^[0-9A-Za-z][0-9A-Za-z-]{7,63}$/.test(threadId)) throw new GitError('failed', `${JSON.stringify(threadId)} is no thread id.`);
-  const repository = await readRepository(options.root, signal);
   const arrived = quarantineShadow(quarantine);
-  const state = await readState(arrived, quarantine.commits.manifest, signal);
+  const [repository, state] = await sideBySide(readRepository(options.root, signal), readState(arrived, quarantine.commits.manifest, signal));
   const previous = options.existing === undefined ? null : await capturePrevious(options, options.existing.expectedFingerprint);
   if (previous === null && existsSync(worktree) && (await readdir(worktree)).length > 0) throw new GitError('worktree-exists', `${worktree} already exists. Choose another directory, or remove the worktree first.`);
 
-  const choice = await chooseBranch({ repository, worktree, carried: options.carriedBranch, head: quarantine.head, threadId, objects: path.join(arrived.gitDir, 'objects'), signal });
   const valueOf = async (name: string) => (await gitText(['rev-parse', '-q', '--verify', name], { cwd: repository.root, signal, answers: [1, 128] })) || null;
   const branchRef = operationBranchRef(state.manifest, threadId);
-  const refs: RefUpdate[] = [{ name: arrivedRef(threadId), before: await valueOf(arrivedRef(threadId)), after: state.tip }];
+  const [choice, arrivedBefore, branchBefore, snapshotBefore] = await sideBySide(
+    chooseBranch({ repository, worktree, carried: options.carriedBranch, head: quarantine.head, threadId, objects: path.join(arrived.gitDir, 'objects'), signal }),
+    valueOf(arrivedRef(threadId)),
+    branchRef === null ? Promise.resolve(null) : valueOf(branchRef),
+    previous === null ? Promise.resolve(null) : valueOf(beforeRef(threadId)),
+  );
+  const refs: RefUpdate[] = [{ name: arrivedRef(threadId), before: arrivedBefore, after: state.tip }];
   if (choice.update !== null && choice.update.after !== null) refs.push(choice.update);
-  if (branchRef !== null && state.manifest.operation.branch !== null) refs.push({ name: branchRef, before: await valueOf(branchRef), after: state.manifest.operation.branch.oid });
+  if (branchRef !== null && state.manifest.operation.branch !== null) refs.push({ name: branchRef, before: branchBefore, after: state.manifest.operation.branch.oid });
   const record: UndoRecord = {
     worktree, createdDirectories: previous === null ? missingDirectories(path.dirname(worktree)) : [], refs,
     packs: [...(await packsToPublish(arrived, repository)), ...(previous === null ? [] : await packsToPublish(shadowOf(previous), repository))],
     previous: previous === null ? null : {
       tip: previous.commits.manifest, head: previous.head, branch: previous.branch,
-      snapshot: { name: beforeRef(threadId), before: await valueOf(beforeRef(threadId)), after: previous.commits.manifest },
+      snapshot: { name: beforeRef(threadId), before: snapshotBefore, after: previous.commits.manifest },
     },
   };
   await writeUndoRecord(quarantine.directory, record);
@@ -95,15 +100,17 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   const built = previous === null ? await addWorktree(repository, worktree, state, signal) : await readRepository(worktree, signal);
   const shadow = previous === null ? await restoreShadow(repository, built, quarantine.directory, signal) : shadowOf(previous);
   const untracked = await buildState(shadow, built, state, previous, quarantine.directory, signal);
-  const notes = [...(choice.note === null ? [] : [choice.note]), ...(await applySettings(repository, built, state.manifest))];
-  await setHead(built, choice.branch, quarantine.head);
   const autoMerge = state.manifest.autoMerge ? await gitText(['rev-parse', `${state.tip}:auto-merge`], { cwd: repository.root, signal }) : null;
-  notes.push(...(await writeOperation(built, state.manifest, autoMerge, branchRef)));
+  const [settingNotes, operationNotes] = await sideBySide(
+    applySettings(repository, built, state.manifest),
+    setHead(built, choice.branch, quarantine.head).then(() => writeOperation(built, state.manifest, autoMerge, branchRef)),
+  );
+  // Which files are ignored is a matter of settings too.
   await recordCarried(built, untracked, signal);
 
-  const receipt = await captureWorkingState({ root: worktree, spool: path.join(quarantine.directory, 'receipt'), signal });
+  const receipt = await captureWorkingState({ root: worktree, spool: path.join(quarantine.directory, 'receipt'), justWritten: previous === null, signal });
   await rm(path.join(quarantine.directory, 'receipt'), { recursive: true, force: true });
-  return { head: receipt.head, branch: receipt.branch?.replace('refs/heads/', '') ?? null, fingerprint: receipt.fingerprint, notes };
+  return { head: receipt.head, branch: receipt.branch?.replace('refs/heads/', '') ?? null, fingerprint: receipt.fingerprint, notes: [...(choice.note === null ? [] : [choice.note]), ...settingNotes, ...operationNotes] };
 }
 
 async function capturePrevious(options: RestoreOptions, expected: string): Promise<CapturedState> {
@@ -149,7 +156,10 @@ async function buildState(shadow: Shadow, built: Repository, state: StateToResto
     await listWorktree(shadow, index, from, signal);
     await changeFiles(shadow, index, from, state, signal);
   }
-  const untracked = await finishIndex(shadow, index, state, temporary, signal);
+  const { mtimeMs } = await stat(index);
+  const untracked = await finishIndex(shadow, index, state, { temporary, justWritten: previous === null }, signal);
+  // The time at which git noted those of the files: what is not older stays suspect to it.
+  if (previous === null) await utimes(index, Math.floor(mtimeMs / 1000), Math.floor(mtimeMs / 1000));
   await rename(index, path.join(built.gitDir, 'index'));
   return untracked;
 }

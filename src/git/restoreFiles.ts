@@ -1,4 +1,5 @@
 import { lstat, mkdir, readdir, rmdir, unlink } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { absolutePath, bytePath, childPath, nulTerminated, parentPaths, pathForPeople, sortedPaths, type BytePath } from './bytePath';
 import { runGit, streamGit, nulRecords } from './git';
 import { GitError } from './gitError';
@@ -20,20 +21,22 @@ export async function treeChanges(shadow: Shadow, from: string, to: string, sign
   return changes;
 }
 
+/** Processes that write files; a few more than there are cores keep a disk busy, many more only wait for each other. */
+const workers = `checkout.workers=${Math.max(2, Math.min(8, availableParallelism()))}`;
+
 /**
  * Writes the working tree of a state into an empty worktree, raw: no conversion, no filter, no hook. `index` then lists
  * what was written, with times and sizes.
  */
 export async function writeFiles(shadow: Shadow, index: string, state: StateToRestore, signal?: AbortSignal): Promise<void> {
   const options = inShadow(shadow, { index, signal });
-  await runGit(['read-tree', state.trees.worktree], options);
-  const args = ['-c', 'checkout.workers=4', 'checkout-index', '-f', '-u', '-q'];
-  if (state.absent.size === 0) await runGit([...args, '-a'], options);
+  if (state.absent.size === 0) await runGit(['-c', workers, 'read-tree', '-m', '-u', state.trees.worktree], options);
   else {
+    await runGit(['read-tree', state.trees.worktree], options);
     const listed = (async function* () {
       for await (const entry of treeEntries(state.trees.worktree, options)) if (entry.type !== 'tree' && !state.absent.has(entry.path)) yield Buffer.from(`${entry.path}\0`, 'latin1');
     })();
-    await runGit([...args, '-z', '--stdin'], { ...options, input: listed });
+    await runGit(['checkout-index', '-f', '-u', '-q', '-z', '--stdin'], { ...options, input: listed });
   }
   await makeDirectories(shadow.worktree, state.manifest.emptyDirectories);
 }

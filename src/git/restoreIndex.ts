@@ -7,7 +7,8 @@ import { indexInfo, listIndex, type IndexEntry } from './indexListing';
 import type { StateToRestore } from './restoredState';
 import { treeEntries } from './quarantineChecks';
 import { treeChanges } from './restoreFiles';
-import { inShadow, type Shadow } from './shadow';
+import { inShadow, trustTimes, type Shadow } from './shadow';
+import { sideBySide } from './sideBySide';
 import { updateIndex } from './stateObjects';
 
 /**
@@ -15,16 +16,21 @@ import { updateIndex } from './stateObjects';
  * resolve-undo records, intent-to-add and flags. Entries whose content is the working tree's keep their times and sizes,
  * so that git need not read the files again.
  *
+ * @param justWritten the files were written a moment ago, together with this index (see `trustTimes`)
  * @returns untracked files of the state: in its working tree and not in its index
  * @throws {GitError} `failed` when git did not take all entries over
  */
-export async function finishIndex(shadow: Shadow, index: string, state: StateToRestore, temporary: string, signal?: AbortSignal): Promise<BytePath[]> {
+export async function finishIndex(shadow: Shadow, index: string, state: StateToRestore, { temporary, justWritten }: { readonly temporary: string; readonly justWritten: boolean }, signal?: AbortSignal): Promise<BytePath[]> {
   const options = inShadow(shadow, { index, signal });
   const { trees, manifest } = state;
   const zero = '0'.repeat(trees.index.length);
-  const changes = await treeChanges(shadow, trees.worktree, trees.index, signal);
-  const stages = trees.stages === null ? [] : await stagedEntries(shadow, trees.stages, signal);
-  const resolved = trees.resolved === null ? [] : await stagedEntries(shadow, trees.resolved, signal);
+  // Whenever git writes an index, it reads each file that is as young as the index.
+  const trusted = async () => { if (justWritten) await trustTimes(index); };
+  const [changes, stages, resolved] = await sideBySide(
+    treeChanges(shadow, trees.worktree, trees.index, signal),
+    trees.stages === null ? Promise.resolve([]) : stagedEntries(shadow, trees.stages, signal),
+    trees.resolved === null ? Promise.resolve([]) : stagedEntries(shadow, trees.resolved, signal),
+  );
   const unmerged = [...new Set(stages.map((entry) => entry.path))];
   const final = new Map(changes.filter((change) => change.toMode !== '000000').map((change) => [change.path, change]));
   const inIndex = resolved.length === 0 ? new Map<BytePath, IndexEntry>() : await entriesOf(shadow, trees.index, new Set(resolved.map((entry) => entry.path)), signal);
@@ -32,6 +38,7 @@ export async function finishIndex(shadow: Shadow, index: string, state: StateToR
 
   // Git records how a conflict was resolved when a whole entry takes the place of stages: so that is what happens here.
   const resolvedPaths = [...new Set(resolved.map((entry) => entry.path))];
+  await trusted();
   await runGit(['update-index', '-z', '--index-info'], { ...options, input: Buffer.concat([
     indexInfo(changes.filter((change) => change.toMode === '000000').map((change) => removal(change.path))),
     indexInfo([...final.values()].map((change) => ({ path: change.path, mode: change.toMode, oid: change.toOid, stage: 0 }))),
@@ -39,8 +46,11 @@ export async function finishIndex(shadow: Shadow, index: string, state: StateToR
     indexInfo(stages),
     indexInfo(resolvedPaths.flatMap((name) => [removal(name), ...resolved.filter((entry) => entry.path === name), ...finalEntry(inIndex.get(name), removal(name))])),
   ]) });
+  await trusted();
   await intendToAdd(shadow, index, manifest.intentToAdd, temporary, signal);
+  await trusted();
   await updateIndex(shadow, index, ['--assume-unchanged'], manifest.flags.filter((flag) => flag.assumeUnchanged).map((flag) => flag.path), signal);
+  await trusted();
   await updateIndex(shadow, index, ['--skip-worktree'], manifest.flags.filter((flag) => flag.skipWorktree).map((flag) => flag.path), signal);
   await expectComplete(shadow, index, state, stages, signal);
   const tracked = new Set([...unmerged, ...manifest.intentToAdd.map(([name]) => name)]);
@@ -92,9 +102,11 @@ async function intendToAdd(shadow: Shadow, index: string, intended: StateToResto
 /** `update-index` passes over a path that it does not like and says nothing: what it made is read back. */
 async function expectComplete(shadow: Shadow, index: string, state: StateToRestore, stages: readonly IndexEntry[], signal?: AbortSignal): Promise<void> {
   const options = inShadow(shadow, { index, signal });
-  const { stdout } = await runGit(['diff-index', '--cached', '--name-only', '-z', '--ita-invisible-in-index', state.trees.index], options);
+  const [{ stdout }, listing] = await sideBySide(
+    runGit(['diff-index', '--cached', '--name-only', '-z', '--ita-invisible-in-index', state.trees.index], options),
+    listIndex(shadow, signal, index),
+  );
   const unexpected = stdout.toString('latin1').split('\0').filter((name) => name !== '' && !stages.some((entry) => entry.path === name));
-  const listing = await listIndex(shadow, signal, index);
   const complete = listing.unmerged.length === stages.length && listing.intentToAdd.length === state.manifest.intentToAdd.length && listing.flagged.length === state.manifest.flags.length;
   if (unexpected.length > 0 || !complete) throw new GitError('failed', `git did not take over all index entries of the state that arrived (${unexpected.length} differ).`);
 }

@@ -114,6 +114,18 @@ export async function copyIndex(from: string, to: string): Promise<void> {
   await utimes(to, seconds, seconds);
 }
 
+/**
+ * Makes git believe the times in an index although the files are as young as the index itself, until the index is written
+ * again. Only for an index whose files nobody else can have written since git noted their times, and never for one that
+ * stays: its own time is its only protection against changes within the same second.
+ */
+export async function trustTimes(index: string): Promise<void> {
+  await utimes(index, FAR_FUTURE, FAR_FUTURE);
+}
+
+/** 2100-01-01, in seconds. */
+const FAR_FUTURE = 4_102_444_800;
+
 /** Takes the index of a worktree, with the shared part of a split one, into the shadow. False where there is none yet. */
 export async function adoptIndex(shadow: Shadow, gitDir: string): Promise<boolean> {
   const shared = (await readdir(gitDir)).filter((name) => /^sharedindex\.[0-9a-f]+$/.test(name));

@@ -4,7 +4,7 @@ import { nulTerminated, type BytePath } from './bytePath';
 import { gitText, runGit } from './git';
 import { indexInfo, type IndexEntry } from './indexListing';
 import type { ObjectId } from './repository';
-import { inShadow, type Shadow } from './shadow';
+import { inShadow, trustTimes, type Shadow } from './shadow';
 
 /** Writes the tree of an index of the shadow. */
 export async function writeTree(shadow: Shadow, index: string, signal?: AbortSignal): Promise<ObjectId> {
@@ -22,16 +22,13 @@ export async function forkIndex(shadow: Shadow, from: string, to: string): Promi
 }
 
 /**
- * {@link forkIndex} for a copy of which only names, modes and objects count. Git hashes each file that is as young as its
- * index whenever it writes the index; one from the far future spares it that.
+ * {@link forkIndex} for a copy of which only names, modes and objects count: git hashes each file that is as young as its
+ * index whenever it writes the index, and is spared that.
  */
 export async function forkEntries(shadow: Shadow, from: string, to: string): Promise<void> {
   await copyFile(path.join(shadow.gitDir, from), path.join(shadow.gitDir, to));
-  await utimes(path.join(shadow.gitDir, to), FAR_FUTURE, FAR_FUTURE);
+  await trustTimes(path.join(shadow.gitDir, to));
 }
-
-/** 2100-01-01, in seconds. */
-const FAR_FUTURE = 4_102_444_800;
 
 export async function updateIndex(shadow: Shadow, index: string, args: readonly string[], names: Iterable<BytePath>, signal?: AbortSignal): Promise<void> {
   const input = nulTerminated(names);

@@ -4,7 +4,8 @@ import { carriedPaths } from './carriedPaths';
 import { convertedPaths } from './conversion';
 import { gitText, nulRecords, runGit, streamGit } from './git';
 import { GitError } from './gitError';
-import type { IndexEntry, IndexListing } from './indexListing';
+import type { IndexFile } from './indexFile';
+import type { IndexEntry } from './indexListing';
 import type { ObjectId, Repository } from './repository';
 import { inShadow, type RepositorySettings, type Shadow } from './shadow';
 import { sideBySide } from './sideBySide';
@@ -39,11 +40,11 @@ export interface WorktreeReading {
   readonly listed: { readonly differing: string; readonly untracked: Untracked; readonly hidden: boolean };
 }
 
-/** So many stale entries mean that the files were copied or touched: git compares their contents once, itself. */
+/** So many entries of which git is not sure mean that the files were copied, touched or just written: it reads them once, here, and notes what it found. */
 const STALE_LIMIT = 500;
 
 /** Finds out what of the working tree has to be stored. Nothing is stored yet. */
-export async function readWorktree(repository: Repository, settings: RepositorySettings, shadow: Shadow, listing: IndexListing, signal?: AbortSignal): Promise<WorktreeReading> {
+export async function readWorktree(repository: Repository, settings: RepositorySettings, shadow: Shadow, listing: IndexFile, signal?: AbortSignal): Promise<WorktreeReading> {
   const looker = new WorktreeLooker(repository.root);
   const [atFirst, { absent, differing }] = await sideBySide(listUntracked(shadow, signal), compareTracked(shadow, listing, looker, signal));
   const dirty = new Set([...differing.keys(), ...listing.unmerged.map((entry) => entry.path), ...listing.intentToAdd.map((entry) => entry.path)]);
@@ -74,16 +75,18 @@ export async function readWorktree(repository: Repository, settings: RepositoryS
   };
 }
 
-async function compareTracked(shadow: Shadow, listing: IndexListing, looker: WorktreeLooker, signal?: AbortSignal): Promise<{ absent: Set<BytePath>; differing: Map<BytePath, string> }> {
+async function compareTracked(shadow: Shadow, listing: IndexFile, looker: WorktreeLooker, signal?: AbortSignal): Promise<{ absent: Set<BytePath>; differing: Map<BytePath, string> }> {
   await forkIndex(shadow, 'index', WORKTREE_INDEX);
   const absent = new Set<BytePath>();
   for (const flag of listing.flagged) if (flag.skipWorktree && (await looker.kind(flag.path)) === 'absent') absent.add(flag.path);
   const seen = listing.flagged.filter((flag) => !absent.has(flag.path)).map((flag) => flag.path);
   await updateIndex(shadow, WORKTREE_INDEX, ['--no-assume-unchanged'], listing.flagged.map((flag) => flag.path), signal);
   await updateIndex(shadow, WORKTREE_INDEX, ['--no-skip-worktree'], seen, signal);
+  const refresh = () => runGit(['update-index', '-q', '--refresh'], { ...inShadow(shadow, { index: WORKTREE_INDEX, signal }), answers: [1] });
+  if (listing.young >= STALE_LIMIT) await refresh();
   const differing = await differingFiles(shadow, signal);
-  if (differing.size < STALE_LIMIT) return { absent, differing };
-  await runGit(['update-index', '-q', '--refresh'], { ...inShadow(shadow, { index: WORKTREE_INDEX, signal }), answers: [1] });
+  if (differing.size < STALE_LIMIT || listing.young >= STALE_LIMIT) return { absent, differing };
+  await refresh();
   return { absent, differing: await differingFiles(shadow, signal) };
 }
 

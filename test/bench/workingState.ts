@@ -107,7 +107,7 @@ async function measureRound(directory: string, checkout: string, clone: string):
   const worktree = join(directory, 'restored');
   const arrived = { root: clone, sha256, bytes, file, tip: capture.value.commits.manifest, quarantine: join(directory, 'quarantine') };
   const received = await timed(() => receiveBundle(arrived));
-  const restored = await timed(() => restoreWorkingState({ root: clone, quarantine: received.value, worktree, threadId: THREAD, carriedBranch: 'main' }));
+  const restored = await timed(() => restoreWorkingState({ root: clone, quarantine: received.value, worktree, threadId: THREAD, carriedBranch: 'refs/heads/main' }));
   if (restored.value.fingerprint !== capture.value.fingerprint) throw new Error('What was restored is not what was captured.');
   await finishRestore({ root: clone, quarantineDirectory: arrived.quarantine });
   const again = await timed(() => carryAgain(directory, checkout, clone, worktree, restored.value.fingerprint));
@@ -122,7 +122,7 @@ async function carryAgain(directory: string, checkout: string, clone: string, wo
   const file = join(directory, 'bundle-again');
   const { bytes, sha256 } = await createBundle({ capture, haves: await listTips(clone), file });
   const quarantine = await receiveBundle({ root: clone, sha256, bytes, file, tip: capture.commits.manifest, quarantine: join(directory, 'quarantine-again') });
-  const restored = await restoreWorkingState({ root: clone, quarantine, worktree, threadId: THREAD, carriedBranch: 'main', existing: { expectedFingerprint } });
+  const restored = await restoreWorkingState({ root: clone, quarantine, worktree, threadId: THREAD, carriedBranch: 'refs/heads/main', existing: { expectedFingerprint } });
   if (restored.fingerprint !== capture.fingerprint) throw new Error('What was restored is not what was captured.');
   await finishRestore({ root: clone, quarantineDirectory: quarantine.directory });
 }
