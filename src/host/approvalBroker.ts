@@ -27,6 +27,10 @@ export interface ApprovalPorts {
   tellAgent(threadId: string, text: string): Promise<void>;
   onRequested(approval: Approval): void;
   onResolved(id: string, threadId: string, decision: ApprovalDecision | null): void;
+  /** Throws HostError `thread-moved` or `thread-moving` where this host may not act on the thread. */
+  requireOwner(threadId: string): void;
+  /** The audit log does not take that something was requested. */
+  onAuditFailed(error: unknown): void;
   now(): Date;
 }
 
@@ -45,8 +49,8 @@ interface Pending {
  */
 export class ApprovalBroker {
   private readonly pending = new Map<string, Pending>();
-  /** Ids on which a decision is being applied. */
-  private readonly deciding = new Set<string>();
+  /** Decisions that are being applied, by the approval's id. */
+  private readonly deciding = new Map<string, Promise<void>>();
   /** Requests that are being written to the audit log before they are shown. */
   private readonly arriving = new Map<string | number, { settled: boolean; readonly shown: Promise<void> }>();
 
@@ -91,7 +95,8 @@ export class ApprovalBroker {
     // Codex repeats an open request to whoever joins the thread.
     if (this.pending.has(id)) return;
     const raised = this.show(id, asked, root, digest, false);
-    await this.ports.audit.append({ type: 'approval-requested', threadId, digest, kind: asked.kind });
+    // A request that is not shown leaves its turn waiting for ever; only a decision needs the audit log first.
+    await this.ports.audit.append({ type: 'approval-requested', threadId, digest, kind: asked.kind }).catch(this.ports.onAuditFailed);
     // Its turn may have ended meanwhile; then nobody waits for a decision any more.
     if (arrival.settled || this.pending.has(id)) return;
     this.pending.set(id, { approval: raised, asked, method, params, requestId, reply });
@@ -117,6 +122,8 @@ export class ApprovalBroker {
   /** What a thread waits for, in the form in which it travels. */
   async carry(threadId: string): Promise<CarriedApproval[]> {
     await this.arrived();
+    // What is decided here must not be asked again at the destination. No decision begins on a thread that is moving.
+    await Promise.allSettled([...this.deciding.values()]);
     const root = await this.ports.threadRoot(threadId);
     const live = [...this.pending.values()].filter((entry) => entry.approval.threadId === threadId);
     const carried = this.ports.store.value.pending.filter((candidate) => candidate.threadId === threadId);
@@ -177,7 +184,7 @@ export class ApprovalBroker {
     for (const one of gone) this.ports.onResolved(one.id, threadId, null);
   }
 
-  /** Applies a decision. Throws HostError `no-such-approval` or `approval-outdated`. */
+  /** Applies a decision. Throws HostError `no-such-approval`, `approval-outdated`, or `thread-moving` while the thread is handed off: it then travels undecided. */
   async decide(id: string, digest: string, decision: ApprovalDecision, answers: Readonly<Record<string, readonly string[]>>, by: Actor): Promise<void> {
     const live = this.pending.get(id);
     const carried = this.ports.store.value.pending.find((candidate) => candidate.id === id);
@@ -186,20 +193,26 @@ export class ApprovalBroker {
       throw new HostError('no-such-approval', `No approval ${id} is pending: it was decided already, its turn ended, or its thread moved.`);
     }
     if (subject.digest !== digest) throw new HostError('approval-outdated', `Approval ${id} now asks for something else than what was shown. Look at it again and decide anew.`);
-    this.deciding.add(id);
+    this.ports.requireOwner(subject.threadId);
+    const applied = this.apply(subject, live, decision, answers, by);
+    this.deciding.set(id, applied);
     try {
-      const { threadId } = subject;
-      await this.ports.audit.append({ type: 'approval-decided', threadId, digest, decision, by, epoch: this.ports.epochOf(threadId) });
-      if (live !== undefined) {
-        this.pending.delete(id);
-        live.reply(replyTo(live.method, live.params, decision, answers));
-      } else {
-        await this.decideCarried(subject, decision, answers);
-      }
-      this.ports.onResolved(id, threadId, decision);
+      await applied;
     } finally {
       this.deciding.delete(id);
     }
+  }
+
+  private async apply(subject: Approval, live: Pending | undefined, decision: ApprovalDecision, answers: Readonly<Record<string, readonly string[]>>, by: Actor): Promise<void> {
+    const { id, threadId, digest } = subject;
+    await this.ports.audit.append({ type: 'approval-decided', threadId, digest, decision, by, epoch: this.ports.epochOf(threadId) });
+    if (live !== undefined) {
+      this.pending.delete(id);
+      live.reply(replyTo(live.method, live.params, decision, answers));
+    } else {
+      await this.decideCarried(subject, decision, answers);
+    }
+    this.ports.onResolved(id, threadId, decision);
   }
 
   /** The agent that asked is gone with its turn: it is told the decision, and what it asks for again is granted once, by digest. */

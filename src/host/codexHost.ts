@@ -24,7 +24,8 @@ export interface ThreadSettings {
 
 interface CodexHostEvents {
   notification: [method: string, params: unknown];
-  request: [request: ServerRequest];
+  /** `reply` answers the app-server that asked; one that is gone takes its requests with it. */
+  request: [request: ServerRequest, reply: (result: unknown) => void];
   /** The app-server came up, or is gone. */
   changed: [];
 }
@@ -114,7 +115,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
       this.server = server;
       this.failure = null;
       server.onAnyNotification(({ method, params }) => this.hear(method, params));
-      server.onServerRequest((request) => this.emit('request', request));
+      server.onServerRequest((request) => this.emit('request', request, (result) => server.reply(request, result as never)));
       server.onState((state) => {
         if (state !== 'ended' || this.server !== server) return;
         this.server = null;

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { HostError } from './hostError';
 import { connect } from './jsonLines';
 import type { Log } from './log';
-import { codexMethods, initializeParams, methods, type InitializeResult, type MethodName, type NotificationName, type NotificationOf, type ResultOf, type Role } from './protocol';
+import { codexMethods, initializeParams, methods, type InitializeResult, type MethodName, type NotificationName, type NotificationOf, type ResultOf, type Role, viewerParams } from './protocol';
 import { toResponseError } from './wireError';
 
 /** What the host does for a controller, by method; params are checked before and results passed on as they are. */
@@ -87,7 +87,10 @@ export class Controllers {
     const least = Object.hasOwn(codexMethods, method) ? codexMethods[method] : undefined;
     if (least === undefined) throw new HostError('unknown-method', `A host has no method ${method}. Methods that act on the machine rather than on a thread are not passed on to Codex.`);
     requireRole(role, least, method);
-    return this.ports.forward(method, z.record(z.string(), z.unknown()).parse(params ?? {}));
+    const given = z.record(z.string(), z.unknown()).parse(params ?? {});
+    const harmless = viewerParams[method];
+    if (harmless !== undefined && Object.keys(given).some((key) => !harmless.includes(key))) requireRole(role, 'operator', `${method} with these params`);
+    return this.ports.forward(method, given);
   }
 }
 

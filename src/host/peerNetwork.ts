@@ -103,31 +103,29 @@ export class PeerNetwork {
 
   /** The control channel to a peer, opened if there is none. Throws HostError `no-such-host`, `host-offline`, `cancelled`, RelayError `relay-unreachable`. */
   async connect(hostId: string, signal?: AbortSignal): Promise<PeerLink> {
-    let link = this.links.get(hostId);
-    if (link === undefined) {
-      link = this.openLink(hostId);
-      this.links.set(hostId, link);
-      const opening = link;
-      const forget = () => {
-        if (this.links.get(hostId) === opening) this.links.delete(hostId);
-      };
-      opening.then((open) => open.onClose(forget), forget);
-    }
-    return unlessAborted(link, signal);
+    const open = this.links.get(hostId);
+    if (open !== undefined) return unlessAborted(open, signal);
+    const forget = () => {
+      if (this.links.get(hostId) === opening) this.links.delete(hostId);
+    };
+    const opening = this.openLink(hostId, forget);
+    this.links.set(hostId, opening);
+    opening.catch(forget);
+    return unlessAborted(opening, signal);
   }
 
-  /** Opens a link for all who ask for it meanwhile, so nobody's signal ends it but the host's own limits of time. */
-  private async openLink(hostId: string): Promise<PeerLink> {
+  /** Opens a link for all who ask for it meanwhile, so no one caller's signal ends it, only limits of time. */
+  private async openLink(hostId: string, onClose: () => void): Promise<PeerLink> {
+    if (this.disposed) throw new HostError('connection-lost', 'This host is stopping.');
     const link = this.link(await this.open(hostId, 'control'), this.options.handlers);
+    link.onClose(onClose);
     try {
       const hello = await link.call('host/hello', this.hello(this.relayUrl), AbortSignal.timeout(HELLO_TIMEOUT_MS));
       await this.options.peers.rename(hostId, hello.name);
-      if (this.disposed) throw new HostError('cancelled', 'The host is stopping.');
       return link;
     } catch (error) {
       link.dispose();
-      const silent = HostError.is(error, 'cancelled') && !this.disposed;
-      throw silent ? new HostError('host-offline', `${this.options.peers.get(hostId)?.name ?? 'That host'} is at the relay but does not answer. Look at "baton doctor" there, and try again.`, { cause: error }) : error;
+      throw HostError.is(error, 'cancelled') ? new HostError('host-offline', `${this.options.peers.get(hostId)?.name ?? 'That host'} is at the relay but does not answer. Look at "baton doctor" there, and try again.`, { cause: error }) : error;
     }
   }
 

@@ -306,6 +306,14 @@ export const codexMethods: Readonly<Record<string, Role>> = {
   'turn/interrupt': 'operator',
 };
 
+/**
+ * Params with which a Codex method stays one for viewers. With others it changes how the thread runs (`thread/resume` takes
+ * a sandbox, a directory, a configuration), which is an operator's to do.
+ */
+export const viewerParams: Readonly<Record<string, readonly string[]>> = {
+  'thread/resume': ['threadId', 'excludeTurns', 'initialTurnsPage'],
+};
+
 /** Error codes of JSON-RPC replies. Baton's own errors use `FAILED` with `data.reason`, a stable word. */
 export const ErrorCode = { InvalidParams: -32602, MethodNotFound: -32601, NotPermitted: -32003, Failed: -32000 } as const;
 /** `data` of an error reply; `findings` when a preflight blocker stopped a handoff. */

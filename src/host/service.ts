@@ -156,6 +156,8 @@ export class HostService implements RunningHost {
       },
       onRequested: (approval) => this.controllers.notify('approval/requested', { approval }),
       onResolved: (id, threadId, decision) => this.controllers.notify('approval/resolved', { id, threadId, decision }),
+      requireOwner: (threadId) => this.threads.requireOwner(threadId),
+      onAuditFailed: (error) => log.error(`The audit log cannot be written: ${error instanceof Error ? error.message : String(error)}`),
       now: () => new Date(),
     });
 
@@ -219,10 +221,9 @@ export class HostService implements RunningHost {
       if (method === 'serverRequest/resolved') this.approvals.settled((params as { requestId: string | number }).requestId);
       this.controllers.broadcast(method, params);
     });
-    this.codex.on('request', (request) => {
+    this.codex.on('request', (request, reply) => {
       if (!isApprovalMethod(request.method)) return;
-      const answer = (result: unknown) => void this.codex.ready().then((server) => server.reply(request, result as never));
-      this.approvals.request(request.id, request.method, request.params, answer).catch((error: unknown) => log.error(`An approval request could not be shown: ${error instanceof Error ? error.message : String(error)}`));
+      this.approvals.request(request.id, request.method, request.params, reply).catch((error: unknown) => log.error(`An approval request could not be shown: ${error instanceof Error ? error.message : String(error)}`));
     });
     this.codex.on('changed', () => {
       if (this.codex.version === null) this.approvals.serverEnded();

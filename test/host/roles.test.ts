@@ -100,4 +100,13 @@ describe('the roles', () => {
     await expect(client.codex('handoff/start', { threadId: '../../etc', to: hostId })).rejects.toMatchObject({ reason: 'invalid-params' });
     expect(reached).toEqual([]);
   });
+
+  it.each(['viewer', 'approver'] as const)('a %s may follow a thread, and not change how it runs', async (as) => {
+    const { client, reached } = await controller(as);
+    await client.codex('thread/resume', { threadId, excludeTurns: true });
+    for (const wider of [{ sandbox: 'danger-full-access' }, { approvalPolicy: 'never' }, { cwd: '/' }, { config: {} }]) {
+      await expect(client.codex('thread/resume', { threadId, ...wider })).rejects.toMatchObject({ reason: 'not-permitted' });
+    }
+    expect(reached).toEqual(['thread/resume']);
+  });
 });
