@@ -54,8 +54,8 @@ export class ApprovalBroker {
   /** Requests that are being written to the audit log before they are shown. */
   private readonly arriving = new Map<string | number, { settled: boolean; readonly shown: Promise<void> }>();
 
-  /** Grants that were used and are not yet off the disk: each is good for one request. */
-  private readonly spent = new WeakSet<object>();
+  /** Threads and digests of grants that were used and are not yet off the disk: each is good for one request. */
+  private readonly spent = new Set<string>();
 
   constructor(private readonly ports: ApprovalPorts) {}
 
@@ -83,10 +83,13 @@ export class ApprovalBroker {
     const asked = readApprovalRequest(method, params, root, itemId == null ? [] : this.ports.changesOf(itemId));
     const digest = approvalDigest(asked);
 
-    const grant = this.ports.store.value.granted.find((candidate) => candidate.threadId === threadId && candidate.digest === digest && !this.spent.has(candidate));
-    if (grant !== undefined) {
-      this.spent.add(grant);
-      await this.ports.store.update((stored) => ({ ...stored, granted: stored.granted.filter((candidate) => candidate !== grant) }));
+    const isGrant = (candidate: { readonly threadId: string; readonly digest: string }) => candidate.threadId === threadId && candidate.digest === digest;
+    const grant = this.ports.store.value.granted.find(isGrant);
+    const key = `${threadId}/${digest}`;
+    if (grant !== undefined && !this.spent.has(key)) {
+      this.spent.add(key);
+      await this.ports.store.update((stored) => ({ ...stored, granted: stored.granted.filter((candidate) => !isGrant(candidate)) }));
+      this.spent.delete(key);
       await this.ports.audit.append({ type: 'approval-applied', threadId, digest, epoch: this.ports.epochOf(threadId) });
       reply(replyTo(method, params, grant.decision, {}));
       return;
@@ -96,7 +99,7 @@ export class ApprovalBroker {
     if (this.pending.has(id)) return;
     const raised = this.show(id, asked, root, digest, false);
     // A request that is not shown leaves its turn waiting for ever; only a decision needs the audit log first.
-    await this.ports.audit.append({ type: 'approval-requested', threadId, digest, kind: asked.kind }).catch(this.ports.onAuditFailed);
+    await this.ports.audit.append({ type: 'approval-requested', threadId, digest, kind: asked.kind }).catch((error: unknown) => this.ports.onAuditFailed(error));
     // Its turn may have ended meanwhile; then nobody waits for a decision any more.
     if (arrival.settled || this.pending.has(id)) return;
     this.pending.set(id, { approval: raised, asked, method, params, requestId, reply });
@@ -223,14 +226,22 @@ export class ApprovalBroker {
     if (decision === 'cancel') return;
     const what = subject.command ?? (subject.changes.length > 0 ? `changes to ${subject.changes.map((change) => change.path).join(', ')}` : (subject.reason ?? subject.kind));
     const answered = Object.values(answers).flat().join('; ');
-    await this.ports.tellAgent(
-      subject.threadId,
+    const text =
       subject.kind === 'userInput' && accepted
         ? `The question that was open when the turn was interrupted is answered: ${answered}. Go on.`
         : accepted
           ? `The request that was pending when the turn was interrupted is approved: ${what}. Run it again and go on.`
-          : `The request that was pending when the turn was interrupted is declined: ${what}. Do not run it; go on without it.`,
-    );
+          : `The request that was pending when the turn was interrupted is declined: ${what}. Do not run it; go on without it.`;
+    try {
+      await this.ports.tellAgent(subject.threadId, text);
+    } catch (error) {
+      // The agent was not told, so it has to be decided again, here or where its thread goes.
+      await this.ports.store.update(({ granted, pending }) => ({
+        pending: [...pending, subject],
+        granted: granted.filter((grant) => grant.threadId !== subject.threadId || grant.digest !== subject.digest),
+      }));
+      throw error;
+    }
   }
 
   private show(id: string, asked: AskedApproval, root: string, digest: string, carriedOver: boolean): Approval {
