@@ -22,13 +22,17 @@ import { handOffOnce, type Run } from './handoffBench';
 import { startLoopbackSsh } from './loopbackSsh';
 import { jsonReport, textReport, type Measurements } from './report';
 import { demoSubject, largeSubject } from './subjects';
+import { measureScale, type ScaleRun } from './workingState';
 import { moveWorkingState, type WorkingStateRun } from './workingStateBench';
 
 const program = fileURLToPath(import.meta.url);
-const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces]\n';
+const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale]\n';
 const note = (text: string) => void process.stderr.write(`${text}\n`);
 
-type Part = 'demo' | 'large' | 'pieces';
+type Part = 'demo' | 'large' | 'pieces' | 'scale';
+
+/** Sizes of the repositories in which capture and restore are measured by themselves. */
+const scales = [1000, 20_000, 100_000];
 
 async function bench(runs: number, parts: readonly Part[]): Promise<Measurements> {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'baton-bench-')));
@@ -47,6 +51,11 @@ async function bench(runs: number, parts: readonly Part[]): Promise<Measurements
     const handoffs: Measurements['handoffs'][number][] = [];
     const workingState: WorkingStateRun[] = [];
     const channel: ChannelRun[] = [];
+    const scale: { title: string; runs: readonly ScaleRun[] }[] = [];
+    for (const files of parts.includes('scale') ? scales : []) {
+      note(`${files} files: ${runs} runs`);
+      scale.push({ title: `${files} files`, runs: await measureScale(join(directory, `scale-${files}`), files, runs) });
+    }
     for (const [part, subject] of [['demo', demoSubject], ['large', largeSubject]] as const) {
       const pieces = part === 'large' && parts.includes('pieces');
       if (!parts.includes(part) && !pieces) continue;
@@ -65,7 +74,7 @@ async function bench(runs: number, parts: readonly Part[]): Promise<Measurements
       if (done.length > 0) handoffs.push({ title: subject.title, runs: done });
     }
     if (model.unanswered.length > 0) throw new Error(`The scripted model had no answer to: ${model.unanswered.join('; ')}`);
-    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel };
+    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, scale };
   } finally {
     for (const end of endings.reverse()) await end();
   }
@@ -79,8 +88,8 @@ async function describeMachine(): Promise<string> {
 if (isMainThread) {
   const { values } = parseArgs({ options: { runs: { type: 'string', default: '3' }, json: { type: 'boolean', default: false }, only: { type: 'string', multiple: true } } });
   const runs = Number(values.runs);
-  const parts = (values.only ?? ['demo', 'large', 'pieces']) as Part[];
-  if (!Number.isInteger(runs) || runs < 1 || runs > 100 || parts.some((part) => !['demo', 'large', 'pieces'].includes(part))) {
+  const parts = (values.only ?? ['demo', 'large', 'pieces', 'scale']) as Part[];
+  if (!Number.isInteger(runs) || runs < 1 || runs > 100 || parts.some((part) => !['demo', 'large', 'pieces', 'scale'].includes(part))) {
     note(usage);
     process.exitCode = 2;
   } else {

@@ -3,6 +3,7 @@ import type { ChannelRun } from './channelBench';
 import type { HandoffRun, Run } from './handoffBench';
 import { summarise, type Summary } from './statistics';
 import { bytes, formatTable, milliseconds, ratio, spread } from './table';
+import { scaleTable, type ScaleRun } from './workingState';
 import type { WorkingStateRun } from './workingStateBench';
 
 export interface Measurements {
@@ -12,6 +13,8 @@ export interface Measurements {
   readonly handoffs: readonly { readonly title: string; readonly runs: readonly Run[] }[];
   readonly workingState: { readonly title: string; readonly runs: readonly WorkingStateRun[] };
   readonly channel: readonly ChannelRun[];
+  /** Repositories of growing size, each with the same few changes. */
+  readonly scale: readonly { readonly title: string; readonly runs: readonly ScaleRun[] }[];
 }
 
 /** Every figure of every run, and medians with their spread. */
@@ -54,6 +57,7 @@ export function textReport(measured: Measurements): string {
   if (measured.handoffs.length > 0) sections.push(`By hand\n${measured.carriers.map((name, index) => `  ${index + 1}. ${name}`).join('\n')}\nBy hand nothing is checked, and the index, pending approvals and ownership\nstay behind; stopping and resuming the thread is not counted there.`);
   for (const { title, runs } of measured.handoffs) sections.push(phaseTable(title, runs));
   if (measured.channel.length > 0) sections.push(pieces(measured));
+  for (const { title, runs } of measured.scale) sections.push(scaleTable(title, runs));
   return sections.join('\n\n');
 }
 
