@@ -71,7 +71,7 @@ export async function runDoctor(subject: DoctorSubject, probes: DoctorProbes): P
 }
 
 async function checkRelay(url: string | null, probes: DoctorProbes): Promise<DoctorCheck[]> {
-  if (url === null) return [check('relay', 'warning', 'No relay is set, so other machines cannot reach this host. Set one with `baton host --relay URL`.')];
+  if (url === null) return [check('relay', 'warning', 'No relay is set, so other machines cannot reach this host. End this host with `baton stop` and start it with `baton host --relay URL`.')];
   try {
     const relayTime = await probes.relayTime(url);
     const reached = check('relay', 'ok', `${url} answers.`);

@@ -72,7 +72,7 @@ export class PeerNetwork {
 
   /** Makes a one-time invite. Throws HostError `relay-not-set` where nobody could use it. */
   invite(role: Peer['role']): { invite: string; expiresAt: string } {
-    if (this.relayUrl === null) throw new HostError('relay-not-set', 'An invite needs a relay at which this host can be met. Start the host with "baton host --relay URL".');
+    if (this.relayUrl === null) throw new HostError('relay-not-set', 'An invite needs a relay at which this host can be met. End this host with "baton stop" and start it with "baton host --relay URL".');
     const { invite, room, psk, expiresAt } = createInvite({ relayUrl: this.relayUrl, hostId: this.hostId, name: this.options.name(), lifetimeMs: INVITE_LIFETIME_MS });
     for (const [old, pending] of this.invites) if (pending.expiresAt <= Date.now()) this.invites.delete(old);
     this.invites.set(room, { psk, role, expiresAt: expiresAt.getTime() });
