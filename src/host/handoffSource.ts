@@ -74,15 +74,18 @@ interface Progress {
   offer: Offer | null;
   sent: SentTransfer | null;
   placed: PeerResult<'handoff/commit'> | null;
-  notes: string[];
+  /** Why the last effect that is tried again failed. */
+  retried: string;
 }
 
+/** How the names of the spools of preflights begin. */
+export const PREFLIGHT_SPOOL = 'preflight-';
 /** In the spool, see `record`. */
 const CARRIED_FILE = 'carried.json';
 
 /** The source's side of one handoff. */
 export class HandoffSource {
-  private readonly progress: Progress = { thread: null, carried: null, capture: null, rollouts: [], offer: null, sent: null, placed: null, notes: [] };
+  private readonly progress: Progress = { thread: null, carried: null, capture: null, rollouts: [], offer: null, sent: null, placed: null, retried: '' };
   private readonly startedAt = performance.now();
   private readonly spool: string;
 
@@ -104,7 +107,7 @@ export class HandoffSource {
     const epoch = threadId === null ? 1 : ports.ledger.get(threadId).epoch + 1;
     const findings: Finding[] = [];
     let counts = { commits: 0, files: 0, bytes: 0, worktreeBytes: 0 };
-    const spool = join(ports.directory, `preflight-${randomBytes(8).toString('hex')}`);
+    const spool = join(ports.directory, `${PREFLIGHT_SPOOL}${randomBytes(8).toString('hex')}`);
     try {
       // Both sides look at once: this one at the working state, the other at what it has.
       const asked = makeOffer(ports, subject, thread, repository).then(async (made) => ({ offer: made, haves: (await link.call('handoff/offer', { threadId, epoch, offer: made }, signal)).haves }));
@@ -161,10 +164,12 @@ export class HandoffSource {
     if (ended.is === 'closed') await rm(this.spool, { recursive: true, force: true });
     this.ports.onChanged();
     if (ended.is === 'aborted') throw new HostError(ended.reason as HostError['reason'], ended.message);
-    const { placed, sent } = this.progress;
-    if (ended.is !== 'closed' || placed === null) {
-      throw new HostError('connection-lost', `The thread belongs to ${this.handoff.destinationName} now, which has everything but has not answered yet. This host goes on telling it; nothing is lost.`);
+    if (ended.is === 'undoing') throw new HostError(ended.reason as HostError['reason'], `${ended.message} It cannot be used yet: ${this.progress.retried} This host goes on trying to make it usable.`);
+    const { placed, sent, retried } = this.progress;
+    if (placed === null || !('receipt' in ended)) {
+      throw new HostError('connection-lost', `The thread belongs to ${this.handoff.destinationName} now, which has everything but has not taken it up yet: ${retried} This host goes on telling it; nothing is lost.`);
     }
+    const notes = ended.is === 'committed' ? [`The copy of the thread here could not be archived yet: ${retried} This host goes on trying.`] : [];
     const { handoffId, source, destination, epoch } = this.handoff;
     return {
       handoffId,
@@ -180,7 +185,7 @@ export class HandoffSource {
       rolloutBytesSent: sent?.rolloutBytesSent ?? 0,
       milliseconds: Math.round(performance.now() - this.startedAt),
       receipt: receiptHash(ended.receipt),
-      notes: [...this.progress.notes, ...placed.notes],
+      notes: [...notes, ...placed.notes],
     };
   }
 
@@ -289,7 +294,10 @@ export class HandoffSource {
         await rm(this.spool, { recursive: true, force: true });
       },
       describe: describeError,
-      onRetry: (effect, error) => ports.log.warn(`Handoff ${handoffId}: ${effect} failed and is tried again: ${describeError(error).message}`),
+      onRetry: (effect, error) => {
+        progress.retried = describeError(error).message;
+        ports.log.warn(`Handoff ${handoffId}: ${effect} failed and is tried again: ${progress.retried}`);
+      },
     };
   }
 

@@ -58,7 +58,9 @@ export class Handoffs {
         );
       },
     });
-    result.catch(() => this.retry(source, RETRY_FIRST_MS));
+    // Also one that moved may have left something to do: its copy here is not archived yet.
+    const takeUp = () => this.retry(source, RETRY_FIRST_MS);
+    result.then(takeUp, takeUp);
     return handoffId;
   }
 

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { readRepositoryIdentity, sameRepository, type RepositoryIdentity } from '../git/repository';
 import { ApprovalBroker, carriedApprovals } from './approvalBroker';
@@ -8,6 +8,7 @@ import { CodexHost } from './codexHost';
 import { Controllers } from './controllers';
 import { HandoffDestination } from './handoffDestination';
 import { Handoffs } from './handoffs';
+import { PREFLIGHT_SPOOL } from './handoffSource';
 import { ensurePrivateDirectory, type Environment } from './home';
 import { hostMethods } from './hostMethods';
 import { loadIdentity, type Identity } from './identity';
@@ -102,6 +103,8 @@ export class HostService implements RunningHost {
     const { batonHome } = options;
     const directory = join(batonHome, 'handoffs');
     await mkdir(directory, { recursive: true, mode: 0o700 });
+    // A host that ended in the middle of a preflight left what it had captured; nobody asks for that any more.
+    for (const name of await readdir(directory)) if (name.startsWith(PREFLIGHT_SPOOL)) await rm(join(directory, name), { recursive: true, force: true });
     const [identity, settings, peers, projects, ledger, worktrees, carried] = await Promise.all([
       loadIdentity({ batonHome }),
       SettingsStore.open(batonHome),

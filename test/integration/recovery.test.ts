@@ -1,3 +1,5 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { HostError } from '../../src/host/hostError';
 import type { HandoffPhase } from '../../src/host/protocol';
@@ -66,6 +68,14 @@ describe('after the source was killed', () => {
     await settled(threadId);
     await expectMoved(threadId, sent);
   });
+});
+
+it('what a preflight had captured when its host was killed is gone once the host is back', async () => {
+  await laptop.stop('SIGKILL');
+  const spool = join(laptop.machine.batonHome, 'handoffs', 'preflight-0123456789abcdef', 'capture');
+  mkdirSync(spool, { recursive: true });
+  await laptop.start();
+  expect((await laptop.traces())['handoffs']).toEqual([]);
 });
 
 describe('after the destination was killed', () => {
