@@ -16,6 +16,17 @@ export function plainLabel(text: string, limit = 120): string {
   return short.replaceAll('$(', '$\u200b(');
 }
 
+// Controls but line feed and tab (Cc), formats such as bidi marks, zero widths and tags (Cf), separators, private use, lone surrogates.
+const HIDDEN = /[^\P{Cc}\n\t]|[\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}]/gu;
+
+/**
+ * Text of an agent that is decided on: each character that would not be seen, or would reorder what is seen, is shown as its
+ * code point, so that a command reads as it would run.
+ */
+export function visibleText(text: string): string {
+  return text.replace(/\r\n/g, '\n').replace(HIDDEN, (character) => `<U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}>`);
+}
+
 /** A number of bytes for people: decimal units, as file managers count (SI). */
 export function byteText(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];

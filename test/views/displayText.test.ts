@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { byteText, durationText, plainLabel } from '../../src/views/displayText';
+import { byteText, durationText, plainLabel, visibleText } from '../../src/views/displayText';
 
 describe('a label made of foreign text', () => {
   it('is one line without icons, whatever the text', () => {
@@ -28,5 +28,14 @@ describe('amounts for people', () => {
   });
   it.each([[0, '0.0 s'], [2_140, '2.1 s'], [9_960, '10 s'], [59_400, '59 s'], [59_600, '1 min 0 s'], [185_000, '3 min 5 s']])('%d milliseconds are %s', (milliseconds, text) => {
     expect(durationText(milliseconds)).toBe(text);
+  });
+});
+
+describe('text that is decided on', () => {
+  it('shows what would be hidden or reorder what is seen, and keeps its lines', () => {
+    expect(visibleText('rm \u202egpj.x\u001b[2K\r\n\techo a\u200bb\r')).toBe('rm <U+202E>gpj.x<U+001B>[2K\n\techo a<U+200B>b<U+000D>');
+  });
+  it('is unchanged where all of it is seen', () => {
+    expect(visibleText("echo 'größer → 漢字 😀' > a.txt\nls")).toBe("echo 'größer → 漢字 😀' > a.txt\nls");
   });
 });

@@ -1,6 +1,7 @@
 import { html, nothing, type TemplateResult } from 'lit';
 import { repeat } from 'lit/directives/repeat.js';
 import type { Approval, ApprovalDecision } from '../../host/protocol';
+import { visibleText } from '../displayText';
 import { diffView } from './diff';
 
 /** What the user decided on an approval; `answers` by the id of the question. */
@@ -30,15 +31,15 @@ function approvalCard(approval: Approval, hostName: string, busy: boolean, decid
   const heading = `approval-${approval.id}`;
   return html`<form class="approval" aria-labelledby=${heading} data-approval-id=${approval.id} @submit=${(event: Event) => event.preventDefault()}>
     <h2 id=${heading}>${titles[approval.kind]}</h2>
-    ${approval.reason === null ? nothing : html`<p class="reason">${approval.reason}</p>`}
-    ${approval.command === null ? nothing : html`<pre class="approval-command" tabindex="0" aria-label="Command">${approval.command}</pre>`}
-    ${approval.changes.map(({ path, kind, movePath, diff }) => diffView({ path, diff, change: kind, movedTo: movePath }, approval.cwd ?? '', true))}
-    ${approval.request === null ? nothing : html`<pre class="approval-request" tabindex="0" aria-label="Request">${approval.request}</pre>`}
+    ${approval.reason === null ? nothing : html`<p class="reason">${visibleText(approval.reason)}</p>`}
+    ${approval.command === null ? nothing : html`<pre class="approval-command" tabindex="0" aria-label="Command">${visibleText(approval.command)}</pre>`}
+    ${approval.changes.map(({ path, kind, movePath, diff }) => diffView({ path: visibleText(path), diff: visibleText(diff), change: kind, movedTo: movePath === null ? null : visibleText(movePath) }, approval.cwd ?? '', true))}
+    ${approval.request === null ? nothing : html`<pre class="approval-request" tabindex="0" aria-label="Request">${visibleText(approval.request)}</pre>`}
     ${approval.questions.map((question) => questionView(approval.id, question))}
     <dl class="facts">
       <dt>Host</dt>
       <dd>${hostName}</dd>
-      ${approval.cwd === null ? nothing : html`<dt>Directory</dt><dd class="path">${approval.cwd}</dd>`}
+      ${approval.cwd === null ? nothing : html`<dt>Directory</dt><dd class="path">${visibleText(approval.cwd)}</dd>`}
       <dt>Digest</dt>
       <dd><code title=${approval.digest}>${approval.digest.slice(0, 12)}</code></dd>
     </dl>
@@ -70,8 +71,8 @@ function answerButtons(approval: Approval, busy: boolean, decide: Decide): Templ
 function questionView(approvalId: string, question: Approval['questions'][number]): TemplateResult {
   const name = fieldName(approvalId, question.id);
   return html`<fieldset class="question">
-    <legend>${question.header === '' ? question.question : `${question.header}: ${question.question}`}</legend>
-    ${question.options.map((option) => html`<label><input type="radio" name=${name} .value=${option} /> ${option}</label>`)}
+    <legend>${visibleText(question.header === '' ? question.question : `${question.header}: ${question.question}`)}</legend>
+    ${question.options.map((option) => html`<label><input type="radio" name=${name} .value=${option} /> ${visibleText(option)}</label>`)}
     <input class="answer" type=${question.secret ? 'password' : 'text'} autocomplete="off" name=${name} aria-label=${question.options.length === 0 ? 'Answer' : 'Another answer'} placeholder=${question.options.length === 0 ? 'Answer' : 'Another answer'} />
   </fieldset>`;
 }
