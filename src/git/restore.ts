@@ -108,7 +108,7 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   // Which files are ignored is a matter of settings too.
   await recordCarried(built, untracked, signal);
 
-  const receipt = await captureWorkingState({ root: worktree, spool: path.join(quarantine.directory, 'receipt'), justWritten: previous === null, signal });
+  const receipt = await captureWorkingState({ root: worktree, spool: path.join(quarantine.directory, 'receipt'), receipt: { justWritten: previous === null }, signal });
   await rm(path.join(quarantine.directory, 'receipt'), { recursive: true, force: true });
   return { head: receipt.head, branch: receipt.branch?.replace('refs/heads/', '') ?? null, fingerprint: receipt.fingerprint, notes: [...(choice.note === null ? [] : [choice.note]), ...settingNotes, ...operationNotes] };
 }
