@@ -56,6 +56,7 @@ export interface SentTransfer {
   readonly rolloutBytesSent: number;
 }
 
+const CLOSE_TIMEOUT_MS = 10_000;
 /** Quality 1 shrinks a transcript nearly threefold at well over 100 MB/s; more would take longer than most links. */
 const compression = { params: { [constants.BROTLI_PARAM_QUALITY]: 1, [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT } };
 
@@ -112,7 +113,9 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
     throw new HostError('connection-lost', `The connection to ${destinationName} broke before it had everything: ${cause.message} The thread stays here; try again.`, { cause });
   }
   const bytesSent = channel.bytesSent;
-  channel.destroy();
+  // Both sides have said all: the channel closes by itself, unless the other side holds it open.
+  channel.resume();
+  setTimeout(() => channel.destroy(), CLOSE_TIMEOUT_MS).unref();
   return { manifest, bytesSent, rolloutBytesSent: tails.reduce((sum, { rollout, from }) => sum + rollout.bodyBytes - from, 0) };
 }
 
