@@ -155,6 +155,12 @@ export class AppServer {
     this.#rpc?.reply(request.id, result);
   }
 
+  /** Answers a question with an error: the turn goes on as if it had been declined. */
+  refuse(request: { id: RpcId }, message: string): void {
+    this.#open.delete(request.id);
+    this.#rpc?.refuse(request.id, -32000, message);
+  }
+
   /** Drops the connection and leaves the server running with its threads; over stdio that ends it. */
   detach(): void {
     this.#detached = true;

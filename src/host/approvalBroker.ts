@@ -117,9 +117,13 @@ export class ApprovalBroker {
     }
   }
 
-  /** The app-server is gone, and with it the turns that asked. */
-  serverEnded(): void {
-    for (const requestId of [...this.arriving.keys(), ...[...this.pending.values()].map((entry) => entry.requestId)]) this.settled(requestId);
+  /** The app-server is gone, and with it the turns that asked: what was pending is raised again when it is back. */
+  async serverEnded(): Promise<void> {
+    try {
+      await this.keep();
+    } finally {
+      for (const requestId of [...this.arriving.keys(), ...[...this.pending.values()].map((entry) => entry.requestId)]) this.settled(requestId);
+    }
   }
 
   /** What a thread waits for, in the form in which it travels. */
@@ -155,7 +159,7 @@ export class ApprovalBroker {
     const root = await this.ports.threadRoot(threadId);
     const raised = carried.map((one) => {
       if (approvalDigest({ ...one, threadId }) !== one.digest) throw new HostError('transfer-corrupt', 'A pending approval does not match its digest.');
-      const id = createHash('sha256').update(JSON.stringify([threadId, one.digest, this.ports.epochOf(threadId)])).digest('hex').slice(0, 12);
+      const id = this.carriedId(threadId, one.digest);
       return this.show(id, { ...one, threadId, turnId: null, itemId: null, approvalId: null }, root, one.digest, true);
     });
     await this.ports.store.update((stored) => ({ ...stored, pending: [...stored.pending.filter((candidate) => candidate.threadId !== threadId), ...raised] }));
@@ -165,11 +169,17 @@ export class ApprovalBroker {
     }
   }
 
-  /** Keeps what is pending over a restart of the app-server, which forgets it with the turns that it interrupts. */
+  /** Keeps what is pending over the end of the app-server, which forgets it with its turns. Asks Codex nothing. */
   async keep(): Promise<void> {
-    for (const threadId of new Set([...this.pending.values()].map((entry) => entry.approval.threadId))) {
-      await this.adopt(threadId, await this.carry(threadId));
-    }
+    const kept = [...this.pending.values()].map(({ approval: { ...raised } }) => ({ ...raised, id: this.carriedId(raised.threadId, raised.digest), turnId: null, itemId: null, carriedOver: true }));
+    if (kept.length === 0) return;
+    const ids = new Set(kept.map(({ id }) => id));
+    await this.ports.store.update((stored) => ({ ...stored, pending: [...stored.pending.filter(({ id }) => !ids.has(id)), ...kept] }));
+    for (const one of kept) this.ports.onRequested(one);
+  }
+
+  private carriedId(threadId: string, digest: string): string {
+    return createHash('sha256').update(JSON.stringify([threadId, digest, this.ports.epochOf(threadId)])).digest('hex').slice(0, 12);
   }
 
   /** The agent was told of a decision and its turn is over: what it asks for from now on is asked anew. */

@@ -25,7 +25,7 @@ export interface ThreadSettings {
 interface CodexHostEvents {
   notification: [method: string, params: unknown];
   /** `reply` answers the app-server that asked; one that is gone takes its requests with it. */
-  request: [request: ServerRequest, reply: (result: unknown) => void];
+  request: [request: ServerRequest, reply: (result: unknown) => void, refuse: (why: string) => void];
   /** The app-server came up, or is gone. */
   changed: [];
 }
@@ -57,6 +57,14 @@ const planUpdate = z.looseObject({
   explanation: z.string().nullish(),
   plan: z.array(z.looseObject({ step: z.string(), status: z.enum(['pending', 'inProgress', 'completed']) })),
 });
+
+/** Keeps the newest entries only: an item of an interrupted turn never completes. */
+function remember<V>(map: Map<string, V>, key: string, value: V): void {
+  map.delete(key);
+  map.set(key, value);
+  const [oldest] = map.keys();
+  if (map.size > 1000 && oldest !== undefined) map.delete(oldest);
+}
 
 /** This host's Codex: one app-server that is started when it is needed and again when it is gone, and what is remembered of its threads. */
 export class CodexHost extends EventEmitter<CodexHostEvents> {
@@ -115,7 +123,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
       this.server = server;
       this.failure = null;
       server.onAnyNotification(({ method, params }) => this.hear(method, params));
-      server.onServerRequest((request) => this.emit('request', request, (result) => server.reply(request, result as never)));
+      server.onServerRequest((request) => this.emit('request', request, (result) => server.reply(request, result as never), (why) => server.refuse(request, why)));
       server.onState((state) => {
         if (state !== 'ended' || this.server !== server) return;
         this.server = null;
@@ -134,7 +142,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   private hear(method: string, params: unknown): void {
     if (method === 'item/started') {
       const started = startedItem.safeParse(params);
-      if (started.success) this.changes.set(started.data.item.id, started.data.item.changes.map(({ path, diff, kind }) => ({ path, diff, kind: kind.type, movePath: kind.move_path ?? null })));
+      if (started.success) remember(this.changes, started.data.item.id, started.data.item.changes.map(({ path, diff, kind }) => ({ path, diff, kind: kind.type, movePath: kind.move_path ?? null })));
     } else if (method === 'item/completed') {
       const completed = z.looseObject({ item: z.looseObject({ id: z.string() }) }).safeParse(params);
       if (completed.success) this.changes.delete(completed.data.item.id);
@@ -142,7 +150,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
       const updated = planUpdate.safeParse(params);
       if (updated.success) {
         const { threadId, turnId, explanation, plan } = updated.data;
-        this.plans.set(threadId, { turnId, explanation: explanation ?? null, steps: plan.map(({ step, status }) => ({ step, status })) });
+        remember(this.plans, threadId, { turnId, explanation: explanation ?? null, steps: plan.map(({ step, status }) => ({ step, status })) });
       }
     } else if (method === 'thread/closed') {
       const closed = z.looseObject({ threadId: z.string() }).safeParse(params);

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { answerToCommit } from '../handoff/answers';
@@ -73,7 +74,8 @@ export class HandoffDestination {
   /** Preflight: what speaks for and against the offer, and what this host has. Nothing is kept. */
   async offer({ threadId, epoch, offer }: PeerParams<'handoff/offer'>): Answer<'handoff/offer'> {
     const { findings, place } = await this.consider(threadId, epoch, offer);
-    return { findings, worktree: place?.worktree ?? null, haves: place === null ? [] : await listTips(place.projectRoot) };
+    // The path of one that is yet to be made is drawn anew each time.
+    return { findings, worktree: place?.expectedFingerprint == null ? null : place.worktree, haves: place === null ? [] : await listTips(place.projectRoot) };
   }
 
   /** A withdrawal that follows waits for this: it must find what it is to undo. */
@@ -101,8 +103,7 @@ export class HandoffDestination {
   }
 
   async receive({ handoffId, threadId, manifest }: PeerParams<'handoff/receive'>, link: PeerLink): Answer<'handoff/receive'> {
-    const incoming = await this.incoming(handoffId, threadId, link.hostId, 'receiving');
-    return this.exclusively(handoffId, async () => ({ offsets: await incoming.offsets(manifest) }));
+    return this.exclusively(handoffId, async () => ({ offsets: await (await this.incoming(handoffId, threadId, link.hostId)).offsets(manifest) }));
   }
 
   /** Takes a transfer channel: a header line, then the parts' bytes. Answers with one line: `{"received":true}` or the error. */
@@ -113,10 +114,12 @@ export class HandoffDestination {
     try {
       const { header, rest } = await readHeader(chunks);
       const { handoffId, threadId } = header;
-      const incoming = await this.incoming(handoffId, threadId, channel.remoteHostId, 'receiving');
-      const announced = incoming.record.manifest;
-      if (announced === null) throw new HostError('transfer-corrupt', 'The transfer was not announced.');
-      await this.exclusively(handoffId, () => incoming.receive(following(rest, chunks), announced));
+      await this.exclusively(handoffId, async () => {
+        const incoming = await this.incoming(handoffId, threadId, channel.remoteHostId);
+        const announced = incoming.record.manifest;
+        if (announced === null) throw new HostError('transfer-corrupt', 'The transfer was not announced.');
+        await incoming.receive(following(rest, chunks), announced);
+      });
       answer = { received: true };
     } catch (error) {
       this.ports.log.warn(`A transfer failed: ${error instanceof Error ? error.message : String(error)}`);
@@ -130,8 +133,8 @@ export class HandoffDestination {
 
   /** Checks and restores everything, and states in a receipt what is here now, as read back from this disk. */
   async prepare({ handoffId, threadId, holdings }: PeerParams<'handoff/prepare'>, link: PeerLink): Answer<'handoff/prepare'> {
-    const incoming = await this.incoming(handoffId, threadId, link.hostId, 'receiving');
     return this.exclusively(handoffId, async () => {
+      const incoming = await this.incoming(handoffId, threadId, link.hostId);
       const { record } = incoming;
       const announced = record.manifest;
       if (announced === null) throw new HostError('transfer-corrupt', 'Nothing was announced, so nothing can be prepared.');
@@ -211,6 +214,23 @@ export class HandoffDestination {
       }
     }
     return again;
+  }
+
+  /** Removes what a crash left of handoffs that have ended: a thread's activation, or the end of a withdrawal, was on disk already. */
+  async sweep(): Promise<void> {
+    const ended = new Map([...this.ports.ledger.entries()].flatMap(([, { destination }]) => (destination.is === 'active' || destination.is === 'withdrawn' ? [[destination.handoffId, destination.is] as const] : [])));
+    for (const name of await readdir(this.ports.directory)) {
+      const end = ended.get(name);
+      if (end === undefined) continue;
+      try {
+        const incoming = await IncomingHandoff.load(this.ports.directory, name);
+        const restored = incoming === null ? null : { root: incoming.record.projectRoot, quarantineDirectory: incoming.quarantine };
+        if (restored !== null) await (end === 'active' ? finishRestore(restored) : rollbackRestore(restored));
+        await rm(join(this.ports.directory, name), { recursive: true, force: true });
+      } catch (error) {
+        this.ports.log.warn(`What is left of handoff ${name} could not be removed: ${describeError(error).message}`);
+      }
+    }
   }
 
   private activate(threadId: string, handoffId: string): Answer<'handoff/commit'> {
@@ -312,10 +332,10 @@ export class HandoffDestination {
     return join(record.worktree, ...record.subdirectory.split('/').filter((part) => part !== ''));
   }
 
-  private async incoming(handoffId: string, threadId: string, source: string, state: 'receiving'): Promise<IncomingHandoff> {
+  private async incoming(handoffId: string, threadId: string, source: string): Promise<IncomingHandoff> {
     const { destination } = this.ports.ledger.get(threadId);
     const incoming = await IncomingHandoff.load(this.ports.directory, handoffId);
-    if (incoming === null || destination.is !== state || destination.handoffId !== handoffId || destination.source !== source || incoming.record.threadId !== threadId) {
+    if (incoming === null || destination.is !== 'receiving' || destination.handoffId !== handoffId || destination.source !== source || incoming.record.threadId !== threadId) {
       throw new HostError('no-such-handoff', 'This host is not receiving such a handoff.');
     }
     return incoming;

@@ -52,11 +52,18 @@ export class PeerLink {
   /** Asks the other host. Throws HostError with the other host's reason, `connection-lost`, or `protocol-mismatch`. */
   async call<M extends PeerMethodName>(method: M, params: PeerParams<M>, signal?: AbortSignal): Promise<PeerResult<M>> {
     const cancellation = new CancellationTokenSource();
-    const abort = () => cancellation.cancel();
+    let abort: () => void = () => undefined;
+    // The other side may not answer a cancellation, so nobody waits for that.
+    const aborted = new Promise<never>((_, reject) => {
+      abort = () => {
+        cancellation.cancel();
+        reject(new HostError('cancelled', 'Cancelled.'));
+      };
+    });
     signal?.addEventListener('abort', abort);
     try {
       signal?.throwIfAborted();
-      const result: unknown = await Promise.race([this.connection.sendRequest(method, params, cancellation.token), rejectOnAbort(signal)]);
+      const result: unknown = await Promise.race([this.connection.sendRequest(method, params, cancellation.token), aborted]);
       const parsed = peerMethods[method].result.safeParse(result);
       if (!parsed.success) throw new HostError('protocol-mismatch', `The other host answered ${method} with something that does not fit the protocol. Bring Baton to the same version on both machines.`, { cause: parsed.error });
       return parsed.data as PeerResult<M>;
@@ -89,6 +96,3 @@ export class PeerLink {
   }
 }
 
-function rejectOnAbort(signal: AbortSignal | undefined): Promise<never> {
-  return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new HostError('cancelled', 'Cancelled.')), { once: true }));
-}

@@ -7,7 +7,7 @@ import { carriedThread } from '../handoff/carriedThread';
 import { requirements } from '../handoff/policy';
 import { offerFacts } from '../handoff/preflight';
 import { holdings, receipt } from '../handoff/receipt';
-import { finding, handoffId, handoffPreflight, handoffResult, repositoryIdentity, threadId } from './protocol';
+import { finding, handoffId, handoffPreflight, handoffResult, hostName, repositoryIdentity, threadId } from './protocol';
 
 const bytes = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -55,10 +55,10 @@ const identified = z.object({ handoffId, threadId });
 const method = <P extends z.ZodType, R extends z.ZodType>(params: P, result: R) => ({ params, result });
 
 export const peerMethods = {
-  /** `joined`: the caller has just paired by invite and says who it is. */
+  /** Who the caller is, and who answers. */
   'host/hello': method(
-    z.object({ protocolVersion: z.number().int(), name: z.string().min(1).max(64), relayUrl: z.string().max(1024).nullable() }),
-    z.object({ protocolVersion: z.number().int(), name: z.string().min(1).max(64), batonVersion: z.string().max(64), codexVersion: z.string().max(64).nullable() }),
+    z.object({ protocolVersion: z.number().int(), name: hostName, relayUrl: z.url({ protocol: /^wss?$/ }).max(1024).nullable() }),
+    z.object({ protocolVersion: z.number().int(), name: hostName, batonVersion: z.string().max(64), codexVersion: z.string().max(64).nullable() }),
   ),
   /** Preflight: nothing is kept. */
   'handoff/offer': method(z.object({ threadId: threadId.nullable(), epoch: bytes, offer }), z.object({ findings: z.array(finding), worktree: z.string().nullable(), haves: z.array(objectId).max(4096) })),

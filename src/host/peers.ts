@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { JsonStore } from './jsonStore';
-import { hostId, role } from './protocol';
+import { hostId, hostName, role } from './protocol';
 
 const peer = z.object({
   hostId,
-  name: z.string().min(1).max(64),
+  name: hostName,
   role,
   /** Where the peer can be met, if not at this host's own relay. */
   relayUrl: z.url({ protocol: /^wss?$/ }).nullable(),

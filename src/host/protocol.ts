@@ -19,6 +19,9 @@ const objectId = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/);
 const count = z.number().int().nonnegative();
 const text = z.string().max(65_536);
 
+/** What people call a host: nothing invisible in it, since it is shown, and told to agents, on other machines. */
+export const hostName = z.string().min(1).max(64).regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$/u, 'a name has 1 to 64 visible characters');
+
 /** What a controller may do. Each includes the ones before it; `peer` stands apart: it takes part in handoffs and nothing else. */
 export const role = z.enum(['viewer', 'approver', 'operator', 'peer']);
 export type Role = z.infer<typeof role>;
@@ -145,7 +148,7 @@ export const handoffPreflight = z.object({
   from: hostId,
   to: hostId,
   destinationName: z.string(),
-  /** Where the worktree will be at the destination; null where a blocker leaves it undecided. */
+  /** The thread's worktree at the destination, if it has one from an earlier stay; else one is made. */
   worktree: z.string().nullable(),
   branch: z.string().nullable(),
   commits: count,
@@ -216,7 +219,7 @@ const method = <P extends z.ZodType, R extends z.ZodType>(least: Role, params: P
 export const methods = {
   'host/read': method('viewer', empty, hostDetails),
   'host/list': method('viewer', empty, z.object({ hosts: z.array(hostSummary) })),
-  'host/rename': method('operator', z.object({ name: z.string().min(1).max(64) }), hostDetails),
+  'host/rename': method('operator', z.object({ name: hostName }), hostDetails),
   'host/setRelay': method('operator', z.object({ url: z.url({ protocol: /^wss?$/ }).nullable() }), hostDetails),
   'host/invite': method('operator', z.object({ role: z.enum(['peer', 'operator']).default('peer') }), z.object({ invite: z.string(), expiresAt: z.string() })),
   'host/join': method('operator', z.object({ invite: z.string().max(4096) }), z.object({ hostId, name: z.string() })),

@@ -95,12 +95,17 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
 
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
   let done = offsets.reduce((sum, offset) => sum + offset, 0);
+  let told = done;
   const parts = async function* (): AsyncIterable<Buffer> {
     yield Buffer.from(`${JSON.stringify({ handoffId, threadId })}\n`);
     for (const [index, { path }] of files.entries()) {
       for await (const chunk of createReadStream(path, { start: offsets[index] ?? 0 })) {
         done += (chunk as Buffer).length;
-        announce('transfer', `Sending to ${destinationName}`, done, total);
+        // A hundred steps are as fine as anybody sees.
+        if (done === total || done - told >= total / 100) {
+          told = done;
+          announce('transfer', `Sending to ${destinationName}`, done, total);
+        }
         yield chunk as Buffer;
       }
     }

@@ -224,12 +224,16 @@ export class HostService implements RunningHost {
       if (method === 'serverRequest/resolved') this.approvals.settled((params as { requestId: string | number }).requestId);
       this.controllers.broadcast(method, params);
     });
-    this.codex.on('request', (request, reply) => {
+    this.codex.on('request', (request, reply, refuse) => {
       if (!isApprovalMethod(request.method)) return;
-      this.approvals.request(request.id, request.method, request.params, reply).catch((error: unknown) => log.error(`An approval request could not be shown: ${error instanceof Error ? error.message : String(error)}`));
+      this.approvals.request(request.id, request.method, request.params, reply).catch((error: unknown) => {
+        log.error(`An approval request could not be shown: ${error instanceof Error ? error.message : String(error)}`);
+        // A turn that waits for what nobody can see would wait for ever.
+        refuse('The request could not be shown to anybody.');
+      });
     });
     this.codex.on('changed', () => {
-      if (this.codex.version === null) this.approvals.serverEnded();
+      if (this.codex.version === null) this.approvals.serverEnded().catch((error: unknown) => log.error(`Pending approvals could not be kept: ${error instanceof Error ? error.message : String(error)}`));
       this.changed('hosts', 'threads');
     });
   }
@@ -247,6 +251,7 @@ export class HostService implements RunningHost {
     // Without Codex the host still pairs, lists and explains; "baton doctor" says what is missing.
     await this.codex.ready().catch((error: unknown) => this.options.log.error(`Codex is not available: ${error instanceof Error ? error.message : String(error)}`));
     this.handoffs.recover();
+    await this.destination.sweep();
     this.recoverDestination(0, OUTCOME_RETRY_MS);
   }
 

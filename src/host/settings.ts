@@ -2,10 +2,11 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { JsonStore } from './jsonStore';
+import { hostName } from './protocol';
 
 const settingsFile = z.object({
   version: z.literal(1),
-  name: z.string().min(1).max(64),
+  name: hostName,
   relayUrl: z.url({ protocol: /^wss?$/ }).nullable(),
 });
 /** What the user chose for this host: the name it goes by and the relay it can be met at. */

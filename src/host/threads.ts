@@ -2,6 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
 import { CodexError } from '../codex/codexError';
 import { mayRun } from '../handoff/ownership';
+import { describeSource } from '../handoff/sourceTransaction';
 import type { CodexHost } from './codexHost';
 import { HostError } from './hostError';
 import type { LedgerStore } from './ledgerStore';
@@ -41,7 +42,7 @@ export class Threads {
   requireOwner(threadId: string): void {
     const { movedTo, moving } = this.ownership(threadId);
     if (movedTo !== null) throw new HostError('thread-moved', `The thread moved to ${movedTo.name}. Go on there, or bring it back with "baton handoff ${threadId} --to here --from ${movedTo.name}".`);
-    if (moving) throw new HostError('thread-moving', 'The thread is being handed off. Wait for the handoff to end, or cancel it.');
+    if (moving) throw new HostError('thread-moving', `The thread is being handed off. ${describeSource(this.ledger.get(threadId).source)}`);
   }
 
   /** Passes a request on. The answer is Codex's, with `baton` added to each thread in it. */

@@ -76,7 +76,7 @@ function preflightText(preflight: HandoffPreflight, width: number): string {
     [
       ['Destination', inertLine(preflight.destinationName)],
       ['Branch', inertLine(preflight.branch ?? '(detached)')],
-      ['Worktree', inertLine(preflight.worktree ?? '-')],
+      ['Worktree', inertLine(preflight.worktree ?? 'a new one')],
       ['Would move', `${counted(preflight.commits, 'commit')}, ${counted(preflight.files, 'file')}, about ${bytesText(preflight.bytes)}`],
     ],
     width,

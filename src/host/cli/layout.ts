@@ -60,6 +60,9 @@ export function bytesText(bytes: number): string {
   return `${unit === 0 ? value.toFixed(0) : value.toFixed(1)} ${units[unit] ?? 'B'}`;
 }
 
+/** A status as Codex spells it, in words: `waitingOnApproval` is `waiting on approval`. */
+export const inWords = (status: string): string => status.replace(/[^a-zA-Z]/g, '').replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+
 export const secondsText = (milliseconds: number): string => `${(milliseconds / 1000).toFixed(1)} s`;
 
 export const counted = (count: number, singular: string): string => `${count} ${singular}${count === 1 ? '' : 's'}`;

@@ -3,7 +3,7 @@ import type { Thread } from '../protocol';
 import { approvalText } from './approvalText';
 import type { CommandTable } from './commandTable';
 import { inertLine } from './inertText';
-import { table, wrap } from './layout';
+import { inWords, table, wrap } from './layout';
 import { shortIds } from './resolve';
 import { checked, findThread, listThreads, readPages, statusOf } from './threadList';
 import { transcript, turn } from './transcript';
@@ -27,7 +27,7 @@ export function addThreadCommands({ program, session }: CommandTable): void {
         if (threads.length === 0) return 'There is no thread. `baton new TEXT` starts one.';
         const short = shortIds(threads.map((each) => each.id));
         const title = (each: Thread) => inertLine(each.name ?? each.preview);
-        const state = (each: Thread) => (each.baton?.moving === true ? 'moving' : each.baton?.movedTo ? `moved to ${inertLine(each.baton.movedTo.name)}` : inertLine(statusOf(each)));
+        const state = (each: Thread) => (each.baton?.moving === true ? 'moving' : each.baton?.movedTo ? `moved to ${inertLine(each.baton.movedTo.name)}` : inWords(statusOf(each)));
         return table(['ID', 'STATE', 'THREAD'], threads.map((each) => [short.get(each.id) ?? each.id, state(each), title(each)]), session.columns);
       });
     });
@@ -47,7 +47,7 @@ export function addThreadCommands({ program, session }: CommandTable): void {
         const width = session.columns;
         const steps = (plan?.steps ?? []).map(({ step, status }) => `  ${{ completed: '[x]', inProgress: '[>]', pending: '[ ]' }[status]} ${wrap(inertLine(step), width, 6)}`);
         return [
-          `${inertLine(thread.name ?? thread.preview)}\n${id} · ${inertLine(statusOf(thread))} · ${inertLine(thread.cwd)}`,
+          `${inertLine(thread.name ?? thread.preview)}\n${id} · ${inWords(statusOf(thread))} · ${inertLine(thread.cwd)}`,
           ...transcript(turns, width),
           ...(steps.length === 0 ? [] : [['Plan', ...steps].join('\n')]),
           ...approvals.map((approval) => approvalText(approval, client.host.baton.name, width)),

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { inertBlock, inertLine } from './inertText';
-import { wrap } from './layout';
+import { inWords, wrap } from './layout';
 
 /** The part of a Codex turn that a terminal shows; the rest passes through. */
 export const turn = z.looseObject({
@@ -56,6 +56,6 @@ export function transcript(turns: readonly Turn[], width: number): string[] {
   return turns.flatMap((each) => {
     const items = each.items.map((item) => itemText(item, width)).filter((text) => text !== undefined);
     if (each.status === 'completed') return items;
-    return [...items, `  (turn ${inertLine(each.status)}${each.error ? `: ${inertLine(each.error.message)}` : ''})`];
+    return [...items, `  (turn ${inWords(each.status)}${each.error ? `: ${inertLine(each.error.message)}` : ''})`];
   });
 }
