@@ -126,4 +126,15 @@ describe('a request', () => {
     expect(replies).toEqual([]);
     expect(broker.list(threadId)).toEqual([approval]);
   });
+
+  it('is raised again, and bound to the same digest, when the app-server that asked is gone', async () => {
+    const broker = makeBroker();
+    const before = await asking(broker);
+    await broker.serverEnded();
+    const kept = broker.list(threadId);
+    expect(kept).toEqual([{ ...before, id: kept[0]?.id, turnId: null, itemId: null, carriedOver: true }]);
+    await broker.serverEnded();
+    expect(broker.list(threadId)).toEqual(kept);
+    expect(replies).toEqual([]);
+  });
 });

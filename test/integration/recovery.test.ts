@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { HostError } from '../../src/host/hostError';
@@ -132,5 +133,19 @@ describe('an approval that a turn waits for', () => {
     await laptop.client.call('approval/decide', { id: after?.id ?? '', digest: after?.digest ?? '', decision: 'decline' });
     expect(await rest).toBe('completed');
     expect(await laptop.approvals(threadId)).toEqual([]);
+  });
+
+  it('is raised again after its app-server was killed, and the host has started another', async () => {
+    const threadId = await laptop.begin(said.risky);
+    const [before] = await laptop.approvals(threadId);
+    const { pid } = JSON.parse(await readFile(join(laptop.machine.batonHome, 'app-server.json'), 'utf8')) as { pid: number };
+    process.kill(pid, 'SIGKILL');
+    await laptop.until(async () => (await laptop.approvals(threadId)).some((approval) => approval.carriedOver));
+    const [after, ...others] = await laptop.approvals(threadId);
+    expect(others).toEqual([]);
+    expect(after).toMatchObject({ digest: before?.digest, command: before?.command, cwd: laptop.checkout });
+    const rest = laptop.rest(threadId);
+    await laptop.client.call('approval/decide', { id: after?.id ?? '', digest: after?.digest ?? '', decision: 'decline' });
+    expect(await rest).toBe('completed');
   });
 });
