@@ -26,15 +26,19 @@ describe.skipIf(vscode === null)('the packaged extension', () => {
 
 describe.skipIf(vscode === null)('the extension inside the extension host', () => {
   const directory = realpathSync(mkdtempSync(join(tmpdir(), 'baton-vscode-')));
-  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+  // A path at which no Codex is: the extension has to come up all the same.
+  const env = { PATH: process.env['PATH'], HOME: directory, BATON_HOME: join(directory, 'baton'), CODEX_HOME: join(directory, 'codex'), BATON_CODEX: join(directory, 'no-codex') };
+  afterAll(() => {
+    // The extension started its host detached, as it should.
+    execFileSync(process.execPath, [join(import.meta.dirname, '../../dist/baton.js'), 'stop'], { env });
+    rmSync(directory, { recursive: true, force: true });
+  });
 
   it('activates, registers what it declares and finds the open repository', async () => {
     if (vscode === null) return;
     const folder = join(directory, 'repository');
     mkdirSync(folder);
     execFileSync('git', ['init', '-q', folder]);
-    // A path at which no Codex is: the extension has to come up all the same.
-    const env = { PATH: process.env['PATH'], HOME: directory, BATON_HOME: join(directory, 'baton'), CODEX_HOME: join(directory, 'codex'), BATON_CODEX: join(directory, 'no-codex') };
     const data = join(directory, 'data');
     mkdirSync(data);
     const logs = await runExtensionTests(vscode, { data, folder, env });
