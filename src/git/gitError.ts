@@ -23,7 +23,8 @@ export class GitError extends Error {
 
 /** Messages of git under `LC_ALL=C`, first match wins. Collected from git 2.34 to 2.45. */
 const stderrPatterns: readonly (readonly [RegExp, GitErrorReason])[] = [
-  [/No space left on device|Out of diskspace|Disk quota exceeded|not enough space/i, 'disk-full'],
+  // Where a checkout cannot write what it has already opened, git loses the errno; it is hardly ever another than ENOSPC or EDQUOT.
+  [/No space left on device|Out of diskspace|Disk quota exceeded|not enough space|unable to write file/i, 'disk-full'],
   [/attempting to allocate .* over limit|Out of memory|pack exceeds maximum allowed size/i, 'too-large'],
   [/not a git repository|invalid gitfile format|detected dubious ownership/i, 'not-a-repository'],
   [/fsck error|error in object|contains .*(\.git|'\.\.'|'\.'|full pathnames)|duplicateEntries|treeNotSorted|Invalid path/i, 'hostile-content'],
