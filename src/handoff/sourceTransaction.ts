@@ -83,17 +83,8 @@ export function reduceSource(state: SourceState, event: SourceEvent): SourceStat
         ? { ...identityOf(state), is: 'committed', receipt: state.receipt, delivered: false, letGo: false }
         : unexpected(state, event);
     case 'failed':
-      switch (state.is) {
-        case 'quiescing':
-        case 'capturing':
-        case 'transferring':
-        case 'staging':
-        case 'prepared':
-          return { ...identityOf(state), is: 'undoing', reason: event.reason, message: event.message };
-        default:
-          // Past the commit point nothing is undone: what failed is tried again.
-          return unexpected(state, event);
-      }
+      // Past the commit point nothing is undone: what failed is tried again.
+      return isUndecided(state) ? { ...identityOf(state), is: 'undoing', reason: event.reason, message: event.message } : unexpected(state, event);
     case 'undone':
       return state.is === 'undoing' ? { ...state, is: 'aborted' } : unexpected(state, event);
     case 'delivered':
@@ -103,6 +94,13 @@ export function reduceSource(state: SourceState, event: SourceEvent): SourceStat
       return next.delivered && next.letGo ? { ...identityOf(state), is: 'closed', receipt: state.receipt } : next;
     }
   }
+}
+
+type UndecidedState = Extract<SourceState, { readonly is: 'quiescing' | 'capturing' | 'transferring' | 'staging' | 'prepared' }>;
+
+/** Whether a handoff is under way and its commit point lies ahead, so that it can still be given up. */
+function isUndecided(state: SourceState): state is UndecidedState {
+  return ['quiescing', 'capturing', 'transferring', 'staging', 'prepared'].includes(state.is);
 }
 
 function identityOf({ handoffId, threadId, source, destination, destinationName, epoch }: HandoffIdentity): HandoffIdentity {
@@ -138,16 +136,7 @@ export function sourceEffects(state: SourceState): readonly SourceEffect[] {
  * quiesced thread must not be left waiting for a person), after it nothing is decided anew. Null where nothing is to be said.
  */
 export function sourceRecovery(state: SourceState): SourceEvent | null {
-  switch (state.is) {
-    case 'quiescing':
-    case 'capturing':
-    case 'transferring':
-    case 'staging':
-    case 'prepared':
-      return { type: 'failed', reason: 'interrupted', message: 'The host stopped during the handoff. The thread stays here.' };
-    default:
-      return null;
-  }
+  return isUndecided(state) ? { type: 'failed', reason: 'interrupted', message: 'The host stopped during the handoff. The thread stays here.' } : null;
 }
 
 /** One sentence for people: what is the case, and what is still possible. */

@@ -12,6 +12,7 @@ import type { Environment } from './home';
 import { HostError } from './hostError';
 import type { Log } from './log';
 import type { Plan } from './protocol';
+import { describeError } from './wireError';
 
 /** The settings with which the app-server runs a thread, as it said itself. */
 export interface ThreadSettings {
@@ -221,7 +222,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
     try {
       server = await this.ready();
     } catch (error) {
-      this.options.log.warn(`No Codex: ${error instanceof Error ? error.message : String(error)}`);
+      this.options.log.warn(`No Codex: ${describeError(error).message}`);
       return { codexVersion: null, modelProviders: [], configured: null, requirements: null };
     }
     const [{ data }, { policy }, requirements] = await Promise.all([server.request('modelProvider/list', {}), this.configuredPolicy(), this.requirements()]);

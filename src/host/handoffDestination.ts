@@ -14,28 +14,19 @@ import { receiveBundle, type QuarantinedState } from '../git/quarantine';
 import { readRepository } from '../git/repository';
 import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from '../git/restore';
 import type { Channel } from '../relay/channel';
-import type { Actor, AuditLog } from './audit';
+import type { Actor } from './audit';
+import type { HandoffSide } from './handoffSide';
 import { HostError } from './hostError';
 import { freeBytes, IncomingHandoff, type IncomingRecord } from './incomingHandoff';
-import type { LedgerStore } from './ledgerStore';
-import type { Log } from './log';
-import type { ManagedWorktrees, WorktreeRecord } from './managedWorktrees';
+import type { WorktreeRecord } from './managedWorktrees';
 import type { PeerLink } from './peerLink';
 import { transferHeader, type Manifest, type Offer, type PeerMethodName, type PeerParams, type PeerResult } from './peerProtocol';
 import { describeError } from './wireError';
 
 /** What a destination needs of Codex and of the host's stores. */
-export interface DestinationPorts {
-  readonly hostId: string;
-  readonly name: () => string;
-  readonly directory: string;
-  readonly ledger: LedgerStore;
-  readonly worktrees: ManagedWorktrees;
-  readonly audit: Pick<AuditLog, 'append'>;
-  readonly log: Log;
+export interface DestinationPorts extends HandoffSide {
   projectsOf(repository: Offer['repository']): Promise<readonly { readonly root: string; readonly subdirectory: string }[]>;
   codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>>;
-  peerName(hostId: string): string;
   /** Whether Codex on this host has a thread of that id. */
   hasThread(threadId: string): Promise<boolean>;
   /** Of the named rollout files, those that are on this host already, from an earlier stay. */
@@ -44,7 +35,6 @@ export interface DestinationPorts {
   stageRollouts(incoming: IncomingHandoff, announced: Manifest, cwd: string): Promise<{ readonly name: string; readonly path: string; readonly hash: RolloutHash }[]>;
   /** Installs the rollouts and resumes the thread in its worktree (or starts one). May be repeated. Gives the thread's id and notes for the user. */
   activate(arrival: Arrival): Promise<{ readonly threadId: string; readonly notes: readonly string[] }>;
-  onChanged(): void;
 }
 
 /** A thread whose handoff is committed and which is to go on here. */
@@ -122,7 +112,7 @@ export class HandoffDestination {
       });
       answer = { received: true };
     } catch (error) {
-      this.ports.log.warn(`A transfer failed: ${error instanceof Error ? error.message : String(error)}`);
+      this.ports.log.warn(`A transfer failed: ${describeError(error).message}`);
       answer = { error: describeError(error) };
     }
     if (!channel.destroyed) channel.end(`${JSON.stringify(answer)}\n`);
@@ -209,23 +199,21 @@ export class HandoffDestination {
           }
         } catch (error) {
           again = true;
-          this.ports.log.warn(`Handoff ${destination.handoffId} of ${threadId} could not be taken up again: ${error instanceof Error ? error.message : String(error)}`);
+          this.ports.log.warn(`Handoff ${destination.handoffId} of ${threadId} could not be taken up again: ${describeError(error).message}`);
         }
       }
     }
     return again;
   }
 
-  /** Removes what a crash left of handoffs that have ended: a thread's activation, or the end of a withdrawal, was on disk already. */
+  /** Removes what a crash left of handoffs whose activation was on disk already. (A withdrawal removes first and is journaled then.) */
   async sweep(): Promise<void> {
-    const ended = new Map([...this.ports.ledger.entries()].flatMap(([, { destination }]) => (destination.is === 'active' || destination.is === 'withdrawn' ? [[destination.handoffId, destination.is] as const] : [])));
+    const active = new Set([...this.ports.ledger.entries()].flatMap(([, { destination }]) => (destination.is === 'active' ? [destination.handoffId] : [])));
     for (const name of await readdir(this.ports.directory)) {
-      const end = ended.get(name);
-      if (end === undefined) continue;
+      if (!active.has(name)) continue;
       try {
         const incoming = await IncomingHandoff.load(this.ports.directory, name);
-        const restored = incoming === null ? null : { root: incoming.record.projectRoot, quarantineDirectory: incoming.quarantine };
-        if (restored !== null) await (end === 'active' ? finishRestore(restored) : rollbackRestore(restored));
+        if (incoming !== null) await finishRestore({ root: incoming.record.projectRoot, quarantineDirectory: incoming.quarantine });
         await rm(join(this.ports.directory, name), { recursive: true, force: true });
       } catch (error) {
         this.ports.log.warn(`What is left of handoff ${name} could not be removed: ${describeError(error).message}`);
@@ -324,7 +312,9 @@ export class HandoffDestination {
 
   /** Git does not always say that it was for want of space that it failed. */
   private async diskFull(error: unknown): Promise<unknown> {
-    if (describeError(error).reason !== 'failed' || (await freeBytes(this.ports.directory)) >= LEAST_FREE_BYTES) return error;
+    const { reason } = describeError(error);
+    const full = reason === 'disk-full' || (reason === 'failed' && (await freeBytes(this.ports.directory)) < LEAST_FREE_BYTES);
+    if (!full) return error;
     return new HostError('disk-full', `The disk of ${this.ports.name()} filled up before everything was restored. Free some space there and try again.`, { cause: error });
   }
 

@@ -15,11 +15,9 @@ import { receiptHash, type Holdings, type Receipt } from '../handoff/receipt';
 import { runSource, type SourcePorts } from '../handoff/runSource';
 import { sourceRecovery, type HandoffIdentity, type SourceState } from '../handoff/sourceTransaction';
 import type { Channel } from '../relay/channel';
-import type { Actor, AuditLog } from './audit';
+import type { Actor } from './audit';
+import type { HandoffSide } from './handoffSide';
 import { HostError } from './hostError';
-import type { LedgerStore } from './ledgerStore';
-import type { Log } from './log';
-import type { ManagedWorktrees } from './managedWorktrees';
 import type { PeerLink } from './peerLink';
 import type { Offer, PeerResult } from './peerProtocol';
 import type { HandoffPhase, HandoffPreflight, HandoffResult } from './protocol';
@@ -38,17 +36,9 @@ export interface SourceThread {
   readonly codexVersion: string;
 }
 
-export interface SourceHostPorts {
-  readonly hostId: string;
-  readonly name: () => string;
-  readonly directory: string;
-  readonly ledger: LedgerStore;
-  readonly worktrees: ManagedWorktrees;
-  readonly audit: Pick<AuditLog, 'append'>;
-  readonly log: Log;
+export interface SourceHostPorts extends HandoffSide {
   connect(hostId: string, signal?: AbortSignal): Promise<PeerLink>;
   openTransfer(hostId: string, signal?: AbortSignal): Promise<Channel>;
-  peerName(hostId: string): string;
   /** Throws HostError `thread-moved` or `thread-moving` where this host may not act on the thread. */
   requireOwner(threadId: string): void;
   /** Reads a thread without changing it. For a directory: the settings with which a thread would start there. */
@@ -62,7 +52,6 @@ export interface SourceHostPorts {
   unquiesce(threadId: string, carried: CarriedThread | null): Promise<void>;
   markMoved(handoff: HandoffIdentity): Promise<void>;
   onProgress(handoff: HandoffIdentity, phase: HandoffPhase, message: string, bytesDone: number | null, bytesTotal: number | null): void;
-  onChanged(): void;
 }
 
 /** What the source of a running handoff knows beyond its journal. Lost with the process; then the handoff is undone. */

@@ -10,6 +10,7 @@ import type { Log } from './log';
 import { PeerLink, type PeerHandlers } from './peerLink';
 import type { Peer, PeerStore } from './peers';
 import { PROTOCOL_VERSION, type HandoffProgress, type HostDetails } from './protocol';
+import { describeError } from './wireError';
 
 const INVITE_LIFETIME_MS = 10 * 60_000;
 /** How long a peer may take to come to the relay and shake hands before it counts as offline. */
@@ -135,7 +136,7 @@ export class PeerNetwork {
       const link = await this.connect(hostId, signal);
       return await link.call('host/hello', this.hello(this.relayUrl), signal);
     } catch (error) {
-      this.options.log.info(`${hostId.slice(0, 8)} is not reachable: ${error instanceof Error ? error.message : String(error)}`);
+      this.options.log.info(`${hostId.slice(0, 8)} is not reachable: ${describeError(error).message}`);
       return null;
     }
   }
@@ -212,7 +213,7 @@ export class PeerNetwork {
           channel.destroy();
       }
     } catch (error) {
-      this.options.log.warn(`An incoming channel was refused: ${error instanceof Error ? error.message : String(error)}`);
+      this.options.log.warn(`An incoming channel was refused: ${describeError(error).message}`);
       stream.destroy();
     }
   }

@@ -27,6 +27,7 @@ import { SettingsStore } from './settings';
 import { ThreadHandoff } from './threadHandoff';
 import { Threads } from './threads';
 import { batonVersion } from './version';
+import { describeError } from './wireError';
 
 export interface HostOptions {
   readonly batonHome: string;
@@ -160,7 +161,7 @@ export class HostService implements RunningHost {
       onRequested: (approval) => this.controllers.notify('approval/requested', { approval }),
       onResolved: (id, threadId, decision) => this.controllers.notify('approval/resolved', { id, threadId, decision }),
       requireOwner: (threadId) => this.threads.requireOwner(threadId),
-      onAuditFailed: (error) => log.error(`The audit log cannot be written: ${error instanceof Error ? error.message : String(error)}`),
+      onAuditFailed: (error) => log.error(`The audit log cannot be written: ${describeError(error).message}`),
       now: () => new Date(),
     });
 
@@ -220,20 +221,20 @@ export class HostService implements RunningHost {
     });
 
     this.codex.on('notification', (method, params) => {
-      if (method === 'turn/completed') this.approvals.expireGrants((params as { threadId: string }).threadId).catch((error: unknown) => log.error(`A grant could not be ended: ${error instanceof Error ? error.message : String(error)}`));
+      if (method === 'turn/completed') this.approvals.expireGrants((params as { threadId: string }).threadId).catch((error: unknown) => log.error(`A grant could not be ended: ${describeError(error).message}`));
       if (method === 'serverRequest/resolved') this.approvals.settled((params as { requestId: string | number }).requestId);
       this.controllers.broadcast(method, params);
     });
     this.codex.on('request', (request, reply, refuse) => {
       if (!isApprovalMethod(request.method)) return;
       this.approvals.request(request.id, request.method, request.params, reply).catch((error: unknown) => {
-        log.error(`An approval request could not be shown: ${error instanceof Error ? error.message : String(error)}`);
+        log.error(`An approval request could not be shown: ${describeError(error).message}`);
         // A turn that waits for what nobody can see would wait for ever.
         refuse('The request could not be shown to anybody.');
       });
     });
     this.codex.on('changed', () => {
-      if (this.codex.version === null) this.approvals.serverEnded().catch((error: unknown) => log.error(`Pending approvals could not be kept: ${error instanceof Error ? error.message : String(error)}`));
+      if (this.codex.version === null) this.approvals.serverEnded().catch((error: unknown) => log.error(`Pending approvals could not be kept: ${describeError(error).message}`));
       this.changed('hosts', 'threads');
     });
   }
@@ -249,7 +250,7 @@ export class HostService implements RunningHost {
   private async begin(): Promise<void> {
     this.network.setRelay(this.settings.value.relayUrl);
     // Without Codex the host still pairs, lists and explains; "baton doctor" says what is missing.
-    await this.codex.ready().catch((error: unknown) => this.options.log.error(`Codex is not available: ${error instanceof Error ? error.message : String(error)}`));
+    await this.codex.ready().catch((error: unknown) => this.options.log.error(`Codex is not available: ${describeError(error).message}`));
     this.handoffs.recover();
     await this.destination.sweep();
     this.recoverDestination(0, OUTCOME_RETRY_MS);
@@ -283,7 +284,7 @@ export class HostService implements RunningHost {
       clearTimeout(this.outcomeTimer);
       this.handoffs.dispose();
       this.network.dispose();
-      await this.approvals.keep().catch((error: unknown) => this.options.log.error(`Pending approvals could not be kept: ${error instanceof Error ? error.message : String(error)}`));
+      await this.approvals.keep().catch((error: unknown) => this.options.log.error(`Pending approvals could not be kept: ${describeError(error).message}`));
       await this.codex.stop();
       await this.closeLocal();
       this.resolveClosed();

@@ -21,6 +21,7 @@ import type { ManagedWorktrees } from './managedWorktrees';
 import type { Manifest } from './peerProtocol';
 import type { Plan } from './protocol';
 import type { SourceRollout } from './sendTransfer';
+import { describeError } from './wireError';
 
 /** Codex's default for a thread whose configuration says nothing: it asks, and may write to its workspace only. */
 const cautious: Policy = { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false };
@@ -240,7 +241,7 @@ export class ThreadHandoff {
     const { objective, tokenBudget } = carried.goal;
     const status = carried.goal.status === 'active' && carried.approvals.length > 0 ? 'paused' : carried.goal.status;
     await server.request('thread/goal/set', { threadId, objective, tokenBudget, status: status as 'active' }).catch((error: unknown) => {
-      this.log.warn(`The goal of ${threadId} could not be set: ${error instanceof Error ? error.message : String(error)}`);
+      this.log.warn(`The goal of ${threadId} could not be set: ${describeError(error).message}`);
     });
   }
 }

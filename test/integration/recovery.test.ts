@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { HostError } from '../../src/host/hostError';
-import type { HandoffPhase } from '../../src/host/protocol';
+import type { Approval, HandoffPhase } from '../../src/host/protocol';
 import { untouchedState, workingState } from '../fixtures/checkout';
 import { explainFailures, refusal, said, startPair, type PairedHosts, type Site } from './pairedHosts';
 
@@ -107,6 +107,17 @@ async function expectMoved(threadId: string, sent: Record<string, unknown>): Pro
   expect((await refusal(laptop.say(threadId, said.hello))).reason).toBe('thread-moved');
 }
 
+/** The one approval that the thread waits for is the one from before; deciding it lets the turn go on. */
+async function expectDecidable(threadId: string, before: Approval | undefined): Promise<void> {
+  const [after, ...others] = await laptop.approvals(threadId);
+  expect(others).toEqual([]);
+  expect(after).toMatchObject({ digest: before?.digest, command: before?.command, cwd: laptop.checkout });
+  const rest = laptop.rest(threadId);
+  await laptop.client.call('approval/decide', { id: after?.id ?? '', digest: after?.digest ?? '', decision: 'decline' });
+  expect(await rest).toBe('completed');
+  expect(await laptop.approvals(threadId)).toEqual([]);
+}
+
 describe('an approval that a turn waits for', () => {
   it.each(['quiesce', 'capture', 'stage'] as const)('is raised again, once, where the source was killed in the phase %s', async (phase) => {
     const { threadId } = await killedIn(phase, laptop, said.risky);
@@ -126,13 +137,7 @@ describe('an approval that a turn waits for', () => {
     await laptop.stop(signal);
     await laptop.start();
     await laptop.until(async () => (await laptop.approvals(threadId)).length > 0);
-    const [after, ...others] = await laptop.approvals(threadId);
-    expect(others).toEqual([]);
-    expect(after).toMatchObject({ digest: before?.digest, command: before?.command, cwd: laptop.checkout });
-    const rest = laptop.rest(threadId);
-    await laptop.client.call('approval/decide', { id: after?.id ?? '', digest: after?.digest ?? '', decision: 'decline' });
-    expect(await rest).toBe('completed');
-    expect(await laptop.approvals(threadId)).toEqual([]);
+    await expectDecidable(threadId, before);
   });
 
   it('is raised again after its app-server was killed, and the host has started another', async () => {
@@ -141,11 +146,6 @@ describe('an approval that a turn waits for', () => {
     const { pid } = JSON.parse(await readFile(join(laptop.machine.batonHome, 'app-server.json'), 'utf8')) as { pid: number };
     process.kill(pid, 'SIGKILL');
     await laptop.until(async () => (await laptop.approvals(threadId)).some((approval) => approval.carriedOver));
-    const [after, ...others] = await laptop.approvals(threadId);
-    expect(others).toEqual([]);
-    expect(after).toMatchObject({ digest: before?.digest, command: before?.command, cwd: laptop.checkout });
-    const rest = laptop.rest(threadId);
-    await laptop.client.call('approval/decide', { id: after?.id ?? '', digest: after?.digest ?? '', decision: 'decline' });
-    expect(await rest).toBe('completed');
+    await expectDecidable(threadId, before);
   });
 });
