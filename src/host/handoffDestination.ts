@@ -65,7 +65,7 @@ export class HandoffDestination {
   async offer({ threadId, epoch, offer }: PeerParams<'handoff/offer'>): Answer<'handoff/offer'> {
     const { findings, place } = await this.consider(threadId, epoch, offer);
     // The path of one that is yet to be made is drawn anew each time.
-    return { findings, worktree: place?.expectedFingerprint == null ? null : place.worktree, haves: place === null ? [] : await listTips(place.projectRoot) };
+    return { findings, worktree: place?.expectedFingerprint == null ? null : place.worktree, parts: place === null ? [] : [await holdingsOf(place.projectRoot)] };
   }
 
   /** A withdrawal that follows waits for this: it must find what it is to undo. */
@@ -88,18 +88,18 @@ export class HandoffDestination {
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'offered', handoffId, threadId, source: link.hostId, sourceName, epoch } });
     const base = { version: 1, handoffId, threadId, source: link.hostId, sourceName, epoch, manifest: null, prepared: null } as const;
     await IncomingHandoff.create(this.ports.directory, { ...base, ...place });
-    const [haves, repository, held] = await Promise.all([listTips(place.projectRoot), readRepository(place.projectRoot), this.ports.heldRollouts(offer.rollouts.map(({ name }) => name))]);
-    return { findings, haves, shallow: [...repository.shallow], rollouts: held.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })) };
+    const [top, held] = await Promise.all([holdingsOf(place.projectRoot), this.ports.heldRollouts(offer.rollouts.map(({ name }) => name))]);
+    return { findings, parts: [top], rollouts: held.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })) };
   }
 
   async receive({ handoffId, threadId, manifest }: PeerParams<'handoff/receive'>, link: PeerLink): Answer<'handoff/receive'> {
     return this.exclusively(handoffId, async () => ({ offsets: await (await this.incoming(handoffId, threadId, link.hostId)).offsets(manifest) }));
   }
 
-  /** Takes a transfer channel: a header line, then the parts' bytes. Answers with one line: `{"received":true}` or the error. */
+  /** Takes a transfer channel: a header line, then the files' bytes. Answers with one line: `{"received":true}` or the error. */
   async transfer(channel: Channel): Promise<void> {
     let answer: unknown;
-    // One reader for header and parts: a small transfer has ended before its header is understood.
+    // One reader for header and files: a small transfer has ended before its header is understood.
     const chunks = channel.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
     try {
       const { header, rest } = await readHeader(chunks);
@@ -129,8 +129,9 @@ export class HandoffDestination {
       const announced = record.manifest;
       if (announced === null) throw new HostError('transfer-corrupt', 'Nothing was announced, so nothing can be prepared.');
       try {
-        const quarantined = await receiveBundle({ root: record.projectRoot, file: incoming.bundle, ...announced.bundle, quarantine: incoming.quarantine });
-        const restored = await this.restore(incoming, quarantined, announced.branch);
+        const [top] = announced.parts;
+        const quarantined = await receiveBundle({ root: record.projectRoot, file: incoming.bundle(0), ...top.bundle, quarantine: incoming.quarantine });
+        const restored = await this.restore(incoming, quarantined, top.branch);
         const rollouts = await this.ports.stageRollouts(incoming, announced, this.workingDirectory(incoming.record));
         const held: Holdings = { workingState: restored.fingerprint, head: restored.head, rollouts: rollouts.map(({ hash }) => hash), thread: digestOf(announced.thread) };
         const receipt: Receipt = { version: 1, handoffId, threadId, epoch: record.epoch, source: record.source, destination: this.ports.hostId, channel: link.binding, holdings: held };
@@ -339,6 +340,12 @@ export class HandoffDestination {
     this.tails.set(handoffId, tail);
     return turn;
   }
+}
+
+/** What a repository has for a source to build on. */
+async function holdingsOf(root: string): Promise<{ haves: string[]; shallow: string[] }> {
+  const [haves, { shallow }] = await Promise.all([listTips(root), readRepository(root)]);
+  return { haves, shallow: [...shallow] };
 }
 
 function pick(record: WorktreeRecord | undefined): Partial<WorktreeRecord> {

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
-import { captureWorkingState, type CapturedState } from '../git/capture';
+import { captureCheckout, type CapturedCheckout } from '../git/captureCheckout';
 import { estimateTransfer } from '../git/estimate';
 import { requireGit } from '../git/git';
 import { identityOf, readRepository, type Repository } from '../git/repository';
@@ -58,7 +58,7 @@ export interface SourceHostPorts extends HandoffSide {
 interface Progress {
   thread: SourceThread | null;
   carried: CarriedThread | null;
-  capture: CapturedState | null;
+  checkout: CapturedCheckout | null;
   rollouts: readonly SourceRollout[];
   offer: Offer | null;
   sent: SentTransfer | null;
@@ -74,7 +74,7 @@ const CARRIED_FILE = 'carried.json';
 
 /** The source's side of one handoff. */
 export class HandoffSource {
-  private readonly progress: Progress = { thread: null, carried: null, capture: null, rollouts: [], offer: null, sent: null, placed: null, retried: '' };
+  private readonly progress: Progress = { thread: null, carried: null, checkout: null, rollouts: [], offer: null, sent: null, placed: null, retried: '' };
   private readonly startedAt = performance.now();
   private readonly spool: string;
 
@@ -99,18 +99,21 @@ export class HandoffSource {
     const spool = join(ports.directory, `${PREFLIGHT_SPOOL}${randomBytes(8).toString('hex')}`);
     try {
       // Both sides look at once: this one at the working state, the other at what it has.
-      const asked = makeOffer(ports, subject, thread, repository).then(async (made) => ({ offer: made, haves: (await link.call('handoff/offer', { threadId, epoch, offer: made }, signal)).haves }));
-      const looked = captureWorkingState({ root, spool, ...(signal === undefined ? {} : { signal }) }).catch((error: unknown) => {
+      const asked = makeOffer(ports, subject, thread, repository).then(async (made) => ({ offer: made, held: (await link.call('handoff/offer', { threadId, epoch, offer: made }, signal)).parts }));
+      const looked = captureCheckout({ root, spool, ...(signal === undefined ? {} : { signal }) }).catch((error: unknown) => {
         // A turn that runs changes files; the handoff stops it first and captures then.
         if (describeError(error).reason !== 'changed-while-capturing') throw error;
         return null;
       });
-      const [{ offer, haves }, capture] = await sideBySide(asked, looked);
-      if (capture === null) {
+      const [{ offer, held }, checkout] = await sideBySide(asked, looked);
+      if (checkout === null) {
         findings.push({ level: 'warning', code: 'still-changing', message: 'Files change while the thread runs, so what would travel is not known yet; the handoff stops the turn first.' });
       } else {
-        findings.push(...capture.findings);
-        counts = await estimateTransfer({ capture, haves, ...(signal === undefined ? {} : { signal }) });
+        for (const [index, { state }] of checkout.entries()) {
+          findings.push(...state.findings);
+          const part = await estimateTransfer({ capture: state, haves: held[index]?.haves ?? [], signal });
+          counts = { commits: counts.commits + part.commits, files: counts.files + part.files, bytes: counts.bytes + part.bytes, worktreeBytes: counts.worktreeBytes + part.worktreeBytes };
+        }
       }
       const rolloutBytes = offer.rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
       const sized = { ...offer, facts: { ...offer.facts, bytes: counts.bytes + rolloutBytes, worktreeBytes: counts.worktreeBytes } };
@@ -218,20 +221,20 @@ export class HandoffSource {
         const thread = present(progress.thread);
         const repository = await repositoryOf(thread);
         await mkdir(this.spool, { recursive: true, mode: 0o700 });
-        const [capture, rollouts, offer] = await sideBySide(
-          captureWorkingState({ root: repository.root, spool: join(this.spool, 'capture'), signal }),
+        const [checkout, rollouts, offer] = await sideBySide(
+          captureCheckout({ root: repository.root, spool: join(this.spool, 'capture'), signal }),
           'threadId' in subject ? ports.rollouts(threadId) : Promise.resolve([]),
           // The thread is at rest, so its rollouts have the sizes that will travel.
           makeOffer(ports, subject, thread, repository),
         );
-        progress.capture = capture;
+        progress.checkout = checkout;
         progress.rollouts = rollouts;
         progress.offer = offer;
         const carried = present(progress.carried);
-        progress.carried = { ...carried, leftBehind: capture.findings.filter((finding) => finding.level === 'warning').map((finding) => finding.message).slice(0, 64) };
+        progress.carried = { ...carried, leftBehind: checkout.flatMap(({ state }) => state.findings).filter((finding) => finding.level === 'warning').map((finding) => finding.message).slice(0, 64) };
         const holdings: Holdings = {
-          workingState: capture.fingerprint,
-          head: capture.head,
+          workingState: checkout[0].state.fingerprint,
+          head: checkout[0].state.head,
           rollouts: progress.rollouts.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })),
           thread: digestOf(progress.carried),
         };
@@ -243,7 +246,7 @@ export class HandoffSource {
           {
             ports, handoff, spool: this.spool, announce,
             offer: present(progress.offer),
-            capture: present(progress.capture),
+            checkout: present(progress.checkout),
             rollouts: progress.rollouts,
             thread: present(progress.carried),
             prompt: 'prompt' in subject ? subject.prompt : null,

@@ -38,8 +38,8 @@ export const incomingRecord = z.object({
 });
 export type IncomingRecord = z.infer<typeof incomingRecord>;
 
-/** One part of a transfer: a file in the spool, and how long it will be. */
-export interface TransferPart {
+/** A file of the spool that a transfer fills, and how long it will be. */
+export interface TransferFile {
   readonly path: string;
   readonly bytes: number;
 }
@@ -78,8 +78,9 @@ export class IncomingHandoff {
     return join(this.directory, 'quarantine');
   }
 
-  get bundle(): string {
-    return join(this.directory, 'bundle');
+  /** Where the bundle of the manifest's part number `index` lies. */
+  bundle(index: number): string {
+    return join(this.directory, `bundle-${index}`);
   }
 
   get staging(): string {
@@ -91,10 +92,10 @@ export class IncomingHandoff {
     await writeFileAtomic(join(this.directory, 'incoming.json'), JSON.stringify(this.current), { mode: 0o600, fsync: true });
   }
 
-  /** The parts that the transfer channel carries, in its order. */
-  parts(announced: Manifest): TransferPart[] {
+  /** What the transfer channel carries, in its order. */
+  files(announced: Manifest): TransferFile[] {
     return [
-      { path: this.bundle, bytes: announced.bundle.bytes },
+      ...announced.parts.map(({ bundle }, index) => ({ path: this.bundle(index), bytes: bundle.bytes })),
       ...announced.rollouts.map((rollout, index) => ({ path: this.tail(index), bytes: rollout.tail.bytes })),
     ];
   }
@@ -113,19 +114,19 @@ export class IncomingHandoff {
     return join(this.directory, `tail-${index}`);
   }
 
-  /** How many bytes of each part arrived already. A part of another announcement is begun anew. */
+  /** How many bytes of each file arrived already. A file of another announcement is begun anew. */
   async offsets(announced: Manifest): Promise<number[]> {
     const same = this.current.manifest !== null && JSON.stringify(this.current.manifest) === JSON.stringify(announced);
     if (!same) {
-      for (const name of await readdir(this.directory)) if (name === 'bundle' || name.startsWith('tail-')) await rm(join(this.directory, name));
+      for (const name of await readdir(this.directory)) if (/^(bundle|tail)-/.test(name)) await rm(join(this.directory, name));
       await this.update({ manifest: announced });
     }
-    return Promise.all(this.parts(announced).map(async (part) => Math.min(part.bytes, await sizeOf(part.path))));
+    return Promise.all(this.files(announced).map(async (file) => Math.min(file.bytes, await sizeOf(file.path))));
   }
 
-  /** Writes what a transfer channel carries to the parts' files, after what is there, and syncs them. */
+  /** Writes what a transfer channel carries to the files, after what is there, and syncs them. */
   async receive(source: AsyncIterable<unknown>, announced: Manifest): Promise<void> {
-    const writer = new PartWriter(this.parts(announced));
+    const writer = new FileWriter(this.files(announced));
     try {
       await writer.open();
       for await (const chunk of source) await writer.write(chunk as Buffer);
@@ -153,22 +154,22 @@ async function* decompressed(stored: Readable): AsyncIterable<Buffer> {
   }
 }
 
-/** Writes a stream of bytes to one part's file after the other, each from where it ends to its announced length. */
-class PartWriter {
+/** Writes a stream of bytes to one file after the other, each from where it ends to its announced length. */
+class FileWriter {
   private file: FileHandle | null = null;
   private missing = 0;
 
-  constructor(private readonly pending: TransferPart[]) {}
+  constructor(private readonly pending: TransferFile[]) {}
 
   get complete(): boolean {
     return this.pending.length === 0;
   }
 
-  /** Opens the first part that lacks something. */
+  /** Opens the first file that lacks something. */
   async open(): Promise<void> {
-    for (let part = this.pending[0]; part !== undefined; part = this.pending[0]) {
-      this.missing = part.bytes - (await sizeOf(part.path));
-      this.file = await open(part.path, 'a', 0o600);
+    for (let next = this.pending[0]; next !== undefined; next = this.pending[0]) {
+      this.missing = next.bytes - (await sizeOf(next.path));
+      this.file = await open(next.path, 'a', 0o600);
       if (this.missing > 0) return;
       await this.close();
       this.pending.shift();

@@ -12,6 +12,11 @@ import { finding, handoffId, handoffPreflight, handoffResult, hostName, reposito
 const bytes = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const objectId = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/);
+/** A path as Git has it, one character per byte. */
+// eslint-disable-next-line no-control-regex -- every byte but NUL is allowed
+const bytePath = z.string().max(4096).regex(/^[\u0001-\u00ff]*$/);
+/** Repositories of one checkout: itself, and its submodules at any depth. */
+const MAX_PARTS = 1000;
 /** A plain file name of Codex's: no separators, no leading dot. */
 const rolloutName = z.string().regex(/^rollout-[A-Za-z0-9_:.-]{1,200}\.jsonl$/);
 
@@ -39,9 +44,17 @@ const rolloutManifest = z.object({
   tail: z.object({ encoding: z.enum(['identity', 'br']), bytes }),
 });
 
-export const manifest = z.object({
+/** The working state of one repository of the checkout, as it travels. */
+const part = z.object({
+  /** Where its worktree lies in the checkout's, one character per byte; empty for the checkout itself. */
+  place: bytePath,
   bundle: z.object({ bytes, sha256, tip: objectId }),
   branch: z.string().max(1024).nullable(),
+});
+
+export const manifest = z.object({
+  /** Parents before their submodules; the first is the checkout itself. */
+  parts: z.tuple([part], part).refine((parts) => parts.length <= MAX_PARTS && parts.every(({ place }, index) => (place === '') === (index === 0)), 'the first part is the checkout, the others lie in it'),
   rollouts: z.array(rolloutManifest).max(10_000),
   thread: carriedThread,
   /** Starts a thread with this text at the destination: the handoff of a checkout that has no thread yet. */
@@ -49,6 +62,9 @@ export const manifest = z.object({
   counts: z.object({ commits: bytes, files: bytes }),
 });
 export type Manifest = z.infer<typeof manifest>;
+
+/** What the destination has of each part, in the order of the offer. */
+const held = z.array(z.object({ haves: z.array(objectId).max(4096), shallow: z.array(objectId).max(65_536) })).max(MAX_PARTS);
 
 const identified = z.object({ handoffId, threadId });
 
@@ -61,19 +77,18 @@ export const peerMethods = {
     z.object({ protocolVersion: z.number().int(), name: hostName, batonVersion: z.string().max(64), codexVersion: z.string().max(64).nullable() }),
   ),
   /** Preflight: nothing is kept. */
-  'handoff/offer': method(z.object({ threadId: threadId.nullable(), epoch: bytes, offer }), z.object({ findings: z.array(finding), worktree: z.string().nullable(), haves: z.array(objectId).max(4096) })),
+  'handoff/offer': method(z.object({ threadId: threadId.nullable(), epoch: bytes, offer }), z.object({ findings: z.array(finding), worktree: z.string().nullable(), parts: held })),
   /** Begins a handoff at the destination; refused with `preflight-blocked` where a finding is a blocker. */
   'handoff/begin': method(
     identified.extend({ epoch: bytes, offer }),
     z.object({
       findings: z.array(finding),
-      haves: z.array(objectId).max(4096),
-      shallow: z.array(objectId).max(65_536),
+      parts: held,
       /** For each rollout that the destination holds already: length and hash of its body. */
       rollouts: z.array(z.object({ name: rolloutName, bodyBytes: bytes, bodySha256: sha256 })).max(10_000),
     }),
   ),
-  /** Announces what the transfer channel will carry; answers how much of each part arrived in an earlier try. */
+  /** Announces what the transfer channel will carry; answers how much of each file arrived in an earlier try. */
   'handoff/receive': method(identified.extend({ manifest }), z.object({ offsets: z.array(bytes) })),
   /** Restores everything and answers with the receipt. */
   'handoff/prepare': method(identified.extend({ holdings }), z.object({ receipt })),
@@ -95,5 +110,5 @@ export type PeerMethodName = keyof PeerMethods;
 export type PeerParams<M extends PeerMethodName> = z.output<PeerMethods[M]['params']>;
 export type PeerResult<M extends PeerMethodName> = z.output<PeerMethods[M]['result']>;
 
-/** First line of a transfer channel, then the parts' bytes in the manifest's order: the bundle, then the rollouts' tails. */
+/** First line of a transfer channel, then the files' bytes in the manifest's order: the bundles of the parts, then the rollouts' tails. */
 export const transferHeader = z.object({ handoffId, threadId });

@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { constants, createBrotliCompress } from 'node:zlib';
 import { z } from 'zod';
 import { createBundle } from '../git/bundle';
-import type { CapturedState } from '../git/capture';
+import type { CapturedCheckout } from '../git/captureCheckout';
 import type { CarriedThread } from '../handoff/carriedThread';
 import type { HandoffIdentity } from '../handoff/sourceTransaction';
 import type { Channel } from '../relay/channel';
@@ -41,7 +41,7 @@ export interface OutgoingTransfer {
   /** Directory of this handoff, removed with it. */
   readonly spool: string;
   readonly offer: Offer;
-  readonly capture: CapturedState;
+  readonly checkout: CapturedCheckout;
   readonly rollouts: readonly SourceRollout[];
   readonly thread: CarriedThread;
   readonly prompt: string | null;
@@ -65,13 +65,18 @@ const compression = { params: { [constants.BROTLI_PARAM_QUALITY]: 1, [constants.
  * `connection-lost`.
  */
 export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSignal): Promise<SentTransfer> {
-  const { ports, handoff, spool, capture, announce } = transfer;
+  const { ports, handoff, spool, checkout, announce } = transfer;
   const { handoffId, threadId, destination, destinationName } = handoff;
   announce('transfer', `Finding out what ${destinationName} lacks`);
   const link = await ports.connect(destination, signal);
   const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer: transfer.offer }, signal);
 
-  const bundle = { ...(await createBundle({ capture, haves: there.haves, destinationShallow: there.shallow, file: join(spool, 'bundle'), signal })), path: join(spool, 'bundle') };
+  const bundles = [];
+  for (const [index, { place, state }] of checkout.entries()) {
+    const { haves = [], shallow = [] } = there.parts[index] ?? {};
+    const path = join(spool, `bundle-${index}`);
+    bundles.push({ place, state, path, ...(await createBundle({ capture: state, haves, destinationShallow: shallow, file: path, signal })) });
+  }
   const tails = [];
   for (const [index, rollout] of transfer.rollouts.entries()) {
     const from = await commonPrefix(rollout, there.rollouts);
@@ -80,23 +85,22 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
     tails.push({ rollout, from, path, bytes: (await stat(path)).size });
   }
   const manifest: Manifest = {
-    bundle: { bytes: bundle.bytes, sha256: bundle.sha256, tip: capture.commits.manifest },
-    branch: capture.branch,
+    parts: bundles.map(({ place, state, bytes, sha256 }) => ({ place, bundle: { bytes, sha256, tip: state.commits.manifest }, branch: state.branch })) as Manifest['parts'],
     rollouts: tails.map(({ rollout: { name, threadId: owner, metaLine, bodyBytes, bodySha256 }, from, bytes }) => ({ name, threadId: owner, metaLine, bodyBytes, bodySha256, from, tail: { encoding: 'br', bytes } })),
     thread: transfer.thread,
     prompt: transfer.prompt,
-    counts: { commits: bundle.commits, files: capture.files },
+    counts: { commits: sum(bundles.map(({ commits }) => commits)), files: sum(bundles.map(({ state }) => state.files)) },
   };
   const { offsets } = await link.call('handoff/receive', { handoffId, threadId, manifest }, signal);
-  const files = [bundle, ...tails];
+  const files = [...bundles, ...tails];
   if (offsets.length !== files.length || offsets.some((offset, index) => offset > (files[index]?.bytes ?? 0))) {
     throw new HostError('protocol-mismatch', `${destinationName} says that it has more than was announced. Bring Baton to the same version on both machines.`);
   }
 
-  const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  let done = offsets.reduce((sum, offset) => sum + offset, 0);
+  const total = sum(files.map(({ bytes }) => bytes));
+  let done = sum(offsets);
   let told = done;
-  const parts = async function* (): AsyncIterable<Buffer> {
+  const content = async function* (): AsyncIterable<Buffer> {
     yield Buffer.from(`${JSON.stringify({ handoffId, threadId })}\n`);
     for (const [index, { path }] of files.entries()) {
       for await (const chunk of createReadStream(path, { start: offsets[index] ?? 0 })) {
@@ -112,7 +116,7 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
   };
   const channel = await ports.openTransfer(destination, signal);
   try {
-    await sendAndHear(parts(), channel, signal);
+    await sendAndHear(content(), channel, signal);
   } catch (cause) {
     if (!RelayError.is(cause)) throw cause;
     throw new HostError('connection-lost', `The connection to ${destinationName} broke before it had everything: ${cause.message} The thread stays here; try again.`, { cause });
@@ -121,7 +125,11 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
   // Both sides have said all: the channel closes by itself, unless the other side holds it open.
   channel.resume();
   setTimeout(() => channel.destroy(), CLOSE_TIMEOUT_MS).unref();
-  return { manifest, bytesSent, rolloutBytesSent: tails.reduce((sum, { rollout, from }) => sum + rollout.bodyBytes - from, 0) };
+  return { manifest, bytesSent, rolloutBytesSent: sum(tails.map(({ rollout, from }) => rollout.bodyBytes - from)) };
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
 }
 
 /** How much of a rollout's body the destination holds: all of its copy where that is a prefix of ours, else nothing. */
@@ -131,10 +139,10 @@ async function commonPrefix(rollout: SourceRollout, held: readonly { readonly na
   return (await rollout.hashPrefix(copy.bodyBytes)) === copy.bodySha256 ? copy.bodyBytes : 0;
 }
 
-async function sendAndHear(parts: AsyncIterable<Buffer>, channel: Channel, signal: AbortSignal): Promise<void> {
+async function sendAndHear(content: AsyncIterable<Buffer>, channel: Channel, signal: AbortSignal): Promise<void> {
   const answered = readAnswer(channel);
   try {
-    await pipeline(parts, channel, { signal, end: true });
+    await pipeline(content, channel, { signal, end: true });
   } catch (error) {
     // Where the destination ended the transfer it said why.
     await Promise.race([answered, new Promise((_, reject) => setImmediate(reject, error))]);

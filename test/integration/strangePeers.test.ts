@@ -73,23 +73,23 @@ describe('a source that is wrong or hostile', () => {
     return copy;
   };
   const cases: [string, (honest: Attempt) => void, RegExp][] = [
-    ['a bundle with one bit changed', (it) => (it.bytes = flipped(it.bytes, it.manifest.bundle.bytes - 30)), /^corrupt-bundle$/],
+    ['a bundle with one bit changed', (it) => (it.bytes = flipped(it.bytes, it.manifest.parts[0].bundle.bytes - 30)), /^corrupt-bundle$/],
     ['a bundle with one bit changed, announced so', (it) => {
-      it.bytes = flipped(it.bytes, it.manifest.bundle.bytes - 30);
-      it.manifest.bundle.sha256 = sha256(it.bytes.subarray(0, it.manifest.bundle.bytes));
+      it.bytes = flipped(it.bytes, it.manifest.parts[0].bundle.bytes - 30);
+      it.manifest.parts[0].bundle.sha256 = sha256(it.bytes.subarray(0, it.manifest.parts[0].bundle.bytes));
     }, /^corrupt-bundle$/],
     ['something that is no bundle', (it) => {
-      it.bytes.fill('x', 0, it.manifest.bundle.bytes);
-      it.manifest.bundle.sha256 = sha256(it.bytes.subarray(0, it.manifest.bundle.bytes));
+      it.bytes.fill('x', 0, it.manifest.parts[0].bundle.bytes);
+      it.manifest.parts[0].bundle.sha256 = sha256(it.bytes.subarray(0, it.manifest.parts[0].bundle.bytes));
     }, /^corrupt-bundle$/],
-    ['another tip than the bundle has', (it) => (it.manifest.bundle.tip = 'd'.repeat(40)), /^corrupt-bundle$/],
+    ['another tip than the bundle has', (it) => (it.manifest.parts[0].bundle.tip = 'd'.repeat(40)), /^corrupt-bundle$/],
     ['a rollout with one bit changed', (it) => (it.bytes = flipped(it.bytes, it.bytes.length - 30)), /^rollout-/],
     ['a rollout that claims to begin where this host has nothing', (it) => {
       const [rollout] = it.manifest.rollouts;
       if (rollout === undefined) throw new Error('There is a rollout.');
       rollout.from = 100;
       rollout.tail.bytes -= 100;
-      it.bytes = Buffer.concat([it.bytes.subarray(0, it.manifest.bundle.bytes), it.bytes.subarray(it.manifest.bundle.bytes + 100)]);
+      it.bytes = Buffer.concat([it.bytes.subarray(0, it.manifest.parts[0].bundle.bytes), it.bytes.subarray(it.manifest.parts[0].bundle.bytes + 100)]);
     }, /^(rollout-|transfer-corrupt)/],
     ['a rollout that says it is compressed and is not', (it) => {
       const [rollout] = it.manifest.rollouts;
@@ -100,7 +100,7 @@ describe('a source that is wrong or hostile', () => {
       if (rollout === undefined) throw new Error('There is a rollout.');
       const bomb = brotliCompressSync(Buffer.alloc(64 * 1024 * 1024));
       rollout.tail = { encoding: 'br', bytes: bomb.length };
-      it.bytes = Buffer.concat([it.bytes.subarray(0, it.manifest.bundle.bytes), bomb]);
+      it.bytes = Buffer.concat([it.bytes.subarray(0, it.manifest.parts[0].bundle.bytes), bomb]);
     }, /^rollout-/],
     ["a rollout under another thread's name", (it) => {
       const [rollout] = it.manifest.rollouts;
@@ -138,7 +138,7 @@ describe('a source that is wrong or hostile', () => {
 
   it.each(['-x', 'refs/heads/../../../../escape', 'refs/heads/main', 'refs/heads/a b', 'HEAD', 'refs/baton/x'])('cannot choose a ref of the destination by calling its branch %s', async (branch) => {
     const spoilt = await attempt();
-    spoilt.manifest.branch = branch;
+    spoilt.manifest.parts[0].branch = branch;
     const outcome = await attemptHandoff(mallory, link, spoilt).then(() => 'restored', () => 'refused');
     const refs = await refsOf(server.checkout);
     for (const [name, value] of Object.entries(before['refs'] as Record<string, string>)) expect(refs[name]).toBe(value);
@@ -238,10 +238,10 @@ describe('a destination that is wrong or hostile', () => {
     await peer.answer(
       {
         'host/hello': () => Promise.resolve({ protocolVersion: PROTOCOL_VERSION, name, batonVersion: '0', codexVersion: '0.169.0' }),
-        'handoff/offer': () => Promise.resolve({ findings: [], worktree: '/somewhere', haves: [] }),
+        'handoff/offer': () => Promise.resolve({ findings: [], worktree: '/somewhere', parts: [] }),
         'handoff/begin': (params) => {
           seen.begun = params;
-          return Promise.resolve({ findings: [], haves: [], shallow: [], rollouts: [] });
+          return Promise.resolve({ findings: [], parts: [], rollouts: [] });
         },
         'handoff/receive': ({ manifest }) => Promise.resolve({ offsets: [0, ...manifest.rollouts.map(() => 0)] }),
         'handoff/withdraw': () => {
