@@ -42,21 +42,24 @@ export async function handOff(context: HandOffContext, chosen: Thread | undefine
 }
 
 /**
- * Brings a thread that moved to another host back to this one. There is nothing to choose, so it asks only once, in a
- * modal dialog that says what will happen.
+ * Brings a thread that moved to another host back to this one: shows the preflight, which the other host makes, and goes
+ * on where it is agreed to. Where only a saved project is missing here, the open repository can be saved on the way.
  */
 export async function bringBack(context: HandOffContext, thread: Thread): Promise<void> {
   const { client } = context.connection;
   const from = thread.baton?.movedTo ?? null;
-  if (from === null) return;
-  const title = threadTitle(thread, t);
-  const hostName = plainLabel(from.name, 64);
-  const verb = t('Bring Back');
-  const detail = t('{0} stops the thread at its next safe point and sends its conversation and working state back to this host. Your own checkout stays as it is.', hostName);
-  if ((await vscode.window.showInformationMessage(t('Bring “{0}” back from {1}?', title, hostName), { modal: true, detail }, verb)) !== verb) return;
   const self = (await client.call('host/list', {})).hosts.find((host) => host.self);
-  if (self === undefined) return;
-  const result = await runHandoff(context, client, t('Bringing “{0}” back from {1}', title, hostName), { threadId: thread.id, to: self.hostId, from: from.hostId });
+  if (from === null || self === undefined) return;
+  const title = threadTitle(thread, t);
+  const params = { threadId: thread.id, to: self.hostId, from: from.hostId };
+  for (;;) {
+    const items = client.call('handoff/preflight', params).then((preflight) => preflightItems(preflight, { saves: context.repositories.all.length > 0 }));
+    const step = await pickStep({ title: t('Bring Back Thread'), step: 1, totalSteps: 1, placeholder: t('Nothing has moved yet. Check what would travel.'), items });
+    if (step.kind !== 'picked') return;
+    if (step.value === 'start') break;
+    await vscode.commands.executeCommand('baton.saveProject');
+  }
+  const result = await runHandoff(context, client, t('Bringing “{0}” back from {1}', title, plainLabel(from.name, 64)), params);
   if (result !== undefined) await sayResult(result, title, self, thread);
 }
 
@@ -92,7 +95,7 @@ async function askStep(name: StepName, step: { title: string; step: number; tota
     case 'preflight': {
       const { subject, destination } = choices;
       if (subject === undefined || destination === undefined) return { kind: 'cancelled' };
-      const items = client.call('handoff/preflight', { ...subjectParams(subject), to: destination.hostId }).then(preflightItems);
+      const items = client.call('handoff/preflight', { ...subjectParams(subject), to: destination.hostId }).then((preflight) => preflightItems(preflight));
       return await pickStep({ ...step, placeholder: t('Nothing has moved yet. Check what would travel.'), items });
     }
   }

@@ -47,15 +47,21 @@ export async function destinationItems(client: HostClient): Promise<StepItem<Hos
   });
 }
 
-/** The preflight as a pick: the first entry starts the handoff, where no blocker forbids it; all others are there to be read. */
-export function preflightItems(preflight: HandoffPreflight): StepItem<'start'>[] {
+/**
+ * The preflight as a pick: the first entry starts the handoff, where no blocker forbids it; all others are there to be read.
+ *
+ * @param here what can be mended at the destination from this window, where that is this host
+ */
+export function preflightItems(preflight: HandoffPreflight, here = { saves: false }): StepItem<'start' | 'save-project'>[] {
   const text = preflightText(preflight, t);
-  const line = ({ icon, label, description }: PreflightLine): StepItem<'start'> => ({ label: `$(${icon}) ${label}`, description });
+  const line = ({ icon, label, description }: PreflightLine): StepItem<never> => ({ label: `$(${icon}) ${label}`, description });
   const action = line(text.action);
+  const unsaved = here.saves && preflight.findings.some(({ code }) => code === 'no-matching-project');
   return [
     text.mayStart ? { ...action, value: 'start' } : action,
+    ...(unsaved ? [{ label: `$(add) ${t('Save Open Repository as Project')}`, description: t('then look again'), value: 'save-project' } as const] : []),
     ...section(t('what would travel'), text.facts.map(line)),
-    ...section(t('findings'), text.findings.map(({ icon, label, description }): StepItem<'start'> => ({ label: `$(${icon}) ${description}`, detail: label }))),
+    ...section(t('findings'), text.findings.map(({ icon, label, description }): StepItem<never> => ({ label: `$(${icon}) ${description}`, detail: label }))),
   ];
 }
 

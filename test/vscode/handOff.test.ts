@@ -163,16 +163,21 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
   it('comes back only to a project that is saved here, and says how to save it', async () => {
     await workbench.row('Threads', /moved to server/).hover();
     await workbench.row('Threads', /moved to server/).getByRole('button', { name: /Bring Back Thread/ }).click();
-    await workbench.page.getByRole('button', { name: 'Bring Back', exact: true }).click();
-    const refusal = workbench.notification(/has no project of this repository/);
-    await refusal.getByRole('button', { name: 'Save Open Repository as Project' }).click();
+    await workbench.option(/Cannot hand off to .*1 blocker/);
+    expect(await workbench.quickInput.innerText()).toContain('has no project of this repository');
+    await workbench.choose(/Save Open Repository as Project/);
     await workbench.notification(/is saved: threads of this repository can be handed to this host/).waitFor();
+    // And the preflight is made again.
+    await workbench.option(/Hand off to /);
+    await workbench.page.keyboard.press('Escape');
   });
 
   it('is brought back, and goes on in a managed worktree', async () => {
     await workbench.row('Threads', /moved to server/).hover();
     await workbench.row('Threads', /moved to server/).getByRole('button', { name: /Bring Back Thread/ }).click();
-    await workbench.page.getByRole('button', { name: 'Bring Back', exact: true }).click();
+    await workbench.option(/Hand off to /);
+    await picture('bring-back-preflight');
+    await workbench.choose(/Hand off to /);
     await workbench.notification(/(?=.*“Publish the ephemeris\.” is now on ).*Open Worktree/s).waitFor();
     await workbench.row('Threads', /^Thread Publish the ephemeris\., idle/).waitFor();
     await workbench.row('Worktrees', /^Worktree orrery, .*changed/).waitFor();
