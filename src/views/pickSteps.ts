@@ -20,8 +20,8 @@ interface Step {
 export async function pickStep<T>(options: Step & { readonly items: Promise<readonly StepItem<T>[]> }): Promise<StepResult<T>> {
   const pick = vscode.window.createQuickPick<StepItem<T>>();
   pick.title = options.title;
-  pick.step = options.step;
-  pick.totalSteps = options.totalSteps;
+  // "(1/1)" would say nothing.
+  if (options.totalSteps > 1) Object.assign(pick, { step: options.step, totalSteps: options.totalSteps });
   pick.placeholder = options.placeholder;
   pick.ignoreFocusOut = true;
   pick.matchOnDescription = true;
