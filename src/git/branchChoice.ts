@@ -39,8 +39,8 @@ export function branchNamespace(threadId: string): string {
  */
 export async function chooseBranch(options: {
   readonly repository: Repository; readonly worktree: string; readonly carried: string | null; readonly head: ObjectId | null; readonly threadId: string;
-  /** Object directory that also knows `head`, which may not be published yet. */
-  readonly objects: string; readonly signal?: AbortSignal | undefined;
+  /** Environment in which git also knows `head`, which may not be published yet. */
+  readonly env: Readonly<Record<string, string>>; readonly signal?: AbortSignal | undefined;
 }): Promise<BranchChoice> {
   const { repository, head } = options;
   if (options.carried === null) return { branch: null, update: null, note: null };
@@ -65,7 +65,7 @@ export async function chooseBranch(options: {
   if (taken === undefined) {
     if (value === head) return { branch: plain, update: null, note: null };
     if (value === null && !(await blocked(plain))) return { branch: plain, update: { name: plain, before: null, after: head }, note: null };
-    if (here === plain && value !== null && head !== null && (await runGit(['merge-base', '--is-ancestor', value, head], { ...cwd, env: { GIT_OBJECT_DIRECTORY: options.objects }, answers: [1] })).exitCode === 0) {
+    if (here === plain && value !== null && head !== null && (await runGit(['merge-base', '--is-ancestor', value, head], { ...cwd, env: options.env, answers: [1] })).exitCode === 0) {
       return { branch: plain, update: { name: plain, before: value, after: head }, note: null };
     }
   }

@@ -9,6 +9,7 @@ import { GitError } from './gitError';
 import { knownHaves, revisions } from './haves';
 import type { ObjectId } from './repository';
 import { inShadow, type Shadow } from './shadow';
+import { travellingBoundary } from './shallow';
 
 export interface BundleOptions {
   readonly capture: CapturedState;
@@ -30,6 +31,8 @@ export interface CreatedBundle {
   /** Commits of HEAD's history that travel. */
   readonly commits: number;
   readonly prerequisites: readonly ObjectId[];
+  /** Commits in it whose parents this repository, being shallow, has not. */
+  readonly shallow: readonly ObjectId[];
 }
 
 /** Besides the boundary, the header asks for this many of what was offered: Baton's own commits, which come first. */
@@ -96,7 +99,8 @@ export async function createBundle(options: BundleOptions): Promise<CreatedBundl
     for await (const chunk of pack) await put(chunk);
     await handle.sync();
     await handle.close();
-    return { bytes, sha256: hash.digest('hex'), commits: await countCommits(shadow, capture.head, prerequisites, signal), prerequisites };
+    const shallow = await travellingBoundary(shadow, tip, prerequisites, signal);
+    return { bytes, sha256: hash.digest('hex'), commits: await countCommits(shadow, capture.head, prerequisites, signal), prerequisites, shallow };
   } catch (error) {
     await handle.close();
     await rm(options.file, { force: true });

@@ -39,7 +39,7 @@ export async function findingsOf(state: {
   if (read.lfs.length > 0) add('warning', 'lfs-content-travels', `${read.lfs.length} Git LFS file${read.lfs.length === 1 ? '' : 's'} travel as they are in the working tree; the LFS objects of the history do not.`);
   if (state.sparse) add('warning', 'sparse-checkout', 'The checkout is sparse. The same files are present at the destination; its sparse patterns apply there only if that repository has extensions.worktreeConfig.');
   if (repository.partial) add('warning', 'partial-clone', 'The repository is a partial clone. Objects that neither it nor the destination has cannot travel; fetch them first if the handoff says that objects are missing.');
-  if (repository.shallow.length > 0) add('warning', 'shallow-clone', 'The repository is a shallow clone. The destination must have the commits at which its history was cut.');
+  if (repository.shallow.length > 0) add('warning', 'shallow-clone', 'The repository is a shallow clone. At the destination the history ends where it ends here, unless more of it is there.');
   if (operation.unknown.length > 0) add('warning', 'operation-file-stays', `The ${operation.kind ?? 'operation'} in progress keeps files that Baton does not carry: ${operation.unknown.map(quoteForPeople).slice(0, 5).join(', ')}.`);
   if (operation.removed.length > 0) add('warning', 'operation-lines-stay', `The ${operation.kind ?? 'operation'} in progress would run programs or move other branches; these lines do not go on at the destination: ${operation.removed.map(quoteForPeople).slice(0, 5).join(' · ')}`);
   if (existsSync(path.join(repository.gitDir, 'index.lock'))) add('warning', 'index-locked', 'Another git holds index.lock here. What it is about to write is not part of the capture.');

@@ -10,7 +10,8 @@ import { fingerprintOf, type Manifest, type StateTrees } from './manifest';
 import { checkEntries, checkObjectSizes, checkTree, differingEntries, expectBounded, probeNameRules, readManifest } from './quarantineChecks';
 import { readRepository, type ObjectFormat, type ObjectId, type Repository } from './repository';
 import { sideBySide } from './sideBySide';
-import { createShadow, inShadow, objectDirectory, readSettings, type Shadow } from './shadow';
+import { createShadow, inShadow, objectDirectory, readSettings, writeShallow, type Shadow } from './shadow';
+import { boundaryToNote, MOST_BOUNDARIES } from './shallow';
 
 export interface QuarantineLimits {
   /** In the pack. */
@@ -40,6 +41,8 @@ export interface ReceiveOptions {
   readonly bytes: number;
   /** The tip that the source announced: the manifest commit. */
   readonly tip: ObjectId;
+  /** Where the history in the bundle ends although it goes on (`CreatedBundle.shallow`). */
+  readonly shallow?: readonly ObjectId[];
   /** Directory that must not exist; removed again when the bundle is refused. */
   readonly quarantine: string;
   readonly limits?: Partial<QuarantineLimits>;
@@ -55,6 +58,8 @@ export interface QuarantinedState {
   readonly branch: string | null;
   readonly commits: { readonly index: ObjectId; readonly worktree: ObjectId; readonly manifest: ObjectId };
   readonly trees: StateTrees;
+  /** Boundary commits that the repository must note before it has a ref to this state (see shallow.ts). */
+  readonly shallow: readonly ObjectId[];
   /** What a faithful restore will have. A receipt is computed from what was restored, never from this. */
   readonly fingerprint: string;
 }
@@ -62,6 +67,12 @@ export interface QuarantinedState {
 /** The shadow Git directory of a quarantine: the arrived objects, with the repository's own as alternate. */
 export function quarantineShadow(state: Pick<QuarantinedState, 'directory' | 'objectFormat'>): Shadow {
   return { gitDir: path.join(state.directory, 'shadow'), worktree: state.directory, objectFormat: state.objectFormat };
+}
+
+/** For git in the repository itself, with its refs: the arrived objects come first, and history ends where theirs does. */
+export function withQuarantine(state: Pick<QuarantinedState, 'directory' | 'objectFormat'>): Record<string, string> {
+  const { gitDir } = quarantineShadow(state);
+  return { GIT_OBJECT_DIRECTORY: path.join(gitDir, 'objects'), GIT_SHALLOW_FILE: path.join(gitDir, 'shallow') };
 }
 
 /**
@@ -87,9 +98,13 @@ export async function receiveBundle(options: ReceiveOptions): Promise<Quarantine
 async function receive(options: ReceiveOptions, repository: Repository, limits: QuarantineLimits): Promise<QuarantinedState> {
   const { tip, signal } = options;
   const { header, packOffset } = await checkFile(options, repository.objectFormat, limits);
+  const announced = options.shallow ?? [];
+  if (announced.length > MOST_BOUNDARIES) throw new GitError('too-large', `The history that arrived ends at more than ${MOST_BOUNDARIES} commits. Nothing of it was used.`);
   const settings = await readSettings(repository.root, signal);
   const shadow = await createShadow(path.join(options.quarantine, 'shadow'), {
-    worktree: options.quarantine, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings, shallow: repository.shallow,
+    worktree: options.quarantine, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings,
+    // Else the parents that are left out would count as missing from the pack.
+    shallow: [...repository.shallow, ...announced],
   });
   const plain = inShadow(shadow, { signal });
   const guarded: GitOptions = { ...plain, env: { ...plain.env, GIT_ALLOC_LIMIT: String(limits.allocationBytes) } };
@@ -100,6 +115,8 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   await runGit(['-c', 'pack.threads=1', 'index-pack', '--stdin', '--fix-thin', '--strict'], { ...guarded, input: createReadStream(options.file, { start: packOffset }) as AsyncIterable<Buffer> });
   await checkObjectSizes(path.join(shadow.gitDir, 'objects'), guarded, limits);
 
+  const shallow = await boundaryToNote(shadow, announced, repository.shallow, signal);
+  await writeShallow(shadow, [...repository.shallow, ...shallow]);
   const rules = await probeNameRules(options.quarantine);
   const commits = await readChain(tip, guarded);
   const manifest = await readManifest(tip, guarded, limits, rules);
@@ -113,11 +130,11 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   // Runs in the repository itself, to know its refs; the quarantine is where its objects are looked for first.
   await runGit(['rev-list', '--objects', '--quiet', '--stdin', '--not', '--all'], {
     cwd: repository.root, signal, input: revisions([tip], []),
-    env: { GIT_OBJECT_DIRECTORY: path.join(shadow.gitDir, 'objects'), GIT_ALLOC_LIMIT: String(limits.allocationBytes) },
+    env: { ...withQuarantine({ directory: options.quarantine, objectFormat: repository.objectFormat }), GIT_ALLOC_LIMIT: String(limits.allocationBytes) },
   });
   return {
     root: repository.root, directory: options.quarantine, objectFormat: repository.objectFormat,
-    head, branch: manifest.branch, commits, trees, fingerprint: fingerprintOf(manifest, trees),
+    head, branch: manifest.branch, commits, trees, shallow, fingerprint: fingerprintOf(manifest, trees),
   };
 }
 

@@ -101,7 +101,8 @@ export function operationIn(gitDir: string): Operation | null {
   return null;
 }
 
-async function readShallow(commonDir: string): Promise<ObjectId[]> {
+/** The commits at which the history of a shallow repository ends; none where it is complete. */
+export async function readShallow(commonDir: string): Promise<ObjectId[]> {
   const text = await readFile(path.join(commonDir, 'shallow'), 'utf8').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
     throw error;

@@ -7,7 +7,7 @@ import { gitText, quoteForPeople, runGit } from './git';
 import { GitError } from './gitError';
 import { zeroId } from './manifest';
 import { packCapture, packsToPublish, publishPacks, withdrawPacks } from './publish';
-import { quarantineShadow, type QuarantinedState } from './quarantine';
+import { quarantineShadow, withQuarantine, type QuarantinedState } from './quarantine';
 import { readRepository, type ObjectId, type Repository } from './repository';
 import { changeFiles, writeFiles } from './restoreFiles';
 import { finishIndex } from './restoreIndex';
@@ -15,6 +15,7 @@ import { clearOperation, operationBranchRef, writeOperation } from './restoreOpe
 import { readState, type StateToRestore } from './restoredState';
 import { applySettings, recordCarried } from './restoreSettings';
 import { copyIndex, createShadow, inShadow, objectDirectory, readSettings, type Shadow } from './shadow';
+import { noteBoundary, withdrawBoundary } from './shallow';
 import { sideBySide } from './sideBySide';
 import { readUndoRecord, writeUndoRecord, type UndoRecord } from './undoRecord';
 import { WORKTREE_INDEX } from './worktreeReading';
@@ -71,7 +72,7 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   const valueOf = async (name: string) => (await gitText(['rev-parse', '-q', '--verify', name], { cwd: repository.root, signal, answers: [1, 128] })) || null;
   const branchRef = operationBranchRef(state.manifest, threadId);
   const [choice, arrivedBefore, branchBefore, snapshotBefore] = await sideBySide(
-    chooseBranch({ repository, worktree, carried: options.carriedBranch, head: quarantine.head, threadId, objects: path.join(arrived.gitDir, 'objects'), signal }),
+    chooseBranch({ repository, worktree, carried: options.carriedBranch, head: quarantine.head, threadId, env: withQuarantine(quarantine), signal }),
     valueOf(arrivedRef(threadId)),
     branchRef === null ? Promise.resolve(null) : valueOf(branchRef),
     previous === null ? Promise.resolve(null) : valueOf(beforeRef(threadId)),
@@ -80,7 +81,7 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   if (choice.update !== null && choice.update.after !== null) refs.push(choice.update);
   if (branchRef !== null && state.manifest.operation.branch !== null) refs.push({ name: branchRef, before: branchBefore, after: state.manifest.operation.branch.oid });
   const record: UndoRecord = {
-    worktree, createdDirectories: previous === null ? missingDirectories(path.dirname(worktree)) : [], refs,
+    shallow: [...quarantine.shallow], worktree, createdDirectories: previous === null ? missingDirectories(path.dirname(worktree)) : [], refs,
     packs: [...(await packsToPublish(arrived, repository)), ...(previous === null ? [] : await packsToPublish(shadowOf(previous), repository))],
     previous: previous === null ? null : {
       tip: previous.commits.manifest, head: previous.head, branch: previous.branch,
@@ -95,6 +96,7 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
     await updateRefs(repository.root, [record.previous.snapshot], zero);
   }
   await publishPacks(arrived, repository, await packsToPublish(arrived, repository));
+  await noteBoundary(repository, quarantine.shallow);
   await updateRefs(repository.root, refs, zero);
 
   const built = previous === null ? await addWorktree(repository, worktree, state, signal) : await readRepository(worktree, signal);
@@ -110,7 +112,11 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
 
   const receipt = await captureWorkingState({ root: worktree, spool: path.join(quarantine.directory, 'receipt'), receipt: { justWritten: previous === null }, signal });
   await rm(path.join(quarantine.directory, 'receipt'), { recursive: true, force: true });
-  return { head: receipt.head, branch: receipt.branch?.replace('refs/heads/', '') ?? null, fingerprint: receipt.fingerprint, notes: [...(choice.note === null ? [] : [choice.note]), ...settingNotes, ...operationNotes] };
+  return { head: receipt.head, branch: receipt.branch?.replace('refs/heads/', '') ?? null, fingerprint: receipt.fingerprint, notes: [...(choice.note === null ? [] : [choice.note]), ...boundaryNote(quarantine.shallow), ...settingNotes, ...operationNotes] };
+}
+
+function boundaryNote({ length }: readonly ObjectId[]): string[] {
+  return length === 0 ? [] : [`The history ends at ${length} commit${length === 1 ? '' : 's'} here, because the source is a shallow clone; run "git fetch --unshallow" if you need what came before.`];
 }
 
 async function capturePrevious(options: RestoreOptions, expected: string): Promise<CapturedState> {
@@ -141,7 +147,7 @@ async function addWorktree(repository: Repository, worktree: string, state: Stat
 async function restoreShadow(repository: Repository, built: Repository, directory: string, signal?: AbortSignal): Promise<Shadow> {
   await rm(path.join(directory, 'restore'), { recursive: true, force: true });
   return createShadow(path.join(directory, 'restore'), {
-    worktree: built.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings: await readSettings(repository.root, signal), shallow: repository.shallow,
+    worktree: built.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings: await readSettings(repository.root, signal), shallow: built.shallow,
   });
 }
 
@@ -195,6 +201,7 @@ export async function rollbackRestore(options: { readonly root: string; readonly
     else await putBack(repository, record, record.previous, options.quarantineDirectory);
     await takeBackRefs(repository, [...record.refs, ...(record.previous === null ? [] : [record.previous.snapshot])]);
     await withdrawPacks(repository, record.packs);
+    await withdrawBoundary(repository, record.shallow);
   }
   await rm(options.quarantineDirectory, { recursive: true, force: true });
 }

@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { runGit, type GitOptions } from './git';
@@ -60,10 +60,17 @@ export async function createShadow(gitDir: string, options: {
   await writeFile(path.join(gitDir, 'config'), shadowConfig(options.objectFormat, options.settings));
   await writeFile(path.join(gitDir, 'info', 'attributes'), RAW_ATTRIBUTES);
   await writeFile(path.join(gitDir, 'objects', 'info', 'alternates'), options.objects.map((directory) => `${directory}\n`).join(''));
-  if (options.shallow.length > 0) await writeFile(path.join(gitDir, 'shallow'), options.shallow.map((oid) => `${oid}\n`).join(''));
   const excludes = options.excludes === undefined ? null : await readFile(options.excludes).catch(() => null);
   if (excludes !== null) await writeFile(path.join(gitDir, 'info', 'exclude'), excludes);
-  return { gitDir, worktree: options.worktree, objectFormat: options.objectFormat };
+  const shadow = { gitDir, worktree: options.worktree, objectFormat: options.objectFormat };
+  await writeShallow(shadow, options.shallow);
+  return shadow;
+}
+
+/** Makes history end at these commits for whoever looks through the shadow. */
+export async function writeShallow(shadow: Shadow, commits: readonly ObjectId[]): Promise<void> {
+  if (commits.length > 0) await writeFile(path.join(shadow.gitDir, 'shallow'), commits.map((oid) => `${oid}\n`).join(''));
+  else await rm(path.join(shadow.gitDir, 'shallow'), { force: true });
 }
 
 function shadowConfig(objectFormat: ObjectFormat, settings: RepositorySettings): string {

@@ -10,6 +10,8 @@ const undoRecord = z.strictObject({
   /** Directories above the worktree that did not exist, outermost first. */
   createdDirectories: z.array(z.string()),
   refs: z.array(ref),
+  /** Boundary commits that the repository is to note. */
+  shallow: z.array(z.string().regex(/^[0-9a-f]{40,64}$/)),
   packs: z.array(z.string().regex(/^pack-[0-9a-f]+$/)),
   /** The worktree's state before, when it existed. */
   previous: z.strictObject({ tip: z.string(), head: z.string().nullable(), branch: z.string().nullable(), snapshot: ref }).nullable(),

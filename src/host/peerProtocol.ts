@@ -48,7 +48,8 @@ const rolloutManifest = z.object({
 const part = z.object({
   /** Where its worktree lies in the checkout's, one character per byte; empty for the checkout itself. */
   place: bytePath,
-  bundle: z.object({ bytes, sha256, tip: objectId }),
+  /** `shallow`: commits in it at which its history ends although it goes on. */
+  bundle: z.object({ bytes, sha256, tip: objectId, shallow: z.array(objectId).max(65_536) }),
   branch: z.string().max(1024).nullable(),
 });
 

@@ -85,7 +85,7 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
     tails.push({ rollout, from, path, bytes: (await stat(path)).size });
   }
   const manifest: Manifest = {
-    parts: bundles.map(({ place, state, bytes, sha256 }) => ({ place, bundle: { bytes, sha256, tip: state.commits.manifest }, branch: state.branch })) as Manifest['parts'],
+    parts: bundles.map(({ place, state, bytes, sha256, shallow }) => ({ place, bundle: { bytes, sha256, tip: state.commits.manifest, shallow: [...shallow] }, branch: state.branch })) as Manifest['parts'],
     rollouts: tails.map(({ rollout: { name, threadId: owner, metaLine, bodyBytes, bodySha256 }, from, bytes }) => ({ name, threadId: owner, metaLine, bodyBytes, bodySha256, from, tail: { encoding: 'br', bytes } })),
     thread: transfer.thread,
     prompt: transfer.prompt,

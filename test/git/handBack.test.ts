@@ -8,7 +8,7 @@ import { listTips } from '../../src/git/bundle';
 import { readRepositoryIdentity, sameRepository } from '../../src/git/repository';
 import { restoreWorkingState, rollbackRestore } from '../../src/git/restore';
 import { listManagedWorktrees, removeManagedWorktree } from '../../src/git/worktrees';
-import { carry, git, gitThatMayFail, gitWithEnvironment, makePair, observe, ownCheckout, photograph, remove, removeTemporaryDirectories, send, THREAD, write, type Pair } from './laboratory';
+import { belongings, carry, git, gitThatMayFail, gitWithEnvironment, makePair, observe, ownCheckout, photograph, remove, removeTemporaryDirectories, send, THREAD, write, type Pair } from './laboratory';
 
 let pair: Pair;
 let worktree: string;
@@ -21,8 +21,6 @@ afterEach(removeTemporaryDirectories);
 const restore = (sent: Awaited<ReturnType<typeof send>>, root: string, directory: string, expectedFingerprint?: string) => restoreWorkingState({
   root, quarantine: sent.quarantine, worktree: directory, threadId: THREAD, carriedBranch: sent.capture.branch, existing: expectedFingerprint === undefined ? undefined : { expectedFingerprint },
 });
-/** Refs, worktrees and packs of a repository. */
-const belongings = (root: string) => ({ refs: git(root, 'for-each-ref'), worktrees: git(root, 'worktree', 'list'), packs: readdirSync(path.join(root, '.git/objects/pack')).sort() });
 
 describe('which branch a thread is on', () => {
   it('is the carried one where it does not exist yet', async () => {
@@ -255,37 +253,6 @@ describe('repositories of every kind', () => {
     const { restored, capture } = await carry(pair, linked, pair.server, worktree);
     expect(observe(worktree)).toEqual(observe(linked));
     expect(restored).toMatchObject({ branch: 'side', fingerprint: capture.fingerprint });
-  });
-  it('a shallow clone as the source, and as the destination', async () => {
-    write(pair.laptop, 'n', 'n');
-    git(pair.laptop, 'add', 'n');
-    git(pair.laptop, 'commit', '-qm', 'two');
-    const shallow = path.join(pair.directory, 'shallow');
-    git(pair.directory, 'clone', '-q', '--depth=1', `file://${pair.laptop}`, shallow);
-    write(shallow, 'a.txt', 'x\n');
-    git(pair.server, 'fetch', '-q');
-    await carry(pair, shallow, pair.server, worktree);
-    expect(observe(worktree)).toEqual(observe(shallow));
-    git(shallow, 'checkout', '-q', '--', 'a.txt');
-    write(pair.laptop, 'm', 'm');
-    git(pair.laptop, 'add', 'm');
-    git(pair.laptop, 'commit', '-qm', 'three');
-    const there = path.join(pair.directory, 'shallow-worktree');
-    await carry(pair, pair.laptop, shallow, there);
-    expect(observe(there)).toEqual(observe(pair.laptop));
-  });
-  it('a shallow source whose history the destination lacks is refused, not grafted', async () => {
-    write(pair.laptop, 'n', 'n');
-    git(pair.laptop, 'add', 'n');
-    git(pair.laptop, 'commit', '-qm', 'two');
-    write(pair.laptop, 'm', 'm');
-    git(pair.laptop, 'add', 'm');
-    git(pair.laptop, 'commit', '-qm', 'three');
-    const shallow = path.join(pair.directory, 'shallow');
-    git(pair.directory, 'clone', '-q', '--depth=1', `file://${pair.laptop}`, shallow);
-    const before = photograph(pair.server);
-    await expect(send(pair, shallow, pair.server)).rejects.toMatchObject({ reason: 'missing-objects' });
-    expect(photograph(pair.server)).toEqual(before);
   });
   it('a partial clone as the source', async () => {
     git(pair.laptop, 'config', 'uploadpack.allowFilter', 'true');

@@ -149,6 +149,11 @@ export function ownCheckout(root: string): unknown {
   };
 }
 
+/** Refs, worktrees and packs of a repository. */
+export function belongings(root: string): { readonly refs: string; readonly worktrees: string; readonly packs: readonly string[] } {
+  return { refs: git(root, 'for-each-ref'), worktrees: git(root, 'worktree', 'list'), packs: readdirSync(path.join(root, '.git/objects/pack')).sort() };
+}
+
 let trips = 0;
 
 export interface Trip {
@@ -164,7 +169,7 @@ export async function send(pair: Pick<Pair, 'directory'>, from: string, to: stri
   const capture = await captureWorkingState({ root: from, spool });
   const file = path.join(spool, 'bundle');
   const bundle = await createBundle({ capture, haves: await listTips(to), destinationShallow: (await readRepository(to)).shallow, file });
-  const quarantine = await receiveBundle({ root: to, file, sha256: bundle.sha256, bytes: bundle.bytes, tip: capture.commits.manifest, quarantine: path.join(spool, 'quarantine') });
+  const quarantine = await receiveBundle({ root: to, file, sha256: bundle.sha256, bytes: bundle.bytes, tip: capture.commits.manifest, shallow: bundle.shallow, quarantine: path.join(spool, 'quarantine') });
   return { capture, bytes: bundle.bytes, quarantine };
 }
 
