@@ -10,7 +10,7 @@ import { listIndex, pathList, type IndexListing } from './indexListing';
 import { fingerprintOf, type Manifest } from './manifest';
 import { readOperation } from './operation';
 import { operationIn, readHead, readRepository, type ObjectFormat, type ObjectId, type Operation, type Repository } from './repository';
-import { adoptIndex, createShadow, inShadow, objectDirectory, readSettings, trustTimes, type RepositorySettings, type Shadow } from './shadow';
+import { adoptIndex, createShadow, inShadow, objectDirectory, trustTimes, type RepositorySettings, type Shadow } from './shadow';
 import { sideBySide } from './sideBySide';
 import { commitState } from './stateCommits';
 import { forkEntries, updateIndex, writeStagedTree, writeTree } from './stateObjects';
@@ -84,7 +84,8 @@ export async function captureWorkingState(options: CaptureOptions): Promise<Capt
 
 async function captureOnce(options: CaptureOptions, shadowDirectory: string): Promise<CapturedState> {
   const { signal } = options;
-  const [repository, settings] = await sideBySide(readRepository(options.root, signal), readSettings(options.root, signal));
+  const repository = await readRepository(options.root, signal);
+  const { settings } = repository;
   const shadow = await createShadow(shadowDirectory, {
     worktree: repository.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)],
     settings, shallow: repository.shallow, excludes: path.join(repository.commonDir, 'info', 'exclude'),
@@ -134,7 +135,7 @@ async function captureOnce(options: CaptureOptions, shadowDirectory: string): Pr
 async function standing(repository: Repository, signal?: AbortSignal): Promise<string> {
   const operation = operationIn(repository.gitDir);
   const [head, { files, refs }, index] = await sideBySide(
-    readHead(repository.root, signal), readOperation({ ...repository, operation }, signal),
+    readHead(repository, signal), readOperation({ ...repository, operation }, signal),
     // Git replaces an index as a whole, so a file of the same number and time is the same index.
     stat(path.join(repository.gitDir, 'index'), { bigint: true }).then(({ ino, size, mtimeNs, ctimeNs }) => [ino, size, mtimeNs, ctimeNs].join(' '), () => null),
   );
@@ -153,6 +154,7 @@ async function writeIndexTree(shadow: Shadow, head: ObjectId | null, listing: In
   const { stdout } = await runGit(['cat-file', '--batch'], { ...inShadow(shadow, { signal }), input: asked.map((oid) => `${oid}\n`).join('') });
   const answers = stdout.toString('latin1');
   const commit = head === null ? null : /^[0-9a-f]+ commit \d+\ntree ([0-9a-f]+)\n(?:[^\n]+\n)*?committer [^\n]* (\d+) [+-]\d+\n/.exec(answers);
+  if (head !== null && commit === null) throw new GitError('missing-objects', `The commit ${head}, which HEAD is at, is not in ${shadow.worktree}'s repository. Look at it with "git fsck" first.`);
   const facts = { seconds: Number(commit?.[2] ?? 0), tree: commit?.[1] ?? null };
   // What git has noted in the index is true as long as the tree is still there.
   if (listing.tree !== null && listing.unmerged.length === 0 && answers.includes(`${listing.tree} tree `)) return { index: listing.tree, head: facts };

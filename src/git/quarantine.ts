@@ -10,7 +10,7 @@ import { fingerprintOf, type Manifest, type StateTrees } from './manifest';
 import { checkEntries, checkObjectSizes, checkTree, differingEntries, expectBounded, probeNameRules, readManifest } from './quarantineChecks';
 import { readRepository, type ObjectFormat, type ObjectId, type Repository } from './repository';
 import { sideBySide } from './sideBySide';
-import { createShadow, inShadow, objectDirectory, readSettings, writeShallow, type Shadow } from './shadow';
+import { createShadow, inShadow, objectDirectory, writeShallow, type Shadow } from './shadow';
 import { boundaryToNote, MOST_BOUNDARIES } from './shallow';
 
 export interface QuarantineLimits {
@@ -100,9 +100,8 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   const { header, packOffset } = await checkFile(options, repository.objectFormat, limits);
   const announced = options.shallow ?? [];
   if (announced.length > MOST_BOUNDARIES) throw new GitError('too-large', `The history that arrived ends at more than ${MOST_BOUNDARIES} commits. Nothing of it was used.`);
-  const settings = await readSettings(repository.root, signal);
   const shadow = await createShadow(path.join(options.quarantine, 'shadow'), {
-    worktree: options.quarantine, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings,
+    worktree: options.quarantine, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings: repository.settings,
     // Else the parents that are left out would count as missing from the pack.
     shallow: [...repository.shallow, ...announced],
   });

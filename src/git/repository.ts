@@ -4,6 +4,8 @@ import path from 'node:path';
 import { simpleGit } from 'simple-git';
 import { gitText } from './git';
 import { GitError } from './gitError';
+import { findHead, findLayout } from './repositoryFiles';
+import { readSettings, type RepositorySettings } from './shadow';
 import { sideBySide } from './sideBySide';
 
 /** Hexadecimal object name, 40 digits (sha1) or 64 (sha256). */
@@ -27,6 +29,7 @@ export interface Repository {
   readonly shallow: readonly ObjectId[];
   /** Objects may be missing here by agreement with a promisor remote (`--filter=…`). */
   readonly partial: boolean;
+  readonly settings: RepositorySettings;
 }
 
 export interface RepositoryIdentity {
@@ -46,40 +49,48 @@ const IDENTITY_LIMIT = 64;
  */
 export async function readRepository(directory: string, signal?: AbortSignal): Promise<Repository> {
   if (!existsSync(directory)) throw new GitError('not-a-repository', `There is no directory ${directory}.`);
-  const options = { cwd: directory, signal };
-  // A handoff asks this some ten times, and most of its time is the start of processes: they run side by side.
-  const [places, standing, promisor] = await Promise.allSettled([
-    gitText(['rev-parse', '--path-format=absolute', '--show-toplevel', '--absolute-git-dir', '--git-common-dir', '--show-object-format', '--show-prefix'], options),
-    readHead(directory, signal),
-    gitText(['config', '--get-regexp', '^(extensions\\.partialclone|remote\\..*\\.promisor)$'], { ...options, answers: [1] }),
-  ]);
-  if (places.status === 'rejected') {
-    if ((await gitText(['rev-parse', '--is-inside-work-tree'], options)) === 'true') throw places.reason;
-    throw new GitError('unsupported-state', `${directory} is not inside a working tree (a bare repository, or inside .git). Name a checkout.`);
-  }
-  const lines = places.value.split('\n');
-  const [root, gitDir, commonDir, format, prefix = ''] = lines;
-  if (root === undefined || gitDir === undefined || commonDir === undefined || lines.length > 5) {
-    throw new GitError('unsupported-state', `The path of the repository at ${JSON.stringify(directory)} holds a line feed, which git cannot tell apart. Move it.`);
-  }
-  if (format !== 'sha1' && format !== 'sha256') throw new GitError('unsupported-state', `${root} uses the object format ${format ?? 'unknown'}, which Baton does not know.`);
+  const [found, settings] = await sideBySide(findLayout(directory), readSettings(directory, signal));
+  // Git gives a repository's own settings only where it takes the directory for one.
+  const places = found !== null && isPlain(settings) ? { ...found, objectFormat: settings.values.get('extensions.objectformat') ?? 'sha1', subdirectory: '' } : await askForPlaces(directory, signal);
+  const { root, gitDir, commonDir, objectFormat: format } = places;
+  if (format !== 'sha1' && format !== 'sha256') throw new GitError('unsupported-state', `${root} uses the object format ${format}, which Baton does not know.`);
   return {
-    root, gitDir, commonDir, objectFormat: format, ...answered(standing),
-    subdirectory: prefix.replace(/\/$/, ''),
+    root, gitDir, commonDir, objectFormat: format, settings, ...(await readHead(places, signal)),
+    subdirectory: places.subdirectory,
     operation: operationIn(gitDir),
     shallow: await readShallow(commonDir),
-    partial: answered(promisor) !== '',
+    partial: [...settings.values.keys()].some((key) => /^(extensions\.partialclone|remote\..*\.promisor)$/s.test(key)),
   };
 }
 
-function answered<T>(result: PromiseSettledResult<T>): T {
-  if (result.status === 'rejected') throw result.reason;
-  return result.value;
+/** The settings of a repository whose files lie where they always do. */
+function isPlain({ values }: RepositorySettings): boolean {
+  const extensions = [...values.keys()].filter((key) => key.startsWith('extensions.'));
+  return values.has('core.repositoryformatversion') && !values.has('core.worktree') && /^(false|no|off|0)?$/i.test(values.get('core.bare') ?? '')
+    && extensions.every((key) => ['extensions.objectformat', 'extensions.worktreeconfig', 'extensions.partialclone', 'extensions.refstorage'].includes(key));
+}
+
+type Places = Pick<Repository, 'root' | 'gitDir' | 'commonDir' | 'subdirectory'> & { readonly objectFormat: string };
+
+async function askForPlaces(directory: string, signal?: AbortSignal): Promise<Places> {
+  const options = { cwd: directory, signal };
+  const text = await gitText(['rev-parse', '--path-format=absolute', '--show-toplevel', '--absolute-git-dir', '--git-common-dir', '--show-object-format', '--show-prefix'], options).catch(async (error: unknown) => {
+    if ((await gitText(['rev-parse', '--is-inside-work-tree'], options)) === 'true') throw error;
+    throw new GitError('unsupported-state', `${directory} is not inside a working tree (a bare repository, or inside .git). Name a checkout.`);
+  });
+  const lines = text.split('\n');
+  const [root, gitDir, commonDir, objectFormat = 'unknown', prefix = ''] = lines;
+  if (root === undefined || gitDir === undefined || commonDir === undefined || lines.length > 5) {
+    throw new GitError('unsupported-state', `The path of the repository at ${JSON.stringify(directory)} holds a line feed, which git cannot tell apart. Move it.`);
+  }
+  return { root, gitDir, commonDir, objectFormat, subdirectory: prefix.replace(/\/$/, '') };
 }
 
 /** What HEAD is at. */
-export async function readHead(directory: string, signal?: AbortSignal): Promise<Pick<Repository, 'head' | 'branch'>> {
-  const options = { cwd: directory, signal };
+export async function readHead(repository: Pick<Repository, 'root' | 'gitDir' | 'commonDir'>, signal?: AbortSignal): Promise<Pick<Repository, 'head' | 'branch'>> {
+  const found = await findHead(repository);
+  if (found !== null) return found;
+  const options = { cwd: repository.root, signal };
   const [head, branch] = await sideBySide(
     gitText(['rev-parse', '-q', '--verify', 'HEAD^{commit}'], { ...options, answers: [1, 128] }),
     gitText(['symbolic-ref', '-q', 'HEAD'], { ...options, answers: [1] }),

@@ -14,7 +14,7 @@ import { finishIndex } from './restoreIndex';
 import { clearOperation, operationBranchRef, writeOperation } from './restoreOperation';
 import { readState, type StateToRestore } from './restoredState';
 import { applySettings, recordCarried } from './restoreSettings';
-import { copyIndex, createShadow, inShadow, objectDirectory, readSettings, type Shadow } from './shadow';
+import { copyIndex, createShadow, inShadow, objectDirectory, type Shadow } from './shadow';
 import { noteBoundary, withdrawBoundary } from './shallow';
 import { sideBySide } from './sideBySide';
 import { readUndoRecord, writeUndoRecord, type UndoRecord } from './undoRecord';
@@ -100,7 +100,7 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   await updateRefs(repository.root, refs, zero);
 
   const built = previous === null ? await addWorktree(repository, worktree, state, signal) : await readRepository(worktree, signal);
-  const shadow = previous === null ? await restoreShadow(repository, built, quarantine.directory, signal) : shadowOf(previous);
+  const shadow = previous === null ? await restoreShadow(repository, built, quarantine.directory) : shadowOf(previous);
   const untracked = await buildState(shadow, built, state, previous, quarantine.directory, signal);
   const autoMerge = state.manifest.autoMerge ? await gitText(['rev-parse', `${state.tip}:auto-merge`], { cwd: repository.root, signal }) : null;
   const [settingNotes, operationNotes] = await sideBySide(
@@ -144,10 +144,10 @@ async function addWorktree(repository: Repository, worktree: string, state: Stat
   return readRepository(worktree, signal);
 }
 
-async function restoreShadow(repository: Repository, built: Repository, directory: string, signal?: AbortSignal): Promise<Shadow> {
+async function restoreShadow(repository: Repository, built: Repository, directory: string): Promise<Shadow> {
   await rm(path.join(directory, 'restore'), { recursive: true, force: true });
   return createShadow(path.join(directory, 'restore'), {
-    worktree: built.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings: await readSettings(repository.root, signal), shallow: built.shallow,
+    worktree: built.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings: repository.settings, shallow: built.shallow,
   });
 }
 

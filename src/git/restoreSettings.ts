@@ -6,7 +6,6 @@ import { runGit } from './git';
 import { ignoredAmong } from './ignored';
 import type { Manifest } from './manifest';
 import type { Repository } from './repository';
-import { readSettings } from './shadow';
 
 /**
  * Takes the sparse patterns over where the repository keeps config per worktree; its shared config is the user's and
@@ -16,7 +15,7 @@ import { readSettings } from './shadow';
  */
 export async function applySettings(repository: Repository, worktree: Repository, manifest: Manifest): Promise<string[]> {
   const notes: string[] = [];
-  const { values } = await readSettings(worktree.root);
+  const { values } = worktree.settings;
   const on = (key: string) => /^(true|yes|on|1)$/i.test(values.get(key) ?? '');
   if (on('extensions.worktreeconfig')) {
     const set = async (key: string, value: boolean) => runGit(['config', '--worktree', key, String(value)], { cwd: worktree.root });

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { gitText } from './git';
 import { listIndex, pathList } from './indexListing';
 import { readRepository, type ObjectId } from './repository';
-import { adoptIndex, createShadow, inShadow, objectDirectory, readSettings } from './shadow';
+import { adoptIndex, createShadow, inShadow, objectDirectory } from './shadow';
 
 /**
  * Whether a populated submodule holds anything of its own: another commit than the superproject's index names, staged or
@@ -20,7 +20,7 @@ export async function inspectSubmodule(directory: string, expected: ObjectId, si
   try {
     const shadow = await createShadow(path.join(temporary, 'shadow'), {
       worktree: repository.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)],
-      settings: await readSettings(directory, signal), shallow: repository.shallow, excludes: path.join(repository.commonDir, 'info', 'exclude'),
+      settings: repository.settings, shallow: repository.shallow, excludes: path.join(repository.commonDir, 'info', 'exclude'),
     });
     await adoptIndex(shadow, repository.gitDir);
     const options = inShadow(shadow, { signal });
