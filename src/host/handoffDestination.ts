@@ -13,6 +13,7 @@ import { GitError } from '../git/gitError';
 import { receiveBundle, type QuarantinedState } from '../git/quarantine';
 import { readRepository } from '../git/repository';
 import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from '../git/restore';
+import { copyIncluded, includeNotes } from '../git/worktreeInclude';
 import type { Channel } from '../relay/channel';
 import type { Actor } from './audit';
 import type { HandoffSide } from './handoffSide';
@@ -132,6 +133,7 @@ export class HandoffDestination {
         const [top] = announced.parts;
         const quarantined = await receiveBundle({ root: record.projectRoot, file: incoming.bundle(0), ...top.bundle, quarantine: incoming.quarantine });
         const restored = await this.restore(incoming, quarantined, top.branch);
+        const included = await this.included(incoming.record);
         const rollouts = await this.ports.stageRollouts(incoming, announced, this.workingDirectory(incoming.record));
         const held: Holdings = { workingState: restored.fingerprint, head: restored.head, rollouts: rollouts.map(({ hash }) => hash), thread: digestOf(announced.thread) };
         const receipt: Receipt = { version: 1, handoffId, threadId, epoch: record.epoch, source: record.source, destination: this.ports.hostId, channel: link.binding, holdings: held };
@@ -140,7 +142,7 @@ export class HandoffDestination {
             head: restored.head,
             branch: restored.branch,
             fingerprint: restored.fingerprint,
-            notes: [...restored.notes],
+            notes: [...restored.notes, ...included],
             rollouts: rollouts.map(({ name, path }) => ({ name, path })),
           },
         });
@@ -289,6 +291,14 @@ export class HandoffDestination {
       const restored = await restoreWorkingState({ ...options, worktree: path });
       return { ...restored, notes: [...restored.notes, `The thread's earlier worktree ${worktree} was changed since the thread left it. It stays as it is; the thread goes on in ${path}.`] };
     }
+  }
+
+  /**
+   * Copies the ignored files that this host's checkout lists into a worktree that was just made. The list is this user's own:
+   * one that came with the working state could have been written by somebody who is after what it would copy.
+   */
+  private async included({ projectRoot, worktree, expectedFingerprint }: IncomingRecord): Promise<string[]> {
+    return expectedFingerprint === null ? includeNotes(await copyIncluded({ from: projectRoot, to: worktree })) : [];
   }
 
   private async consider(threadId: string | null, epoch: number, offer: Offer) {

@@ -19,6 +19,7 @@ import { measureChannel, type ChannelRun } from './channelBench';
 import { playRole, type ChannelRole } from './channelRoles';
 import { startCountingProxy } from './countingProxy';
 import { handOffOnce, type Run } from './handoffBench';
+import { measureInclude } from './includeBench';
 import { startLoopbackSsh } from './loopbackSsh';
 import { jsonReport, textReport, type Measurements } from './report';
 import { demoSubject, largeSubject } from './subjects';
@@ -26,10 +27,11 @@ import { measureScale, type ScaleRun } from './workingState';
 import { moveWorkingState, type WorkingStateRun } from './workingStateBench';
 
 const program = fileURLToPath(import.meta.url);
-const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale]\n';
+const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include]\n';
 const note = (text: string) => void process.stderr.write(`${text}\n`);
 
-type Part = 'demo' | 'large' | 'pieces' | 'scale';
+type Part = 'demo' | 'large' | 'pieces' | 'scale' | 'include';
+const everyPart: Part[] = ['demo', 'large', 'pieces', 'scale', 'include'];
 
 /** Sizes of the repositories in which capture and restore are measured by themselves. */
 const scales = [1000, 20_000, 100_000];
@@ -56,6 +58,7 @@ async function bench(runs: number, parts: readonly Part[]): Promise<Measurements
       note(`${files} files: ${runs} runs`);
       scale.push({ title: `${files} files`, runs: await measureScale(join(directory, `scale-${files}`), files, runs) });
     }
+    const include = parts.includes('include') ? await measureInclude(join(directory, 'include'), runs) : [];
     for (const [part, subject] of [['demo', demoSubject], ['large', largeSubject]] as const) {
       const pieces = part === 'large' && parts.includes('pieces');
       if (!parts.includes(part) && !pieces) continue;
@@ -74,7 +77,7 @@ async function bench(runs: number, parts: readonly Part[]): Promise<Measurements
       if (done.length > 0) handoffs.push({ title: subject.title, runs: done });
     }
     if (model.unanswered.length > 0) throw new Error(`The scripted model had no answer to: ${model.unanswered.join('; ')}`);
-    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, scale };
+    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, scale, include };
   } finally {
     for (const end of endings.reverse()) await end();
   }
@@ -88,8 +91,8 @@ async function describeMachine(): Promise<string> {
 if (isMainThread) {
   const { values } = parseArgs({ options: { runs: { type: 'string', default: '3' }, json: { type: 'boolean', default: false }, only: { type: 'string', multiple: true } } });
   const runs = Number(values.runs);
-  const parts = (values.only ?? ['demo', 'large', 'pieces', 'scale']) as Part[];
-  if (!Number.isInteger(runs) || runs < 1 || runs > 100 || parts.some((part) => !['demo', 'large', 'pieces', 'scale'].includes(part))) {
+  const parts = (values.only ?? everyPart) as Part[];
+  if (!Number.isInteger(runs) || runs < 1 || runs > 100 || parts.some((part) => !everyPart.includes(part))) {
     note(usage);
     process.exitCode = 2;
   } else {

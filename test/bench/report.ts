@@ -1,6 +1,7 @@
 /** What the bench found, for people and for programs. */
 import type { ChannelRun } from './channelBench';
 import type { HandoffRun, Run } from './handoffBench';
+import { includeTable, type IncludeRun } from './includeBench';
 import { summarise, type Summary } from './statistics';
 import { bytes, formatTable, milliseconds, ratio, spread } from './table';
 import { scaleTable, type ScaleRun } from './workingState';
@@ -15,6 +16,7 @@ export interface Measurements {
   readonly channel: readonly ChannelRun[];
   /** Repositories of growing size, each with the same few changes. */
   readonly scale: readonly { readonly title: string; readonly runs: readonly ScaleRun[] }[];
+  readonly include: readonly IncludeRun[];
 }
 
 /** Every figure of every run, and medians with their spread. */
@@ -58,6 +60,7 @@ export function textReport(measured: Measurements): string {
   for (const { title, runs } of measured.handoffs) sections.push(phaseTable(title, runs));
   if (measured.channel.length > 0) sections.push(pieces(measured));
   for (const { title, runs } of measured.scale) sections.push(scaleTable(title, runs));
+  if (measured.include.length > 0) sections.push(includeTable(measured.include));
   return sections.join('\n\n');
 }
 
