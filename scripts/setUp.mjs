@@ -1,7 +1,7 @@
 // Everything that a command needs before it can run, so that it works on a fresh clone: dependencies, and the bundles.
 import { spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -19,6 +19,19 @@ function npm(...args) {
   if (status !== 0) process.exit(status ?? 1);
 }
 
+/** Puts the directory that BATON_TEST_GIT names first on PATH, so that another git is used: by what ships and by the tests. */
+function useOtherGit() {
+  const directory = process.env.BATON_TEST_GIT;
+  if (directory === undefined || directory === '') return;
+  const { stdout, status } = spawnSync(resolve(directory, 'git'), ['version'], { encoding: 'utf8' });
+  if (status !== 0) {
+    console.error(`BATON_TEST_GIT is ${directory}, in which there is no git that runs.`);
+    process.exit(1);
+  }
+  process.env.PATH = `${resolve(directory)}${delimiter}${process.env.PATH ?? ''}`;
+  console.log(`${stdout.trim()} (${directory})`);
+}
+
 /** Installs the locked dependencies unless they are there, and builds dist/. */
 export function setUp() {
   const [major, minor] = process.versions.node.split('.').map(Number);
@@ -30,6 +43,7 @@ export function setUp() {
   if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(`${root}package-lock.json`).mtimeMs) {
     npm('ci', '--no-audit', '--no-fund', '--loglevel=error');
   }
+  useOtherGit();
   runNode('scripts/build.mjs');
 }
 

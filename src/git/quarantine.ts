@@ -120,11 +120,13 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   const commits = await readChain(tip, guarded);
   const manifest = await readManifest(tip, guarded, limits, rules);
   const [head, trees] = await sideBySide(expectShape(manifest, commits, repository.objectFormat, guarded), stateTrees(commits, guarded));
-  // What both trees have is looked at once, except where two names of one tree could be the same file.
+  // What both trees have is looked at once, except where two names of one tree could be the same file. Git gathers all that
+  // differs before it writes the first of it, so both trees must be known to be bounded by then.
   await sideBySide(
     checkTree(trees.worktree, guarded, limits, rules),
-    rules.caseInsensitive ? checkTree(trees.index, guarded, limits, rules) : expectBounded(trees.index, guarded, limits).then(() => checkEntries(differingEntries(trees.worktree, trees.index, guarded), guarded, limits, rules)),
+    rules.caseInsensitive ? checkTree(trees.index, guarded, limits, rules) : expectBounded(trees.index, guarded, limits),
   );
+  if (!rules.caseInsensitive) await checkEntries(differingEntries(trees.worktree, trees.index, guarded), guarded, limits, rules);
   for (const tree of [trees.stages, trees.resolved]) if (tree !== null) await checkTree(tree, guarded, limits, rules, 1);
   // Runs in the repository itself, to know its refs; the quarantine is where its objects are looked for first.
   await runGit(['rev-list', '--objects', '--quiet', '--stdin', '--not', '--all'], {

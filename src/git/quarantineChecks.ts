@@ -46,7 +46,7 @@ function tooManyPaths(limits: QuarantineLimits): GitError {
 /**
  * The entries of `tree` that `known` does not have at the same path, directories too. Together with all entries of `known`
  * they are all names of `tree`, without listing what the two have in common. Git gathers them before it writes the first,
- * so the tree must have passed {@link expectBounded}.
+ * so both trees must be known to be bounded ({@link expectBounded}, {@link checkTree}).
  */
 export async function* differingEntries(known: ObjectId, tree: ObjectId, options: GitOptions): AsyncGenerator<TreeEntry, void, undefined> {
   const records = nulRecords(streamGit(['diff-tree', '-r', '-t', '-z', '--raw', '--no-renames', '--no-abbrev', known, tree], options));

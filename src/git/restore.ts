@@ -164,6 +164,8 @@ async function buildState(shadow: Shadow, built: Repository, state: StateToResto
   }
   const { mtimeMs } = await stat(index);
   const untracked = await finishIndex(shadow, index, state, { temporary, justWritten: previous === null }, signal);
+  // Git itself knows the empty file that such entries name, but the fsck of newer ones (2.47 does) misses the object.
+  if (state.manifest.intentToAdd.length > 0) await runGit(['hash-object', '-w', '--stdin'], { cwd: built.root, signal });
   // The time at which git noted those of the files: what is not older stays suspect to it.
   if (previous === null) await utimes(index, Math.floor(mtimeMs / 1000), Math.floor(mtimeMs / 1000));
   await rename(index, path.join(built.gitDir, 'index'));

@@ -61,13 +61,17 @@ export interface Pair {
   readonly server: string;
 }
 
+/** How a repository keeps its refs (git-init(1), `--ref-format`); git knows `reftable` from 2.45 on. */
+export type RefStorage = 'files' | 'reftable';
+
 /** A repository with a few files and two clones of it, the server's with changes of its own. */
-export function makePair(options: { readonly format?: 'sha1' | 'sha256' } = {}): Pair {
+export function makePair(options: { readonly format?: 'sha1' | 'sha256'; readonly laptopRefs?: RefStorage; readonly serverRefs?: RefStorage } = {}): Pair {
   const directory = temporaryDirectory();
   const laptop = path.join(directory, 'laptop', 'app');
   const server = path.join(directory, 'server', 'app');
   mkdirSync(laptop, { recursive: true });
-  git(laptop, 'init', '-q', `--object-format=${options.format ?? 'sha1'}`);
+  const refFormat = (refs: RefStorage | undefined) => (refs === undefined ? [] : [`--ref-format=${refs}`]);
+  git(laptop, 'init', '-q', `--object-format=${options.format ?? 'sha1'}`, ...refFormat(options.laptopRefs));
   write(laptop, 'a.txt', 'one\ntwo\nthree\nfour\nfive\n');
   write(laptop, 'b.txt', 'b\n');
   write(laptop, 'dir/c.txt', 'c\n');
@@ -77,7 +81,7 @@ export function makePair(options: { readonly format?: 'sha1' | 'sha256' } = {}):
   link(laptop, 'link', 'a.txt');
   git(laptop, 'add', '-A');
   git(laptop, 'commit', '-qm', 'first');
-  git(directory, 'clone', '-q', laptop, server);
+  git(directory, 'clone', '-q', ...refFormat(options.serverRefs), laptop, server);
   git(server, 'checkout', '-q', '-b', 'mine');
   write(server, 'b.txt', 'the server user\'s own change\n');
   write(server, 'own.txt', 'untracked here\n');
