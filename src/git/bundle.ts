@@ -1,22 +1,17 @@
 import { createHash } from 'node:crypto';
-import { open, rm, writeFile } from 'node:fs/promises';
-import path from 'node:path';
+import { open, rm } from 'node:fs/promises';
 import { formatBundleHeader } from './bundleHeader';
-import type { CapturedState } from './capture';
-import { countCommits } from './estimate';
-import { gitText, streamGit } from './git';
+import { shadowOf, type CapturedState } from './capture';
+import { gitText } from './git';
 import { GitError } from './gitError';
-import { knownHaves, revisions } from './haves';
+import { countCommits, packOf, prerequisitesOf } from './pack';
 import type { ObjectId } from './repository';
-import { inShadow, type Shadow } from './shadow';
 import { travellingBoundary } from './shallow';
 
 export interface BundleOptions {
   readonly capture: CapturedState;
-  /** What the destination offered (`listTips`). Those unknown here are passed over. */
+  /** What the destination has (`agreeOnHaves`). Commits unknown here are passed over. */
   readonly haves: readonly ObjectId[];
-  /** The destination's shallow boundary, if it is shallow (`readRepository(…).shallow`). */
-  readonly destinationShallow?: readonly ObjectId[];
   /** Must not exist. */
   readonly file: string;
   readonly signal?: AbortSignal | undefined;
@@ -34,9 +29,6 @@ export interface CreatedBundle {
   /** Commits in it whose parents this repository, being shallow, has not. */
   readonly shallow: readonly ObjectId[];
 }
-
-/** Besides the boundary, the header asks for this many of what was offered: Baton's own commits, which come first. */
-const OFFERED_PREREQUISITES = 32;
 
 /**
  * Commits that this repository has with all their history, for the other side to build on: Baton's own first, since they
@@ -74,11 +66,9 @@ export async function listTips(root: string, limit = 512): Promise<ObjectId[]> {
  */
 export async function createBundle(options: BundleOptions): Promise<CreatedBundle> {
   const { capture, signal } = options;
-  const shadow: Shadow = { gitDir: capture.shadow, worktree: capture.root, objectFormat: capture.objectFormat };
+  const shadow = shadowOf(capture);
   const tip = capture.commits.manifest;
-  if ((options.destinationShallow ?? []).length > 0) await addShallow(shadow, options.destinationShallow ?? []);
-  const known = await knownHaves(shadow, options.haves, signal);
-  const prerequisites = known.length === 0 ? [] : [...new Set([...known.slice(0, OFFERED_PREREQUISITES), ...(await boundary(shadow, tip, known, signal))])].filter((oid) => oid !== tip);
+  const prerequisites = await prerequisitesOf(shadow, tip, options.haves, signal);
 
   const handle = await open(options.file, 'wx', 0o600).catch((error: unknown) => {
     throw asGitError(error, options.file);
@@ -93,10 +83,7 @@ export async function createBundle(options: BundleOptions): Promise<CreatedBundl
       options.onProgress?.(bytes);
     };
     await put(formatBundleHeader({ objectFormat: capture.objectFormat, prerequisites, tip }));
-    // With a bitmap git answers from whole packs and makes no thin deltas: nine times the bytes where there is a common commit.
-    const bitmaps = prerequisites.length > 0 ? 'pack.useBitmaps=false' : 'pack.useBitmaps=true';
-    const pack = streamGit(['-c', bitmaps, 'pack-objects', '--revs', '--thin', '--stdout', '--delta-base-offset', '-q'], { ...inShadow(shadow, { signal }), input: revisions([tip], prerequisites) });
-    for await (const chunk of pack) await put(chunk);
+    for await (const chunk of packOf(shadow, tip, prerequisites, signal)) await put(chunk);
     await handle.sync();
     await handle.close();
     const shallow = await travellingBoundary(shadow, tip, prerequisites, signal);
@@ -106,18 +93,6 @@ export async function createBundle(options: BundleOptions): Promise<CreatedBundl
     await rm(options.file, { force: true });
     throw asGitError(error, options.file);
   }
-}
-
-/** Commits at the edge of what travels: the destination has them, and something that travels stands on them. */
-async function boundary(shadow: Shadow, tip: ObjectId, haves: readonly ObjectId[], signal?: AbortSignal): Promise<ObjectId[]> {
-  const text = await gitText(['rev-list', '--boundary', '--stdin'], { ...inShadow(shadow, { signal }), input: revisions([tip], haves) });
-  return text.split('\n').filter((line) => line.startsWith('-')).map((line) => line.slice(1));
-}
-
-/** Makes the shadow's walks end where the destination's history ends, so that nothing behind it counts as present there. */
-async function addShallow(shadow: Shadow, shallow: readonly ObjectId[]): Promise<void> {
-  const known = await knownHaves(shadow, shallow);
-  await writeFile(path.join(shadow.gitDir, 'shallow'), known.map((oid) => `${oid}\n`).join(''), { flag: 'a' });
 }
 
 function asGitError(error: unknown, file: string): unknown {

@@ -3,9 +3,10 @@ import type { ObjectFormat, ObjectId } from './repository';
 
 /** The one ref that a bundle of Baton's names. */
 export const BUNDLE_REF = 'refs/baton/handoff';
-/** More than 1024 prerequisites with long comments; a header beyond it is not read to its end. */
-export const HEADER_LIMIT = 256 * 1024;
-const MOST_PREREQUISITES = 4096;
+/** Has room for the most prerequisites, even of SHA-256; a header beyond it is not read to its end. */
+export const HEADER_LIMIT = 512 * 1024;
+/** A destination refuses more. */
+export const MOST_PREREQUISITES = 4096;
 
 export interface BundleHeader {
   readonly objectFormat: ObjectFormat;

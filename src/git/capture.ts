@@ -55,6 +55,11 @@ export interface CapturedState {
   readonly findings: readonly GitFinding[];
 }
 
+/** The shadow that a captured state lies in. */
+export function shadowOf(capture: CapturedState): Shadow {
+  return { gitDir: capture.shadow, worktree: capture.root, objectFormat: capture.objectFormat };
+}
+
 /**
  * Takes the working state of a checkout as three commits on top of HEAD, in a shadow Git directory in `spool`. Nothing in
  * the repository or the working tree is written, and no hook, filter or file system monitor runs. What changes while it

@@ -1,6 +1,8 @@
-import type { CapturedState } from './capture';
+import { formatBundleHeader } from './bundleHeader';
+import { shadowOf, type CapturedState } from './capture';
 import { gitText } from './git';
-import { knownHaves, revisions } from './haves';
+import { revisions } from './haves';
+import { countCommits, packOf, prerequisitesOf } from './pack';
 import type { ObjectId } from './repository';
 import { inShadow } from './shadow';
 import { sideBySide } from './sideBySide';
@@ -9,26 +11,29 @@ export interface TransferEstimate {
   /** Commits of HEAD's history that the destination lacks. */
   readonly commits: number;
   readonly files: number;
-  /** On-disk size of the objects that it lacks: an upper bound of the bundle, near it unless deltas save much. */
+  /** Length of the bundle; from {@link COUNTED_BYTES} on an upper bound of it. */
   readonly bytes: number;
   /** Bytes of all files of the working tree that is to be restored. */
   readonly worktreeBytes: number;
 }
 
-/** What a bundle of a capture would hold, without making it. */
+/** Up to this size, as the objects lie on disk, a pack is made just to count it. Larger ones consist of new content rather than deltas, so that their objects' sizes say as much. */
+const COUNTED_BYTES = 8 * 1024 * 1024;
+
+/** What a bundle of a capture would hold, without keeping it. `haves` are what the destination has (`agreeOnHaves`). */
 export async function estimateTransfer(options: { readonly capture: CapturedState; readonly haves: readonly ObjectId[]; readonly signal?: AbortSignal | undefined }): Promise<TransferEstimate> {
   const { capture, signal } = options;
-  const shadow = { gitDir: capture.shadow, worktree: capture.root, objectFormat: capture.objectFormat };
-  const known = await knownHaves(shadow, options.haves, signal);
-  const [bytes, commits] = await sideBySide(
-    gitText(['rev-list', '--objects', '--disk-usage', '--stdin'], { ...inShadow(shadow, { signal }), input: revisions([capture.commits.manifest], known) }),
-    countCommits(shadow, capture.head, known, signal),
+  const shadow = shadowOf(capture);
+  const tip = capture.commits.manifest;
+  const prerequisites = await prerequisitesOf(shadow, tip, options.haves, signal);
+  const [onDisk, commits] = await sideBySide(
+    gitText(['rev-list', '--objects', '--disk-usage', '--stdin'], { ...inShadow(shadow, { signal }), input: revisions([tip], prerequisites) }).then(Number),
+    countCommits(shadow, capture.head, prerequisites, signal),
   );
-  return { commits, files: capture.files, bytes: Number(bytes), worktreeBytes: capture.worktreeBytes };
-}
-
-/** Commits of HEAD's history that none of `haves` leads to. */
-export async function countCommits(shadow: { gitDir: string; worktree: string; objectFormat: CapturedState['objectFormat'] }, head: ObjectId | null, haves: readonly ObjectId[], signal?: AbortSignal): Promise<number> {
-  if (head === null) return 0;
-  return Number(await gitText(['rev-list', '--count', '--stdin'], { ...inShadow(shadow, { signal }), input: revisions([head], haves) }));
+  let bytes = onDisk;
+  if (onDisk <= COUNTED_BYTES) {
+    bytes = formatBundleHeader({ objectFormat: capture.objectFormat, prerequisites, tip }).length;
+    for await (const chunk of packOf(shadow, tip, prerequisites, signal)) bytes += chunk.length;
+  }
+  return { commits, files: capture.files, bytes, worktreeBytes: capture.worktreeBytes };
 }

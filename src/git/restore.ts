@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, rmdir, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { chooseBranch, updateRefs, type RefUpdate } from './branchChoice';
-import { captureWorkingState, type CapturedState } from './capture';
+import { captureWorkingState, shadowOf, type CapturedState } from './capture';
 import { gitText, quoteForPeople, runGit } from './git';
 import { GitError } from './gitError';
 import { zeroId } from './manifest';
@@ -126,10 +126,6 @@ async function capturePrevious(options: RestoreOptions, expected: string): Promi
   }
   await packCapture(shadowOf(previous), previous.commits.manifest, previous.head, options.signal);
   return previous;
-}
-
-function shadowOf(capture: CapturedState): Shadow {
-  return { gitDir: capture.shadow, worktree: capture.root, objectFormat: capture.objectFormat };
 }
 
 /** The directories above that are missing, outermost first. */

@@ -10,6 +10,7 @@ import type { Holdings, Receipt, RolloutHash } from '../handoff/receipt';
 import { listTips } from '../git/bundle';
 import { requireGit } from '../git/git';
 import { GitError } from '../git/gitError';
+import { reachableAmong } from '../git/haves';
 import { receiveBundle, type QuarantinedState } from '../git/quarantine';
 import { readRepository } from '../git/repository';
 import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from '../git/restore';
@@ -67,6 +68,12 @@ export class HandoffDestination {
     const { findings, place } = await this.consider(threadId, epoch, offer);
     // The path of one that is yet to be made is drawn anew each time.
     return { findings, worktree: place?.expectedFingerprint == null ? null : place.worktree, parts: place === null ? [] : [await holdingsOf(place.projectRoot)] };
+  }
+
+  /** Says which commits of a part's history are here, so that they need not travel. Nothing is kept. */
+  async negotiate({ offer, part, commits }: PeerParams<'handoff/negotiate'>): Answer<'handoff/negotiate'> {
+    const project = part > 0 ? undefined : (await this.ports.projectsOf(offer.repository)).find(({ subdirectory }) => subdirectory === offer.facts.subdirectory);
+    return { commits: project === undefined ? [] : await reachableAmong(project.root, commits) };
   }
 
   /** A withdrawal that follows waits for this: it must find what it is to undo. */

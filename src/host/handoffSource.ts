@@ -21,7 +21,7 @@ import { HostError } from './hostError';
 import type { PeerLink } from './peerLink';
 import type { Offer, PeerResult } from './peerProtocol';
 import type { HandoffPhase, HandoffPreflight, HandoffResult } from './protocol';
-import { sendTransfer, type Announce, type SentTransfer, type SourceRollout } from './sendTransfer';
+import { agreeOnPart, sendTransfer, type Announce, type SentTransfer, type SourceRollout } from './sendTransfer';
 import { describeError } from './wireError';
 
 /** What is handed off: a thread, or a checkout in which a thread is to begin at the destination. */
@@ -111,7 +111,8 @@ export class HandoffSource {
       } else {
         for (const [index, { state }] of checkout.entries()) {
           findings.push(...state.findings);
-          const part = await estimateTransfer({ capture: state, haves: held[index]?.haves ?? [], signal });
+          const haves = await agreeOnPart(link, offer, index, state, held, signal);
+          const part = await estimateTransfer({ capture: state, haves, signal });
           counts = { commits: counts.commits + part.commits, files: counts.files + part.files, bytes: counts.bytes + part.bytes, worktreeBytes: counts.worktreeBytes + part.worktreeBytes };
         }
       }

@@ -13,6 +13,7 @@ export function peerHandlers(host: HostService): PeerHandlers {
       return { protocolVersion: PROTOCOL_VERSION, name: host.name, batonVersion, codexVersion: host.codex.version };
     },
     'handoff/offer': (params) => host.destination.offer(params),
+    'handoff/negotiate': (params) => host.destination.negotiate(params),
     'handoff/begin': (params, link) => host.destination.begin(params, link),
     'handoff/receive': (params, link) => host.destination.receive(params, link),
     'handoff/prepare': (params, link) => host.destination.prepare(params, link),

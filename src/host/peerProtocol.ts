@@ -3,6 +3,7 @@
  * Bulk data goes over a transfer channel of its own (see src/host/README.md, "Between hosts").
  */
 import { z } from 'zod';
+import { QUESTION_LIMIT } from '../git/negotiation';
 import { carriedThread } from '../handoff/carriedThread';
 import { requirements } from '../handoff/policy';
 import { offerFacts } from '../handoff/preflight';
@@ -89,6 +90,8 @@ export const peerMethods = {
       rollouts: z.array(z.object({ name: rolloutName, bodyBytes: bytes, bodySha256: sha256 })).max(10_000),
     }),
   ),
+  /** Which of some commits of a part's history the destination has, reachable from its refs: asked before and after the handoff begins, a few times at most. */
+  'handoff/negotiate': method(z.object({ offer, part: z.number().int().nonnegative().max(MAX_PARTS - 1), commits: z.array(objectId).max(QUESTION_LIMIT) }), z.object({ commits: z.array(objectId).max(QUESTION_LIMIT) })),
   /** Announces what the transfer channel will carry; answers how much of each file arrived in an earlier try. */
   'handoff/receive': method(identified.extend({ manifest }), z.object({ offsets: z.array(bytes) })),
   /** Restores everything and answers with the receipt. */

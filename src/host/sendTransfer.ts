@@ -7,7 +7,10 @@ import { pipeline } from 'node:stream/promises';
 import { constants, createBrotliCompress } from 'node:zlib';
 import { z } from 'zod';
 import { createBundle } from '../git/bundle';
+import type { CapturedState } from '../git/capture';
 import type { CapturedCheckout } from '../git/captureCheckout';
+import { agreeOnHaves, type Held } from '../git/haves';
+import type { Ask } from '../git/negotiation';
 import type { CarriedThread } from '../handoff/carriedThread';
 import type { HandoffIdentity } from '../handoff/sourceTransaction';
 import type { Channel } from '../relay/channel';
@@ -73,9 +76,9 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
 
   const bundles = [];
   for (const [index, { place, state }] of checkout.entries()) {
-    const { haves = [], shallow = [] } = there.parts[index] ?? {};
+    const haves = await agreeOnPart(link, transfer.offer, index, state, there.parts, signal);
     const path = join(spool, `bundle-${index}`);
-    bundles.push({ place, state, path, ...(await createBundle({ capture: state, haves, destinationShallow: shallow, file: path, signal })) });
+    bundles.push({ place, state, path, ...(await createBundle({ capture: state, haves, file: path, signal })) });
   }
   const tails = [];
   for (const [index, rollout] of transfer.rollouts.entries()) {
@@ -126,6 +129,12 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
   channel.resume();
   setTimeout(() => channel.destroy(), CLOSE_TIMEOUT_MS).unref();
   return { manifest, bytesSent, rolloutBytesSent: sum(tails.map(({ rollout, from }) => rollout.bodyBytes - from)) };
+}
+
+/** Agrees with the destination on what it has of one part of a checkout, so that only the rest travels. */
+export function agreeOnPart(link: PeerLink, offered: Offer, part: number, state: CapturedState, held: readonly Held[], signal?: AbortSignal): Promise<string[]> {
+  const ask: Ask = async (commits) => (await link.call('handoff/negotiate', { offer: offered, part, commits: [...commits] }, signal)).commits;
+  return agreeOnHaves(state, held[part] ?? { haves: [], shallow: [] }, ask, signal);
 }
 
 function sum(numbers: readonly number[]): number {

@@ -5,6 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { createBundle, listTips } from '../../src/git/bundle';
 import { captureWorkingState, type CapturedState } from '../../src/git/capture';
+import { agreeOnHaves, reachableAmong } from '../../src/git/haves';
 import { receiveBundle, type QuarantinedState } from '../../src/git/quarantine';
 import { readRepository } from '../../src/git/repository';
 import { finishRestore, restoreWorkingState, type RestoredState } from '../../src/git/restore';
@@ -158,6 +159,11 @@ export function belongings(root: string): { readonly refs: string; readonly work
   return { refs: git(root, 'for-each-ref'), worktrees: git(root, 'worktree', 'list'), packs: readdirSync(path.join(root, '.git/objects/pack')).sort() };
 }
 
+/** What both sides agree on that the repository at `to` has of a captured state's history. */
+export async function agreedHaves(capture: CapturedState, to: string): Promise<string[]> {
+  return agreeOnHaves(capture, { haves: await listTips(to), shallow: (await readRepository(to)).shallow }, (asked) => reachableAmong(to, asked));
+}
+
 let trips = 0;
 
 export interface Trip {
@@ -172,7 +178,7 @@ export async function send(pair: Pick<Pair, 'directory'>, from: string, to: stri
   const spool = path.join(pair.directory, `trip-${++trips}`);
   const capture = await captureWorkingState({ root: from, spool });
   const file = path.join(spool, 'bundle');
-  const bundle = await createBundle({ capture, haves: await listTips(to), destinationShallow: (await readRepository(to)).shallow, file });
+  const bundle = await createBundle({ capture, haves: await agreedHaves(capture, to), file });
   const quarantine = await receiveBundle({ root: to, file, sha256: bundle.sha256, bytes: bundle.bytes, tip: capture.commits.manifest, shallow: bundle.shallow, quarantine: path.join(spool, 'quarantine') });
   return { capture, bytes: bundle.bytes, quarantine };
 }

@@ -239,6 +239,7 @@ describe('a destination that is wrong or hostile', () => {
       {
         'host/hello': () => Promise.resolve({ protocolVersion: PROTOCOL_VERSION, name, batonVersion: '0', codexVersion: '0.169.0' }),
         'handoff/offer': () => Promise.resolve({ findings: [], worktree: '/somewhere', parts: [] }),
+        'handoff/negotiate': () => Promise.resolve({ commits: [] }),
         'handoff/begin': (params) => {
           seen.begun = params;
           return Promise.resolve({ findings: [], parts: [], rollouts: [] });
@@ -285,6 +286,11 @@ describe('a destination that is wrong or hostile', () => {
   ])('that %s leaves the thread here', async (what, transferred, expected) => {
     const { reason } = await handedTo(what.slice(0, 20), () => ({ transferred }));
     expect(reason).toBe(expected);
+  });
+
+  it('that answers a question about commits with more than was asked gets nothing', async () => {
+    const { reason } = await handedTo('braggart', (seen) => ({ 'handoff/negotiate': () => Promise.resolve({ commits: Array.from({ length: seen.begun === null ? 0 : 513 }, (_, number) => String(number).padStart(40, '0')) }) }));
+    expect(reason).toBe('protocol-mismatch');
   });
 
   it('that claims to hold more than was announced gets nothing', async () => {
