@@ -1,22 +1,23 @@
-import { existsSync } from 'node:fs';
-import { lstat, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { absolutePath, bytePath, type BytePath } from './bytePath';
-import { nulRecords, runGit, streamGit } from './git';
-import type { IndexListing } from './indexListing';
-import type { ObjectId, Repository } from './repository';
+import { lineBatches, nulBatches, runGit, streamGit } from './git';
+import { visitIndexFile, type IndexFile, type VisitedEntry } from './indexFile';
+import type { Repository } from './repository';
 import { inShadow, type RepositorySettings, type Shadow } from './shadow';
 
 export interface ConvertedPaths {
   /** Tracked files whose bytes in the working tree may differ from the blob although git calls them unchanged. */
   readonly paths: readonly BytePath[];
-  /** Of these, the ones with `filter=lfs`. */
+  /** All files with `filter=lfs`. */
   readonly lfs: readonly BytePath[];
 }
 
-const converting = /\b(text|eol|crlf|ident|filter|binary|working-tree-encoding)\b/;
-const asked = ['text', 'eol', 'crlf', 'ident', 'filter', 'working-tree-encoding'];
+/** These change a file's length wherever they change it at all. */
+const ofLineEnds = /\b(text|eol|crlf)\b/;
+const ofContent = /\b(ident|filter|working-tree-encoding)\b/;
+const contentAttributes = ['ident', 'filter', 'working-tree-encoding'];
 
 /**
  * Finds the tracked files that a conversion (line ends, `ident`, encoding, a filter) stands behind. Their bytes must be
@@ -25,82 +26,93 @@ const asked = ['text', 'eol', 'crlf', 'ident', 'filter', 'working-tree-encoding'
  *
  * @param dirty paths known to differ from the index; they are captured anyway
  */
-export async function convertedPaths(repository: Repository, settings: RepositorySettings, shadow: Shadow, listing: IndexListing, dirty: ReadonlySet<BytePath>, untracked: readonly BytePath[], signal?: AbortSignal): Promise<ConvertedPaths> {
+export async function convertedPaths(repository: Repository, settings: RepositorySettings, shadow: Shadow, listing: IndexFile, dirty: ReadonlySet<BytePath>, untracked: readonly BytePath[], signal?: AbortSignal): Promise<ConvertedPaths> {
   const autocrlf = /^(true|input|yes|on|1)$/i.test(settings.values.get('core.autocrlf') ?? '');
-  const attributeFiles = [...listing.attributeFiles.map((entry) => entry.path), ...untracked.filter((name) => /(^|\/)\.gitattributes$/.test(name))];
-  if (!autocrlf && !(await anyConverts(repository, settings, listing, attributeFiles, signal))) return { paths: [], lfs: [] };
-
-  const byContent = new Set<BytePath>();
-  const bySize = new Set<BytePath>();
-  const lfs = new Set<BytePath>();
-  const attributesDirty = attributeFiles.some((name) => dirty.has(name) || untracked.includes(name));
+  const newAttributes = untracked.filter((name) => /(^|\/)\.gitattributes$/.test(name));
+  const dirtyAttributes = listing.attributeFiles.filter((entry) => dirty.has(entry.path));
+  const said = await attributeTexts(repository, settings, listing.attributeFiles, dirty, newAttributes, signal);
   // Files were written under the attributes of their time: the staged ones count too where they differ.
-  for (const source of attributesDirty ? [[], ['--cached']] : [[]]) {
-    const names = streamGit(['ls-files', '-z'], inShadow(shadow, { signal }));
-    const fields = nulRecords(streamGit(['check-attr', '-z', '--stdin', ...source, ...asked], { cwd: repository.root, input: names, signal }));
-    for (;;) {
-      const name = await fields.next();
-      const attribute = await fields.next();
-      const value = await fields.next();
-      if (name.done === true || attribute.done === true || value.done === true) break;
-      const file = bytePath(name.value);
-      const state = value.value.toString('latin1');
-      if (dirty.has(file)) continue;
-      switch (attribute.value.toString('latin1')) {
-        case 'text':
-          if ((state === 'unspecified' && autocrlf) || (state !== 'unspecified' && state !== 'unset')) bySize.add(file);
-          break;
-        case 'eol':
-        case 'crlf':
-          if (state !== 'unspecified' && state !== 'unset') bySize.add(file);
-          break;
-        case 'filter':
-          if (state === 'lfs') lfs.add(file);
-          if (state !== 'unspecified' && state !== 'unset') byContent.add(file);
-          break;
-        default:
-          if (state !== 'unspecified' && state !== 'unset') byContent.add(file);
-      }
-    }
-  }
-  const sizes = await differentInSize(repository.root, shadow, [...bySize].filter((name) => !byContent.has(name)), signal);
-  return { paths: [...byContent, ...sizes], lfs: [...lfs] };
+  const sources = dirtyAttributes.length + newAttributes.length > 0 ? [[], ['--cached']] : [[]];
+  const [byContent, lfs] = ofContent.test(said) ? await filteredPaths(repository, shadow, sources, signal) : [[], []];
+  const bySize = autocrlf || ofLineEnds.test(said) ? await differentInSize(shadow, listing.entries, signal) : [];
+  return { paths: [...new Set([...byContent, ...bySize])].filter((name) => !dirty.has(name)), lfs };
 }
 
-async function anyConverts(repository: Repository, settings: RepositorySettings, listing: IndexListing, attributeFiles: readonly BytePath[], signal?: AbortSignal): Promise<boolean> {
+/** All that attribute files say: those of this machine and of this repository, those in the working tree, and the staged ones where they are others. */
+async function attributeTexts(repository: Repository, settings: RepositorySettings, tracked: IndexFile['attributeFiles'], dirty: ReadonlySet<BytePath>, untracked: readonly BytePath[], signal?: AbortSignal): Promise<string> {
   const configured = settings.values.get('core.attributesfile');
   const outside = [
     path.join(repository.commonDir, 'info', 'attributes'),
     configured === undefined ? path.join(process.env['XDG_CONFIG_HOME'] ?? path.join(os.homedir(), '.config'), 'git', 'attributes') : path.resolve(repository.root, configured.replace(/^~(?=\/|$)/, os.homedir())),
     '/etc/gitattributes',
-  ].filter((file) => existsSync(file));
-  for (const file of [...outside, ...attributeFiles.map((name) => absolutePath(repository.root, name))]) {
-    const text = await readFile(file, 'latin1').catch(() => '');
-    if (converting.test(text)) return true;
+  ];
+  const read = (file: string | Buffer) => readFile(file, 'latin1').catch(() => null);
+  const texts = await Promise.all([...outside, ...untracked.map((name) => absolutePath(repository.root, name))].map(read));
+  const staged: string[] = [];
+  for (const entry of tracked) {
+    const text = await read(absolutePath(repository.root, entry.path));
+    texts.push(text);
+    // One that a sparse checkout leaves out counts all the same.
+    if (text === null || dirty.has(entry.path)) staged.push(`${entry.oid}\n`);
   }
-  if (listing.attributeFiles.length === 0) return false;
-  const { stdout } = await runGit(['cat-file', '--batch'], { cwd: repository.root, signal, input: listing.attributeFiles.map((entry) => `${entry.oid}\n`).join('') });
-  return converting.test(stdout.toString('latin1'));
+  if (staged.length > 0) texts.push((await runGit(['cat-file', '--batch'], { cwd: repository.root, signal, input: staged.join('') })).stdout.toString('latin1'));
+  return texts.join('\n');
 }
 
-/** Line ends change a file's length, so files as long as their blob need not be read. */
-async function differentInSize(root: string, shadow: Shadow, names: readonly BytePath[], signal?: AbortSignal): Promise<BytePath[]> {
-  if (names.length === 0) return [];
-  const wanted = new Set(names);
-  const oids = new Map<BytePath, ObjectId>();
-  for await (const record of nulRecords(streamGit(['ls-files', '-s', '-z'], inShadow(shadow, { signal })))) {
-    const text = bytePath(record);
-    const tab = text.indexOf('\t');
-    const name = text.slice(tab + 1);
-    if (wanted.has(name)) oids.set(name, text.split(' ', 2)[1] ?? '');
+/** Tracked paths whose content a filter, an encoding or `ident` may change; then those of them that are Git LFS's. */
+async function filteredPaths(repository: Repository, shadow: Shadow, sources: readonly (readonly string[])[], signal?: AbortSignal): Promise<[BytePath[], BytePath[]]> {
+  const filtered = new Set<BytePath>();
+  const lfs = new Set<BytePath>();
+  for (const source of sources) {
+    const names = streamGit(['ls-files', '-z'], inShadow(shadow, { signal }));
+    let fields: Buffer[] = [];
+    for await (const batch of nulBatches(streamGit(['check-attr', '-z', '--stdin', ...source, ...contentAttributes], { cwd: repository.root, input: names, signal }))) {
+      fields = fields.length === 0 ? batch : [...fields, ...batch];
+      const whole = fields.length - (fields.length % 3);
+      // A path, an attribute, its value.
+      for (let at = 0; at < whole; at += 3) {
+        const value = fields[at + 2]?.toString('latin1') ?? '';
+        if (value === 'unspecified' || value === 'unset') continue;
+        const name = bytePath(fields[at] ?? Buffer.alloc(0));
+        filtered.add(name);
+        if (value === 'lfs' && fields[at + 1]?.toString('latin1') === 'filter') lfs.add(name);
+      }
+      fields = fields.slice(whole);
+    }
   }
-  const listed = [...oids];
-  const { stdout } = await runGit(['cat-file', '--batch-check=%(objectsize)'], { ...inShadow(shadow, { signal }), input: listed.map(([, oid]) => `${oid}\n`).join('') });
-  const sizes = stdout.toString('latin1').split('\n');
-  const different: BytePath[] = [];
-  for (const [position, [name]] of listed.entries()) {
-    const found = await lstat(absolutePath(root, name)).catch(() => null);
-    if (found?.isFile() === true && String(found.size) !== sizes[position]) different.push(name);
+  return [[...filtered], [...lfs]];
+}
+
+/**
+ * The files that are not as long as their blobs. Line ends change a file's length, so no other file need be read; and the
+ * index says how long a file is that git calls unchanged, so none need be looked at.
+ */
+async function differentInSize(shadow: Shadow, entries: number, signal?: AbortSignal): Promise<BytePath[]> {
+  const index = path.join(shadow.gitDir, 'index');
+  const isPresent = (entry: VisitedEntry) => entry.stage === 0 && (entry.mode & 0o170000) === 0o100000 && !entry.skipWorktree;
+  const sizes = new Uint32Array(entries);
+  const oids = async function* () {
+    let asked = 0;
+    let lines: string[] = [];
+    const pieces = visitIndexFile(index, shadow.objectFormat, (entry) => {
+      if (!isPresent(entry)) return;
+      sizes[asked++] = entry.size;
+      lines.push(`${entry.oid()}\n`);
+    });
+    for await (const _piece of pieces) {
+      yield Buffer.from(lines.join(''));
+      lines = [];
+    }
+  };
+  const different = new Set<number>();
+  let answered = 0;
+  for await (const batch of lineBatches(streamGit(['cat-file', '--buffer', '--batch-check=%(objectsize)'], { ...inShadow(shadow, { signal }), input: oids() }))) {
+    // A blob that a partial clone lacks has no size, so its file is read.
+    for (const line of batch) if (Number(line) % 2 ** 32 !== sizes[answered++]) different.add(answered - 1);
   }
-  return different;
+  if (different.size === 0) return [];
+  const names: BytePath[] = [];
+  let position = 0;
+  for await (const _piece of visitIndexFile(index, shadow.objectFormat, (entry) => { if (isPresent(entry) && different.has(position++)) names.push(entry.path()); }));
+  return names;
 }

@@ -203,27 +203,39 @@ export async function* streamGit(args: readonly string[], options: GitOptions): 
 
 /** Splits a stream into NUL-terminated records, whatever way its chunks are cut. A last record without NUL is yielded too. */
 export async function* nulRecords(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  for await (const batch of nulBatches(chunks)) yield* batch;
+}
+
+/** {@link nulRecords} that yields all records that a chunk completes at once: a hundred thousand steps of a stream take longer than what is done in them. */
+export async function* nulBatches(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): AsyncGenerator<Buffer[], void, undefined> {
   let rest: Buffer[] = [];
   for await (const chunk of chunks) {
+    const batch: Buffer[] = [];
     let start = 0;
     for (let end = chunk.indexOf(0, start); end !== -1; end = chunk.indexOf(0, start)) {
       const piece = chunk.subarray(start, end);
-      yield rest.length === 0 ? piece : Buffer.concat([...rest, piece]);
+      batch.push(rest.length === 0 ? piece : Buffer.concat([...rest, piece]));
       rest = [];
       start = end + 1;
     }
     if (start < chunk.length) rest.push(chunk.subarray(start));
+    yield batch;
   }
-  if (rest.length > 0) yield Buffer.concat(rest);
+  if (rest.length > 0) yield [Buffer.concat(rest)];
 }
 
 /** Splits a stream into lines of one character per byte; what follows the last line feed is dropped. */
 export async function* lines(chunks: AsyncIterable<Buffer>): AsyncGenerator<string, void, undefined> {
+  for await (const batch of lineBatches(chunks)) yield* batch;
+}
+
+/** {@link lines} that yields all lines that a chunk completes at once. */
+export async function* lineBatches(chunks: AsyncIterable<Buffer>): AsyncGenerator<string[], void, undefined> {
   let rest = '';
   for await (const chunk of chunks) {
     const pieces = (rest + chunk.toString('latin1')).split('\n');
     rest = pieces.pop() ?? '';
-    yield* pieces;
+    yield pieces;
   }
 }
 

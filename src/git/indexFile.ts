@@ -1,3 +1,4 @@
+import { open, type FileHandle } from 'node:fs/promises';
 import { bytePath, type BytePath } from './bytePath';
 import { GitError } from './gitError';
 import type { IndexEntry, IndexListing } from './indexListing';
@@ -9,106 +10,267 @@ export interface IndexFile extends IndexListing {
   readonly tree: ObjectId | null;
   /** Bytes of the listed files when git last looked, those that are not in the working tree left out. */
   readonly bytes: number;
+  readonly entries: number;
   /** Entries whose files are as young as the index itself, so that git reads them whenever it is asked about them. */
   readonly young: number;
   /** Holds whole directories as entries, or stands on a shared index: git has to write it out in full first. */
   readonly abridged: boolean;
 }
 
+/** One entry, as long as a visitor looks at it. What takes a string is only made when it is asked for. */
+export interface VisitedEntry {
+  readonly mode: number;
+  readonly stage: IndexEntry['stage'];
+  /** Bytes of the file when git last looked, modulo 2^32. */
+  readonly size: number;
+  readonly skipWorktree: boolean;
+  path(): BytePath;
+  oid(): ObjectId;
+}
+
 const ASSUME_UNCHANGED = 0x8000;
 const EXTENDED = 0x4000;
 const SKIP_WORKTREE = 0x4000;
 const INTENT_TO_ADD = 0x2000;
+const HEADER_BYTES = 12;
 const FIXED_BYTES = 40;
 const MODIFIED_OFFSET = 8;
 const MODE_OFFSET = 24;
 const SIZE_OFFSET = 36;
 const SLASH = 0x2f;
-const attributes = Buffer.from('.gitattributes');
+const LAST_LETTER = 0x73;
+const attributes = '.gitattributes';
+/** Of the file is held in memory at a time, however large it is. No path comes near it. */
+const WINDOW_BYTES = 512 * 1024;
+/** Of resolve-undo records, the only extension that is taken whole. */
+const RECORDS_LIMIT = 256 * 1024 * 1024;
 
 /**
- * Reads an index of version 2, 3 or 4 (gitformat-index(5)). Of the plain entries, which are nearly all, nothing is kept.
+ * Reads an index of version 2, 3 or 4 (gitformat-index(5)). Of the plain entries, which are nearly all, nothing is kept, and
+ * of the file only a piece at a time.
  *
- * @param written when the file was written, Unix time in whole seconds
  * @throws {GitError} `unsupported-state` for another version, or a file that is none
  */
-export function parseIndex(file: Buffer, format: ObjectFormat, written: number, shownAs: string): IndexFile {
-  const damaged = (what: string) => new GitError('unsupported-state', `The index ${shownAs} ${what}. Look at it with "git status" first.`);
-  const hashBytes = format === 'sha1' ? 20 : 32;
-  if (file.length < 12 + hashBytes || file.toString('latin1', 0, 4) !== 'DIRC') throw damaged('is not one that git writes');
-  const version = file.readUInt32BE(4);
-  if (version < 2 || version > 4) throw damaged(`has version ${version}, which Baton does not know`);
-  const end = file.length - hashBytes;
-  const found = { unmerged: [] as IndexEntry[], intentToAdd: [] as IndexEntry[], flagged: [] as IndexListing['flagged'][number][], gitlinks: [] as IndexEntry[], attributeFiles: [] as IndexEntry[] };
-  let bytes = 0;
-  let young = 0;
-  let name: Buffer = Buffer.alloc(0);
-  let at = 12;
-  for (let left = file.readUInt32BE(8); left > 0; left--) {
-    const start = at;
-    if (start + FIXED_BYTES + hashBytes + 2 > end) throw damaged('ends in the middle of an entry');
-    at += FIXED_BYTES + hashBytes;
-    const flags = file.readUInt16BE(at);
-    at += 2;
-    let more = 0;
-    if ((flags & EXTENDED) !== 0) {
-      more = file.readUInt16BE(at);
-      at += 2;
-    }
-    let kept = 0;
-    if (version === 4) {
-      let byte = file[at++] ?? 0;
-      let strip = byte & 0x7f;
-      while ((byte & 0x80) !== 0) {
-        byte = file[at++] ?? 0;
-        strip = (strip + 1) * 128 + (byte & 0x7f);
-      }
-      kept = name.length - strip;
-    }
-    const nul = file.indexOf(0, at);
-    if (nul === -1 || nul >= end || kept < 0) throw damaged('has an entry without a name');
-    const suffix = file.subarray(at, nul);
-    name = kept === 0 ? suffix : Buffer.concat([name.subarray(0, kept), suffix]);
-    at = version === 4 ? nul + 1 : start + ((nul - start + 8) & ~7);
-
-    const stage = ((flags >> 12) & 3) as IndexEntry['stage'];
-    const mode = file.readUInt32BE(start + MODE_OFFSET);
-    const skipWorktree = (more & SKIP_WORKTREE) !== 0;
-    if (!skipWorktree && stage <= 2) bytes += file.readUInt32BE(start + SIZE_OFFSET);
-    if (file.readUInt32BE(start + MODIFIED_OFFSET) >= written) young++;
-    const isAttributes = name.length >= attributes.length && name.subarray(-attributes.length).equals(attributes) && (name.length === attributes.length || name[name.length - attributes.length - 1] === SLASH);
-    if (flags < EXTENDED && mode !== 0o160000 && stage === 0 && !isAttributes) continue;
-    const entry = { path: bytePath(name), mode: mode.toString(8).padStart(6, '0'), oid: file.toString('hex', start + FIXED_BYTES, start + FIXED_BYTES + hashBytes), stage };
-    const assumeUnchanged = (flags & ASSUME_UNCHANGED) !== 0;
-    if (stage !== 0) found.unmerged.push(entry);
-    else if (assumeUnchanged || skipWorktree) found.flagged.push({ path: entry.path, assumeUnchanged, skipWorktree });
-    if ((more & INTENT_TO_ADD) !== 0) found.intentToAdd.push(entry);
-    if (mode === 0o160000) found.gitlinks.push(entry);
-    if (isAttributes) found.attributeFiles.push(entry);
+export async function readIndexFile(file: string, format: ObjectFormat): Promise<IndexFile> {
+  const pieces = visitIndexFile(file, format, () => undefined);
+  for (;;) {
+    const { done, value } = await pieces.next();
+    if (done === true) return value;
   }
-  return { ...found, bytes, young, ...parseExtensions(file.subarray(at, end), hashBytes, damaged) };
 }
 
-function parseExtensions(rest: Buffer, hashBytes: number, damaged: (what: string) => GitError): Pick<IndexFile, 'tree' | 'resolved' | 'abridged'> {
+/**
+ * {@link readIndexFile} that shows every entry to `visit`, and yields after each piece of the file: whoever takes the next one
+ * when he is done with the last holds no more in memory than a piece.
+ */
+export async function* visitIndexFile(file: string, format: ObjectFormat, visit: (entry: VisitedEntry) => void): AsyncGenerator<void, IndexFile, undefined> {
+  const damaged = (what: string) => new GitError('unsupported-state', `The index ${file} ${what}. Look at it with "git status" first.`);
+  const hashBytes = format === 'sha1' ? 20 : 32;
+  const handle = await open(file);
+  try {
+    const { size, mtimeMs } = await handle.stat();
+    const window = new Window(handle, size - hashBytes);
+    await window.load(0);
+    if (size < HEADER_BYTES + hashBytes || window.bytes.toString('latin1', 0, 4) !== 'DIRC') throw damaged('is not one that git writes');
+    const version = window.bytes.readUInt32BE(4);
+    if (version < 2 || version > 4) throw damaged(`has version ${version}, which Baton does not know`);
+    const scan = new EntryScan(version, hashBytes, Math.floor(mtimeMs / 1000), damaged, visit);
+    let at = HEADER_BYTES;
+    const entries = window.bytes.readUInt32BE(8);
+    for (let left = entries; left > 0;) {
+      const taken = scan.take(window.bytes, at - window.start, left);
+      left -= taken.entries;
+      at = window.start + taken.end;
+      yield;
+      if (left === 0) break;
+      if (window.reachesEnd || taken.entries === 0 && window.start === at) throw damaged('ends in the middle of an entry');
+      await window.load(at);
+    }
+    return { ...scan.found, entries, bytes: scan.bytes, young: scan.young, ...(await readExtensions(window, at, hashBytes, damaged)) };
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The part of a file that is in memory. */
+class Window {
+  private readonly buffer: Buffer;
+  bytes: Buffer;
+  start = 0;
+
+  constructor(
+    private readonly handle: FileHandle,
+    readonly end: number,
+  ) {
+    this.buffer = Buffer.allocUnsafe(Math.max(0, Math.min(WINDOW_BYTES, end)));
+    this.bytes = this.buffer.subarray(0, 0);
+  }
+
+  get reachesEnd(): boolean {
+    return this.start + this.bytes.length >= this.end;
+  }
+
+  /** Moves the window to `start`. */
+  async load(start: number): Promise<void> {
+    this.bytes = this.buffer.subarray(0, await this.read(this.buffer, start));
+    this.start = start;
+  }
+
+  /** As many bytes from `start` as there are, `length` at most. */
+  async slice(start: number, length: number): Promise<Buffer> {
+    const within = start - this.start;
+    if (within >= 0 && within + length <= this.bytes.length) return this.bytes.subarray(within, within + length);
+    const bytes = Buffer.allocUnsafe(length);
+    return bytes.subarray(0, await this.read(bytes, start));
+  }
+
+  private async read(into: Buffer, start: number): Promise<number> {
+    const wanted = Math.max(0, Math.min(into.length, this.end - start));
+    let length = 0;
+    while (length < wanted) {
+      const { bytesRead } = await this.handle.read(into, length, wanted - length, start + length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    return length;
+  }
+}
+
+/** Goes through entries, and keeps what is not plain. */
+class EntryScan implements VisitedEntry {
+  readonly found = { unmerged: [] as IndexEntry[], intentToAdd: [] as IndexEntry[], flagged: [] as IndexListing['flagged'][number][], gitlinks: [] as IndexEntry[], attributeFiles: [] as IndexEntry[] };
+  bytes = 0;
+  young = 0;
+
+  mode = 0;
+  stage: IndexEntry['stage'] = 0;
+  size = 0;
+  skipWorktree = false;
+  private entry: Buffer = Buffer.alloc(0);
+  private start = 0;
+  /** Where the name is: in the entry itself or, from version 4 on, put together here. */
+  private named: Buffer = Buffer.alloc(0);
+  private nameStart = 0;
+  private nameEnd = 0;
+  private assembled = Buffer.alloc(4096);
+
+  constructor(
+    private readonly version: number,
+    private readonly hashBytes: number,
+    /** When the file was written, Unix time in whole seconds. */
+    private readonly written: number,
+    private readonly damaged: (what: string) => GitError,
+    private readonly visit: (entry: VisitedEntry) => void,
+  ) {}
+
+  path(): BytePath {
+    return bytePath(this.named.subarray(this.nameStart, this.nameEnd));
+  }
+
+  oid(): ObjectId {
+    return this.entry.toString('hex', this.start + FIXED_BYTES, this.start + FIXED_BYTES + this.hashBytes);
+  }
+
+  /** Takes the entries from `from` on that lie in `bytes` as a whole, `most` at most. `end` is where the first one begins that does not. */
+  take(bytes: Buffer, from: number, most: number): { readonly entries: number; readonly end: number } {
+    const flagsOffset = FIXED_BYTES + this.hashBytes;
+    this.entry = bytes;
+    let at = from;
+    let entries = 0;
+    for (; entries < most; entries++) {
+      const start = at;
+      if (start + flagsOffset + 4 > bytes.length) break;
+      const flags = bytes.readUInt16BE(start + flagsOffset);
+      const isExtended = (flags & EXTENDED) !== 0;
+      const more = isExtended ? bytes.readUInt16BE(start + flagsOffset + 2) : 0;
+      const end = this.readName(bytes, start, start + flagsOffset + (isExtended ? 4 : 2));
+      if (end === null) break;
+      if (this.nameEnd === this.nameStart) throw this.damaged('has an entry without a name');
+      at = end;
+      this.start = start;
+      this.stage = ((flags >> 12) & 3) as IndexEntry['stage'];
+      this.mode = bytes.readUInt32BE(start + MODE_OFFSET);
+      this.size = bytes.readUInt32BE(start + SIZE_OFFSET);
+      this.skipWorktree = (more & SKIP_WORKTREE) !== 0;
+      if (!this.skipWorktree && this.stage <= 2) this.bytes += this.size;
+      if (bytes.readUInt32BE(start + MODIFIED_OFFSET) >= this.written) this.young++;
+      this.visit(this);
+      const isAttributes = this.isAttributesFile();
+      if (flags >= EXTENDED || this.mode === 0o160000 || this.stage !== 0 || isAttributes) this.keep((flags & ASSUME_UNCHANGED) !== 0, (more & INTENT_TO_ADD) !== 0, isAttributes);
+    }
+    return { entries, end: at };
+  }
+
+  /** @returns where the next entry begins; null where this one goes on beyond the bytes */
+  private readName(bytes: Buffer, start: number, from: number): number | null {
+    if (this.version < 4) {
+      const nul = bytes.indexOf(0, from);
+      const end = start + ((nul - start + 8) & ~7);
+      if (nul === -1 || end > bytes.length) return null;
+      this.named = bytes;
+      this.nameStart = from;
+      this.nameEnd = nul;
+      return end;
+    }
+    // How much of the name before to drop, in git's own variable-length form, then what comes instead.
+    let at = from;
+    let byte = bytes[at++] ?? 0;
+    let strip = byte & 0x7f;
+    while ((byte & 0x80) !== 0) {
+      byte = bytes[at++] ?? 0;
+      strip = (strip + 1) * 128 + (byte & 0x7f);
+    }
+    const nul = bytes.indexOf(0, at);
+    if (nul === -1) return null;
+    const kept = this.nameEnd - strip;
+    if (kept < 0) throw this.damaged('has an entry without a name');
+    const length = kept + nul - at;
+    if (length > this.assembled.length) this.assembled = Buffer.concat([this.assembled], length * 2);
+    bytes.copy(this.assembled, kept, at, nul);
+    this.named = this.assembled;
+    this.nameEnd = length;
+    return nul + 1;
+  }
+
+  private isAttributesFile(): boolean {
+    const from = this.nameEnd - attributes.length;
+    return this.named[this.nameEnd - 1] === LAST_LETTER && from >= this.nameStart && (from === this.nameStart || this.named[from - 1] === SLASH) && this.named.toString('latin1', from, this.nameEnd) === attributes;
+  }
+
+  private keep(assumeUnchanged: boolean, intended: boolean, isAttributes: boolean): void {
+    const { skipWorktree } = this;
+    const entry = { path: this.path(), mode: this.mode.toString(8).padStart(6, '0'), oid: this.oid(), stage: this.stage };
+    if (this.stage !== 0) this.found.unmerged.push(entry);
+    else if (assumeUnchanged || skipWorktree) this.found.flagged.push({ path: entry.path, assumeUnchanged, skipWorktree });
+    if (intended) this.found.intentToAdd.push(entry);
+    if (this.mode === 0o160000) this.found.gitlinks.push(entry);
+    if (isAttributes) this.found.attributeFiles.push(entry);
+  }
+}
+
+async function readExtensions(window: Window, from: number, hashBytes: number, damaged: (what: string) => GitError): Promise<Pick<IndexFile, 'tree' | 'resolved' | 'abridged'>> {
   let tree: ObjectId | null = null;
   let resolved: IndexEntry[] = [];
   let abridged = false;
-  for (let at = 0; at + 8 <= rest.length;) {
-    const signature = rest.toString('latin1', at, at + 4);
-    const size = rest.readUInt32BE(at + 4);
-    const content = rest.subarray(at + 8, at + 8 + size);
-    if (content.length !== size) throw damaged('ends in the middle of an extension');
-    at += 8 + size;
+  for (let at = from; at + 8 <= window.end;) {
+    const header = await window.slice(at, 8);
+    const signature = header.toString('latin1', 0, 4);
+    const size = header.readUInt32BE(4);
+    const content = at + 8;
+    at = content + size;
+    if (at > window.end) throw damaged('ends in the middle of an extension');
     switch (signature) {
       case 'TREE': {
         // Of the tree of trees only its root: an empty name, how many entries it covers (-1: not known), its subtrees, its object.
-        const feed = content.indexOf(10);
-        const covered = /^\0(-?\d+) \d+$/.exec(content.toString('latin1', 0, feed))?.[1];
-        if (covered !== undefined && Number(covered) >= 0) tree = content.toString('hex', feed + 1, feed + 1 + hashBytes);
+        const root = await window.slice(content, Math.min(size, 64 + hashBytes));
+        const feed = root.indexOf(10);
+        const covered = /^\0(-?\d+) \d+$/.exec(root.toString('latin1', 0, feed))?.[1];
+        if (covered !== undefined && Number(covered) >= 0) tree = root.toString('hex', feed + 1, feed + 1 + hashBytes);
         break;
       }
       case 'REUC':
-        resolved = parseResolveUndo(content, hashBytes);
+        if (size > RECORDS_LIMIT) throw damaged('has more records of resolved conflicts than Baton takes');
+        resolved = parseResolveUndo(await window.slice(content, size), hashBytes);
         break;
       case 'link':
       case 'sdir':

@@ -1,9 +1,8 @@
-import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { nulRecords, runGit, streamGit } from './git';
 import { GitError } from './gitError';
 import { bytePath, type BytePath } from './bytePath';
-import { parseIndex, type IndexFile } from './indexFile';
+import { readIndexFile, type IndexFile } from './indexFile';
 import type { ObjectId } from './repository';
 import { inShadow, type Shadow } from './shadow';
 
@@ -36,11 +35,10 @@ export interface IndexListing {
 /** Reads an index of a shadow. One that stands for whole directories is first written out in full. */
 export async function listIndex(shadow: Shadow, signal?: AbortSignal, index = 'index'): Promise<IndexFile> {
   const file = path.resolve(shadow.gitDir, index);
-  const read = async () => parseIndex(await readFile(file), shadow.objectFormat, Math.floor((await stat(file)).mtimeMs / 1000), file);
-  const listed = await read();
+  const listed = await readIndexFile(file, shadow.objectFormat);
   if (!listed.abridged) return listed;
   await runGit(['update-index', '--force-write-index'], inShadow(shadow, { index, signal }));
-  const whole = await read();
+  const whole = await readIndexFile(file, shadow.objectFormat);
   if (whole.abridged) throw new GitError('unsupported-state', `The index of ${shadow.worktree} holds whole directories as entries, which this git does not write out. Run "git sparse-checkout reapply --no-sparse-index" there first.`);
   return whole;
 }
