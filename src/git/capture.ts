@@ -9,7 +9,7 @@ import type { IndexFile } from './indexFile';
 import { listIndex, pathList, type IndexListing } from './indexListing';
 import { fingerprintOf, type Manifest } from './manifest';
 import { readOperation } from './operation';
-import { operationIn, readHead, readRepository, type ObjectFormat, type ObjectId, type Operation, type Repository } from './repository';
+import { readHead, readRepository, type ObjectFormat, type ObjectId, type Operation, type Repository } from './repository';
 import { adoptIndex, createShadow, inShadow, objectDirectory, trustTimes, type RepositorySettings, type Shadow } from './shadow';
 import { sideBySide } from './sideBySide';
 import { commitState } from './stateCommits';
@@ -138,13 +138,12 @@ async function captureOnce(options: CaptureOptions, shadowDirectory: string): Pr
 
 /** Everything besides the working tree's files that a capture rests on, as one string to compare. */
 async function standing(repository: Repository, signal?: AbortSignal): Promise<string> {
-  const operation = operationIn(repository.gitDir);
-  const [head, { files, refs }, index] = await sideBySide(
-    readHead(repository, signal), readOperation({ ...repository, operation }, signal),
+  const [head, { kind, files, refs }, index] = await sideBySide(
+    readHead(repository, signal), readOperation(repository, signal),
     // Git replaces an index as a whole, so a file of the same number and time is the same index.
     stat(path.join(repository.gitDir, 'index'), { bigint: true }).then(({ ino, size, mtimeNs, ctimeNs }) => [ino, size, mtimeNs, ctimeNs].join(' '), () => null),
   );
-  return JSON.stringify([head, operation, files, refs, index]);
+  return JSON.stringify([head, kind, files, refs, index]);
 }
 
 interface HeadCommit {

@@ -21,11 +21,12 @@ export class GitError extends Error {
   }
 }
 
-/** Messages of git under `LC_ALL=C`, first match wins. Collected from git 2.34 to 2.45. */
+/** Messages of git under `LC_ALL=C`, first match wins. Collected from git 2.34 to 2.55. */
 const stderrPatterns: readonly (readonly [RegExp, GitErrorReason])[] = [
   // Where a checkout cannot write what it has already opened, git loses the errno; it is hardly ever another than ENOSPC or EDQUOT.
   [/No space left on device|Out of diskspace|Disk quota exceeded|not enough space|unable to write file/i, 'disk-full'],
   [/attempting to allocate .* over limit|Out of memory|pack exceeds maximum allowed size/i, 'too-large'],
+  [/unknown repository extensions? found|Expected git repo version/i, 'git-too-old'],
   [/not a git repository|invalid gitfile format|detected dubious ownership/i, 'not-a-repository'],
   [/fsck error|error in object|contains .*(\.git|'\.\.'|'\.'|full pathnames)|duplicateEntries|treeNotSorted|Invalid path/i, 'hostile-content'],
   [/unresolved deltas|missing (blob|tree|commit)|Missing (blob|tree|commit)|bad object|unable to read|could not (parse|read)|missing necessary objects|not our ref|did not receive expected object|Not a valid object name|broken link/i, 'missing-objects'],

@@ -3,7 +3,8 @@ import path from 'node:path';
 import { gitText, runGit } from './git';
 import { GitError } from './gitError';
 import { hasOperationForm, isOperationFile, isOperationRef, messageFiles, neutralise, operationDirectories, operationTopLevel, scratchFiles } from './operationFiles';
-import type { ObjectId, Operation, Repository } from './repository';
+import { operationIn, type ObjectId, type Operation, type Repository } from './repository';
+import { readRootRefs } from './rootRefs';
 
 /** An operation in progress as it lies in a worktree's Git directory. Contents have one character per byte. */
 export interface OperationState {
@@ -30,12 +31,14 @@ const FILE_LIMIT = 32 * 1024 * 1024;
  * @throws {GitError} `unsupported-state` when its files are larger than 32 MiB or not of git's form
  */
 export async function readOperation(repository: Repository, signal?: AbortSignal): Promise<OperationState> {
-  const kind = repository.operation;
+  const rootRefs = await readRootRefs(repository, signal);
+  const kind = operationIn(repository.gitDir, rootRefs);
   const unknown: string[] = [];
   const files = new Map<string, string>();
   let bytes = 0;
   const take = async (name: string) => {
-    const content = await readFile(path.join(repository.gitDir, name), 'latin1').catch((error: unknown) => {
+    const oid = rootRefs.get(name);
+    const content = oid !== undefined ? `${oid}\n` : await readFile(path.join(repository.gitDir, name), 'latin1').catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
       throw error;
     });
@@ -60,7 +63,7 @@ export async function readOperation(repository: Repository, signal?: AbortSignal
   const refs = kind === 'bisect' || kind === 'rebase' ? await operationRefs(repository, signal) : [];
   const branch = kind === null ? null : await operationBranch(repository, files, signal);
   const named = await namedObjects(repository, files, signal);
-  const autoMerge = kind === null ? null : (await readFile(path.join(repository.gitDir, 'AUTO_MERGE'), 'latin1').catch(() => '')).trim();
+  const autoMerge = kind === null ? null : (rootRefs.get('AUTO_MERGE') ?? (await readFile(path.join(repository.gitDir, 'AUTO_MERGE'), 'latin1').catch(() => '')).trim());
   return {
     kind, refs, branch, unknown,
     files: [...files].sort(([a], [b]) => (a < b ? -1 : 1)),

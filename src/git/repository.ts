@@ -2,9 +2,10 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { simpleGit } from 'simple-git';
-import { gitText } from './git';
+import { gitText, gitVersion } from './git';
 import { GitError } from './gitError';
 import { findHead, findLayout } from './repositoryFiles';
+import { readRootRefs, type RefStorage } from './rootRefs';
 import { readSettings, type RepositorySettings } from './shadow';
 import { sideBySide } from './sideBySide';
 
@@ -22,6 +23,7 @@ export interface Repository {
   readonly gitDir: string;
   readonly commonDir: string;
   readonly objectFormat: ObjectFormat;
+  readonly refStorage: RefStorage;
   readonly head: ObjectId | null;
   /** Full name (`refs/heads/main`); null when detached. Set also when the branch is unborn. */
   readonly branch: string | null;
@@ -45,7 +47,8 @@ const IDENTITY_LIMIT = 64;
 /**
  * Where a directory's repository is, and what state HEAD is in. Reads only.
  *
- * @throws {GitError} `not-a-repository`; `unsupported-state` for a bare repository or a path with a line feed
+ * @throws {GitError} `not-a-repository`; `unsupported-state` for a bare repository or a path with a line feed; `git-too-old` for
+ *   a format that this git does not know
  */
 export async function readRepository(directory: string, signal?: AbortSignal): Promise<Repository> {
   if (!existsSync(directory)) throw new GitError('not-a-repository', `There is no directory ${directory}.`);
@@ -54,10 +57,13 @@ export async function readRepository(directory: string, signal?: AbortSignal): P
   const places = found !== null && isPlain(settings) ? { ...found, objectFormat: settings.values.get('extensions.objectformat') ?? 'sha1', subdirectory: '' } : await askForPlaces(directory, signal);
   const { root, gitDir, commonDir, objectFormat: format } = places;
   if (format !== 'sha1' && format !== 'sha256') throw new GitError('unsupported-state', `${root} uses the object format ${format}, which Baton does not know.`);
+  const refStorage = settings.values.get('extensions.refstorage') ?? 'files';
+  if (refStorage !== 'files' && refStorage !== 'reftable') throw new GitError('unsupported-state', `${root} keeps its refs as ${JSON.stringify(refStorage)}, which Baton does not know.`);
+  if (settings.values.has('extensions.compatobjectformat')) throw new GitError('unsupported-state', `${root} keeps a second name for each object (extensions.compatObjectFormat), which Baton does not carry. Use a clone without it.`);
   return {
-    root, gitDir, commonDir, objectFormat: format, settings, ...(await readHead(places, signal)),
+    root, gitDir, commonDir, objectFormat: format, refStorage, settings, ...(await readHead(places, signal)),
     subdirectory: places.subdirectory,
-    operation: operationIn(gitDir),
+    operation: operationIn(gitDir, await readRootRefs({ root, refStorage }, signal)),
     shallow: await readShallow(commonDir),
     partial: [...settings.values.keys()].some((key) => /^(extensions\.partialclone|remote\..*\.promisor)$/s.test(key)),
   };
@@ -75,6 +81,7 @@ type Places = Pick<Repository, 'root' | 'gitDir' | 'commonDir' | 'subdirectory'>
 async function askForPlaces(directory: string, signal?: AbortSignal): Promise<Places> {
   const options = { cwd: directory, signal };
   const text = await gitText(['rev-parse', '--path-format=absolute', '--show-toplevel', '--absolute-git-dir', '--git-common-dir', '--show-object-format', '--show-prefix'], options).catch(async (error: unknown) => {
+    if (GitError.is(error, 'git-too-old')) throw await unknownFormat(directory, error);
     if ((await gitText(['rev-parse', '--is-inside-work-tree'], options)) === 'true') throw error;
     throw new GitError('unsupported-state', `${directory} is not inside a working tree (a bare repository, or inside .git). Name a checkout.`);
   });
@@ -84,6 +91,13 @@ async function askForPlaces(directory: string, signal?: AbortSignal): Promise<Pl
     throw new GitError('unsupported-state', `The path of the repository at ${JSON.stringify(directory)} holds a line feed, which git cannot tell apart. Move it.`);
   }
   return { root, gitDir, commonDir, objectFormat, subdirectory: prefix.replace(/\/$/, '') };
+}
+
+/** A repository whose format this git is too old for (gitrepository-layout(5), "git repository format"), in words. */
+async function unknownFormat(directory: string, error: GitError): Promise<GitError> {
+  const extensions = [...new Set([...(error.details.stderr ?? '').matchAll(/^\t([\w.-]+)$/gm)].map(([, name]) => `extensions.${name ?? ''}`))];
+  const what = extensions.length > 0 ? extensions.join(', ') : 'a later version of the repository format';
+  return new GitError('git-too-old', `The repository at ${directory} uses ${what}, which git ${(await gitVersion()).text} does not know. Put the git that made it first on PATH, or use a clone without it.`, { cause: error });
 }
 
 /** What HEAD is at. */
@@ -98,9 +112,9 @@ export async function readHead(repository: Pick<Repository, 'root' | 'gitDir' | 
   return { head: head || null, branch: branch || null };
 }
 
-/** The operation that a worktree's Git directory says is under way, in the order in which `git status` looks. */
-export function operationIn(gitDir: string): Operation | null {
-  const has = (...parts: string[]) => existsSync(path.join(gitDir, ...parts));
+/** The operation that a worktree's Git directory and root refs say is under way, in the order in which `git status` looks. */
+export function operationIn(gitDir: string, rootRefs: ReadonlyMap<string, ObjectId>): Operation | null {
+  const has = (...parts: string[]) => existsSync(path.join(gitDir, ...parts)) || rootRefs.has(parts.join('/'));
   if (has('rebase-apply')) return has('rebase-apply', 'applying') ? 'am' : 'rebase';
   if (has('rebase-merge')) return 'rebase';
   if (has('MERGE_HEAD')) return 'merge';

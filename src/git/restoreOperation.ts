@@ -6,6 +6,7 @@ import type { Manifest } from './manifest';
 import { neutralise, operationDirectories, operationTopLevel } from './operationFiles';
 import { zeroId } from './manifest';
 import type { ObjectId, Repository } from './repository';
+import { isRootRef, readRootRefs } from './rootRefs';
 
 /** The branch of the thread's own that an operation returns to at the end, in place of the one that it came from. */
 export function operationBranchRef(manifest: Manifest, threadId: string): string | null {
@@ -16,7 +17,7 @@ export function operationBranchRef(manifest: Manifest, threadId: string): string
 /** Removes every trace of an operation from a worktree's own Git directory. */
 export async function clearOperation(worktree: Repository): Promise<void> {
   for (const name of [...operationTopLevel, 'AUTO_MERGE', ...operationDirectories]) await rm(path.join(worktree.gitDir, name), { recursive: true, force: true });
-  const refs = await operationRefs(worktree);
+  const refs = [...(await operationRefs(worktree)), ...(await readRootRefs(worktree))];
   await updateRefs(worktree.root, refs.map(([name, oid]): RefUpdate => ({ name, before: oid, after: null })), zeroId(worktree.objectFormat));
 }
 
@@ -29,6 +30,7 @@ export async function clearOperation(worktree: Repository): Promise<void> {
 export async function writeOperation(worktree: Repository, manifest: Manifest, autoMerge: ObjectId | null, branchRef: string | null): Promise<string[]> {
   const { operation } = manifest;
   const notes: string[] = [];
+  const refs = [...operation.refs];
   await clearOperation(worktree);
   for (const [name, carried] of operation.files) {
     const { content, removed } = neutralise(name, carried);
@@ -36,12 +38,17 @@ export async function writeOperation(worktree: Repository, manifest: Manifest, a
       for (const line of removed) notes.push(`The ${operation.kind ?? 'operation'} in progress does not go on with this line, which would have run a program or moved another branch: ${quoteForPeople(line.trim().slice(0, 500))}`);
     }
     if (content === null) continue;
+    if (isRootRef(worktree, name)) {
+      refs.push([name, content.trim()]);
+      continue;
+    }
     const file = path.join(worktree.gitDir, ...name.split('/'));
     await mkdir(path.dirname(file), { recursive: true });
     await writeFile(file, withBranch(name, content, branchRef), 'latin1');
   }
-  if (autoMerge !== null) await writeFile(path.join(worktree.gitDir, 'AUTO_MERGE'), `${autoMerge}\n`);
-  await updateRefs(worktree.root, operation.refs.map(([name, oid]): RefUpdate => ({ name, before: null, after: oid })), zeroId(manifest.objectFormat));
+  if (autoMerge !== null && isRootRef(worktree, 'AUTO_MERGE')) refs.push(['AUTO_MERGE', autoMerge]);
+  else if (autoMerge !== null) await writeFile(path.join(worktree.gitDir, 'AUTO_MERGE'), `${autoMerge}\n`);
+  await updateRefs(worktree.root, refs.map(([name, oid]): RefUpdate => ({ name, before: null, after: oid })), zeroId(manifest.objectFormat));
   if (branchRef !== null) notes.push(`The ${operation.kind ?? 'operation'} in progress ends on the branch ${quoteForPeople(branchRef.replace('refs/heads/', ''))}.`);
   return notes;
 }
