@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, rmdir, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
-import { chooseBranch, updateRefs, type RefUpdate } from './branchChoice';
+import { chooseBranch, chooseOperationBranch, updateRefs, type RefUpdate } from './branchChoice';
 import { captureWorkingState, shadowOf, type CapturedState } from './capture';
 import { gitText, quoteForPeople, runGit } from './git';
 import { GitError } from './gitError';
@@ -11,7 +11,7 @@ import { quarantineShadow, withQuarantine, type QuarantinedState } from './quara
 import { readRepository, type ObjectId, type Repository } from './repository';
 import { changeFiles, writeFiles } from './restoreFiles';
 import { finishIndex } from './restoreIndex';
-import { clearOperation, operationBranchRef, writeOperation } from './restoreOperation';
+import { clearOperation, writeOperation } from './restoreOperation';
 import { readState, type StateToRestore } from './restoredState';
 import { applySettings, recordCarried } from './restoreSettings';
 import { copyIndex, createShadow, inShadow, objectDirectory, type Shadow } from './shadow';
@@ -29,6 +29,8 @@ export interface RestoreOptions {
   readonly threadId: string;
   /** Full or short name of the branch that the thread was on; null when detached. */
   readonly carriedBranch: string | null;
+  /** The thread began on this host, and now comes back: its branch may be fast-forwarded where nobody else uses it. */
+  readonly handedBack?: boolean;
   /** The thread's worktree of an earlier stay is used again, if it is still as it was left. */
   readonly existing?: { readonly expectedFingerprint: string } | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -70,16 +72,17 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   if (previous === null && existsSync(worktree) && (await readdir(worktree)).length > 0) throw new GitError('worktree-exists', `${worktree} already exists. Choose another directory, or remove the worktree first.`);
 
   const valueOf = async (name: string) => (await gitText(['rev-parse', '-q', '--verify', name], { cwd: repository.root, signal, answers: [1, 128] })) || null;
-  const branchRef = operationBranchRef(state.manifest, threadId);
-  const [choice, arrivedBefore, branchBefore, snapshotBefore] = await sideBySide(
-    chooseBranch({ repository, worktree, carried: options.carriedBranch, head: quarantine.head, threadId, env: withQuarantine(quarantine), signal }),
+  const wish = { repository, worktree, threadId, env: withQuarantine(quarantine), signal };
+  const [choice, operationBranch, arrivedBefore, snapshotBefore] = await sideBySide(
+    chooseBranch(wish, options.carriedBranch, quarantine.head, options.handedBack === true),
+    chooseOperationBranch(wish, state.manifest.operation.branch),
     valueOf(arrivedRef(threadId)),
-    branchRef === null ? Promise.resolve(null) : valueOf(branchRef),
     previous === null ? Promise.resolve(null) : valueOf(beforeRef(threadId)),
   );
   const refs: RefUpdate[] = [{ name: arrivedRef(threadId), before: arrivedBefore, after: state.tip }];
   if (choice.update !== null && choice.update.after !== null) refs.push(choice.update);
-  if (branchRef !== null && state.manifest.operation.branch !== null) refs.push({ name: branchRef, before: branchBefore, after: state.manifest.operation.branch.oid });
+  // Between "git bisect start" and its first step HEAD is still on the branch to which it will return.
+  if (operationBranch !== null && refs.every(({ name }) => name !== operationBranch.name)) refs.push(operationBranch);
   const record: UndoRecord = {
     shallow: [...quarantine.shallow], worktree, createdDirectories: previous === null ? missingDirectories(path.dirname(worktree)) : [], refs,
     packs: [...(await packsToPublish(arrived, repository)), ...(previous === null ? [] : await packsToPublish(shadowOf(previous), repository))],
@@ -105,7 +108,7 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   const autoMerge = state.manifest.autoMerge ? await gitText(['rev-parse', `${state.tip}:auto-merge`], { cwd: repository.root, signal }) : null;
   const [settingNotes, operationNotes] = await sideBySide(
     applySettings(repository, built, state.manifest),
-    setHead(built, choice.branch, quarantine.head).then(() => writeOperation(built, state.manifest, autoMerge, branchRef)),
+    setHead(built, choice.branch, quarantine.head).then(() => writeOperation(built, state.manifest, autoMerge, operationBranch?.name ?? null)),
   );
   // Which files are ignored is a matter of settings too.
   await recordCarried(built, untracked, signal);

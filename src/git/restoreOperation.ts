@@ -1,18 +1,12 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { branchNamespace, plainBranchName, updateRefs, type RefUpdate } from './branchChoice';
+import { updateRefs, type RefUpdate } from './branchChoice';
 import { gitText, quoteForPeople } from './git';
 import type { Manifest } from './manifest';
 import { neutralise, operationDirectories, operationTopLevel } from './operationFiles';
 import { zeroId } from './manifest';
 import type { ObjectId, Repository } from './repository';
 import { isRootRef, readRootRefs } from './rootRefs';
-
-/** The branch of the thread's own that an operation returns to at the end, in place of the one that it came from. */
-export function operationBranchRef(manifest: Manifest, threadId: string): string | null {
-  const { branch } = manifest.operation;
-  return branch === null ? null : `refs/heads/${branchNamespace(threadId)}/${plainBranchName(branch.name)}`;
-}
 
 /** Removes every trace of an operation from a worktree's own Git directory. */
 export async function clearOperation(worktree: Repository): Promise<void> {

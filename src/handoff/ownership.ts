@@ -22,9 +22,11 @@ export interface Ledger {
   readonly epoch: number;
   /** The host that this one last got the thread from. */
   readonly cameFrom: string | null;
+  /** Whether the thread has left this host without having come to it before: it is from here. */
+  readonly native: boolean;
 }
 
-export const emptyLedger: Ledger = { source: { is: 'none' }, destination: { is: 'none' }, movedTo: null, epoch: 0, cameFrom: null };
+export const emptyLedger: Ledger = { source: { is: 'none' }, destination: { is: 'none' }, movedTo: null, epoch: 0, cameFrom: null, native: false };
 
 /** The ledger after a source event. Throws HandoffError where the event is not possible now. */
 export function reduceLedgerSource(ledger: Ledger, event: SourceEvent): Ledger {
@@ -35,7 +37,7 @@ export function reduceLedgerSource(ledger: Ledger, event: SourceEvent): Ledger {
   }
   const source = reduceSource(ledger.source, event);
   return event.type === 'committed' && source.is === 'committed'
-    ? { ...ledger, source, movedTo: { hostId: source.destination, name: source.destinationName }, epoch: source.epoch }
+    ? { ...ledger, source, movedTo: { hostId: source.destination, name: source.destinationName }, epoch: source.epoch, native: ledger.native || ledger.epoch === 0 }
     : { ...ledger, source };
 }
 

@@ -287,7 +287,7 @@ export class HandoffDestination {
   /** Restores into the thread's worktree; one that somebody changed since the thread left it stays as it is, and another is made. */
   private async restore(incoming: IncomingHandoff, quarantine: QuarantinedState, carriedBranch: string | null): Promise<RestoredState> {
     const { projectRoot, worktree, threadId, expectedFingerprint } = incoming.record;
-    const options = { root: projectRoot, quarantine, threadId, carriedBranch };
+    const options = { root: projectRoot, quarantine, threadId, carriedBranch, handedBack: this.ports.ledger.get(threadId).native };
     if (expectedFingerprint === null) return restoreWorkingState({ ...options, worktree });
     try {
       return await restoreWorkingState({ ...options, worktree, existing: { expectedFingerprint } });

@@ -61,7 +61,7 @@ describe('the ledger of a thread', () => {
       ledger = arrive(ledger, type);
       expect(mayRun(ledger), type).toBe(type === 'activated');
     }
-    expect(ledger).toMatchObject({ movedTo: null, epoch: 1, cameFrom: 'laptopId' });
+    expect(ledger).toMatchObject({ movedTo: null, epoch: 1, cameFrom: 'laptopId', native: false });
   });
 
   it('refuses a handoff of a thread that moved away, that is moving, or that would not raise the epoch by one', () => {
@@ -89,7 +89,7 @@ describe('the ledger of a thread', () => {
   it('takes a thread back whose acknowledgement was lost, and can then hand it off again', () => {
     const back = comeBack(leave(emptyLedger, ...toCommitted, 'letGo'));
     expect(back.source.is).toBe('closed');
-    expect(back).toMatchObject({ movedTo: null, epoch: 2, cameFrom: 'serverId' });
+    expect(back).toMatchObject({ movedTo: null, epoch: 2, cameFrom: 'serverId', native: true });
     expect(mayRun(back)).toBe(true);
     expect(reduceLedgerSource(back, { ...sourceEvents.begun, handoffId: 'c'.repeat(32), epoch: 3 }).source.is).toBe('quiescing');
   });

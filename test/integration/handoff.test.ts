@@ -89,6 +89,8 @@ describe('a thread that is handed over and back', () => {
     const before = { checkout: untouchedState(laptop.checkout), refs: await refsOf(laptop.checkout) };
     const back = await toLaptop(threadId);
     expect(back).toMatchObject({ threadId, epoch: 2, commits: 1, from: server.hostId, to: laptop.hostId });
+    expect(back.notes.join(' ')).toContain(`The branch comets is checked out in ${laptop.checkout}`);
+    expect(back.notes.join(' ')).toMatch(/run there "git merge --ff-only baton\/[0-9a-f-]{13}\/comets"/);
     expect(await workingState(back.worktree)).toEqual(state);
     expect(back.rolloutBytesSent).toBeGreaterThan(0);
     expect(back.rolloutBytesSent).toBeLessThan(size * 0.7);
