@@ -1,5 +1,6 @@
 import { Branches, type BranchUse } from './branches';
 import { quoteForPeople, runGit } from './git';
+import { inRepository } from './inRepository';
 import type { ObjectId, Repository } from './repository';
 
 export interface BranchChoice {
@@ -124,5 +125,5 @@ export async function updateRefs(directory: string, updates: readonly RefUpdate[
   const lines = updates.filter((update) => update.before !== update.after).map((update) => (update.after === null
     ? `delete ${update.name}\0${update.before ?? ''}\0`
     : `update ${update.name}\0${update.after}\0${update.before ?? zero}\0`));
-  if (lines.length > 0) await runGit(['update-ref', '-m', 'baton: handoff', '-z', '--stdin'], { cwd: directory, input: lines.join('') });
+  if (lines.length > 0) await runGit(['update-ref', '-m', 'baton: handoff', '-z', '--stdin'], { ...inRepository(directory), input: lines.join('') });
 }

@@ -2,6 +2,7 @@ import { realpathSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gitText, runGit, type GitOptions } from './git';
+import { inRepository } from './inRepository';
 import type { ObjectId, Repository } from './repository';
 import { sideBySide } from './sideBySide';
 
@@ -18,10 +19,11 @@ export class Branches {
    * @param env in which git also knows commits that are not published yet
    */
   static async of(repository: Pick<Repository, 'root' | 'commonDir'>, worktree: string, env: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<Branches> {
+    const options = inRepository(repository.root, signal);
     const checkouts = await listCheckouts(repository, signal);
     const checkedOut = checkouts.flatMap(({ path: place, branch }) => (branch === null ? [] : [{ path: place, branch, operation: false }]));
     const busy = await branchesOfOperations(repository.commonDir, checkouts[0]?.path ?? repository.root);
-    return new Branches({ cwd: repository.root, env, signal }, [...checkedOut, ...busy], real(worktree));
+    return new Branches({ ...options, env: { ...options.env, ...env } }, [...checkedOut, ...busy], real(worktree));
   }
 
   /** The branch that the worktree itself has checked out. */
@@ -61,7 +63,7 @@ export interface BranchUse {
 
 /** All worktrees of a repository, its main one first; branch by its full name, null when detached. */
 async function listCheckouts(repository: Pick<Repository, 'root'>, signal?: AbortSignal): Promise<{ readonly path: string; readonly branch: string | null }[]> {
-  const { stdout } = await runGit(['worktree', 'list', '--porcelain'], { cwd: repository.root, signal });
+  const { stdout } = await runGit(['worktree', 'list', '--porcelain'], inRepository(repository.root, signal));
   return stdout.toString('utf8').split('\n\n').flatMap((block) => {
     const place = /^worktree (.*)$/m.exec(block)?.[1];
     return place === undefined ? [] : [{ path: place, branch: /^branch (.*)$/m.exec(block)?.[1] ?? null }];

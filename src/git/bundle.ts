@@ -4,6 +4,7 @@ import { formatBundleHeader } from './bundleHeader';
 import { shadowOf, type CapturedState } from './capture';
 import { gitText } from './git';
 import { GitError } from './gitError';
+import { inRepository } from './inRepository';
 import { countCommits, packOf, prerequisitesOf } from './pack';
 import type { ObjectId } from './repository';
 import { travellingBoundary } from './shallow';
@@ -38,7 +39,7 @@ export interface CreatedBundle {
  */
 export async function listTips(root: string, limit = 512): Promise<ObjectId[]> {
   const format = '--format=%(objecttype) %(objectname) %(*objecttype) %(*objectname)';
-  const options = { cwd: root };
+  const options = inRepository(root);
   const tips: ObjectId[] = [];
   const collect = (text: string) => {
     for (const line of text.split('\n')) {

@@ -5,6 +5,7 @@ import { findingsOf } from './captureFindings';
 import type { GitFinding } from './finding';
 import { runGit } from './git';
 import { GitError } from './gitError';
+import { knownHaves } from './haves';
 import type { IndexFile } from './indexFile';
 import { listIndex, pathList, type IndexListing } from './indexListing';
 import { fingerprintOf, type Manifest } from './manifest';
@@ -15,6 +16,7 @@ import { sideBySide } from './sideBySide';
 import { commitState } from './stateCommits';
 import { forkEntries, updateIndex, writeStagedTree, writeTree } from './stateObjects';
 import { changed, expectUnchanged, readWorktree, type WorktreeReading } from './worktreeReading';
+import { readSubmodules, type PopulatedSubmodule } from './submodules';
 import { listUnstorable } from './worktreeScan';
 
 export interface CaptureOptions {
@@ -32,6 +34,21 @@ export interface CaptureOptions {
   readonly receipt?: { readonly justWritten: boolean };
   /** Times to begin again when something changes meanwhile; 3 unless given. */
   readonly attempts?: number;
+}
+
+/** What makes a capture one of a checkout with submodules (captureCheckout.ts). */
+export interface CaptureAmongParts {
+  /** Begins the captures of the populated submodules, and gives what the manifest says of them. */
+  readonly submodules?: (populated: readonly PopulatedSubmodule[]) => Promise<Manifest['submodules']>;
+  /** Commits that travel too, where the repository has them. */
+  readonly commits?: readonly ObjectId[];
+}
+
+/** A working state of which all is stored, and which has yet to be looked at once more. */
+export interface BegunCapture {
+  readonly fingerprint: string;
+  /** @throws {GitError} `changed-while-capturing` when something did not stand still since the capture was begun */
+  complete(): Promise<CapturedState>;
 }
 
 /** A working state as Git objects in the spool. Plain data: it can be journalled and read again. */
@@ -69,26 +86,36 @@ export function shadowOf(capture: CapturedState): Shadow {
  *   `disk-full`, `cancelled`
  */
 export async function captureWorkingState(options: CaptureOptions): Promise<CapturedState> {
-  const attempts = options.attempts ?? 3;
-  const shadowDirectory = path.join(options.spool, 'shadow');
+  return untilStill(options, async () => (await beginCapture(options)).complete());
+}
+
+/** Repeats a capture while things change under it; each time in a spool without what was stored there before. */
+export async function untilStill<T>({ spool, attempts = 3 }: CaptureOptions, capture: () => Promise<T>): Promise<T> {
+  const clear = async () => { for (const name of [SHADOW, SUBMODULES]) await rm(path.join(spool, name), { recursive: true, force: true }); };
   for (let attempt = 1; ; attempt++) {
-    await rm(shadowDirectory, { recursive: true, force: true });
-    await mkdir(shadowDirectory, { recursive: true, mode: 0o700 });
+    await clear();
     try {
-      return await captureOnce(options, shadowDirectory);
+      return await capture();
     } catch (error) {
       // A file that vanishes between listing and reading fails in git with many messages: the next attempt tells.
       const hopeless = GitError.is(error) && !GitError.is(error, 'changed-while-capturing') && !GitError.is(error, 'failed') && !GitError.is(error, 'missing-objects');
       if (hopeless || attempt >= attempts) {
-        await rm(shadowDirectory, { recursive: true, force: true });
+        await clear();
         throw error;
       }
     }
   }
 }
 
-async function captureOnce(options: CaptureOptions, shadowDirectory: string): Promise<CapturedState> {
+/** In a spool: the shadow of a capture, and the spools of its submodules. */
+const SHADOW = 'shadow';
+export const SUBMODULES = 'submodules';
+
+/** Reads and stores a working state. Nothing of it counts before {@link BegunCapture.complete} has looked once more. */
+export async function beginCapture(options: CaptureOptions & CaptureAmongParts): Promise<BegunCapture> {
   const { signal } = options;
+  const shadowDirectory = path.join(options.spool, SHADOW);
+  await mkdir(shadowDirectory, { recursive: true, mode: 0o700 });
   const repository = await readRepository(options.root, signal);
   const { settings } = repository;
   const shadow = await createShadow(shadowDirectory, {
@@ -100,12 +127,15 @@ async function captureOnce(options: CaptureOptions, shadowDirectory: string): Pr
   if (!(await adoptIndex(shadow, repository.gitDir))) await runGit(['read-tree', '--empty'], inShadow(shadow, { signal }));
   if (options.receipt?.justWritten === true) await trustTimes(path.join(shadow.gitDir, 'index'));
   const listing = await listIndex(shadow, signal);
-  const [{ index, head }, stages, resolved, read, operation] = await sideBySide(
+  const places = await readSubmodules(repository, listing.gitlinks, signal);
+  const [{ index, head }, stages, resolved, read, operation, submodules, asked] = await sideBySide(
     writeIndexTree(shadow, repository.head, listing, signal),
     writeStagedTree(shadow, 'stages', listing.unmerged, signal),
     present(shadow, listing.resolved, signal).then((entries) => writeStagedTree(shadow, 'resolved', entries, signal)),
     readWorktree(repository, settings, shadow, listing, signal),
     readOperation(repository, signal),
+    options.submodules === undefined ? Promise.resolve([]) : options.submodules(places.populated),
+    knownHaves(shadow, options.commits ?? [], signal),
   );
   const left = await listUnstorable(shadow, read.listed.untracked, signal);
   const manifest: Manifest = {
@@ -116,24 +146,29 @@ async function captureOnce(options: CaptureOptions, shadowDirectory: string): Pr
     autoMerge: operation.autoMerge !== null,
     operation: { kind: operation.kind, files: operation.files.map(([name, content]) => [name, content]), refs: operation.refs.map(([name, oid]) => [name, oid]), branch: operation.branch },
     conversion: { autocrlf: settings.values.get('core.autocrlf') ?? 'false', eol: settings.values.get('core.eol') ?? 'native' },
-    sparse: await readSparse(repository, settings),
+    submodules, sparse: await readSparse(repository, settings),
   };
   const trees = ([['auto-merge', operation.autoMerge], ['resolved', resolved], ['stages', stages]] as const).flatMap(([name, tree]): [string, ObjectId][] => (tree === null ? [] : [[name, tree]]));
-  const { tree, ...commits } = await commitState(shadow, { head: repository.head, seconds: head.seconds, index, worktree: read, manifest: `${JSON.stringify(manifest, null, 1)}\n`, trees, commits: operation.commits }, signal);
+  const { tree, ...commits } = await commitState(shadow, { head: repository.head, seconds: head.seconds, index, worktree: read, manifest: `${JSON.stringify(manifest, null, 1)}\n`, trees, commits: [...operation.commits, ...asked] }, signal);
+  const fingerprint = fingerprintOf(manifest, { index, worktree: tree, stages, resolved });
 
-  const [, after, files, findings] = await sideBySide(
-    options.receipt === undefined ? expectUnchanged(shadow, read, signal) : Promise.resolve(),
-    standing(repository, signal),
-    countFiles(shadow, head.tree, listing, read, index, signal),
-    findingsOf({ repository, listing, operation, read, left, sparse: manifest.sparse !== null, signal }),
-  );
-  if (after !== before) throw changed(repository.root, 'HEAD, the index or the operation in progress');
-  return {
-    root: repository.root, shadow: shadow.gitDir, objectFormat: repository.objectFormat, head: repository.head, branch: repository.branch,
-    commits, operation: operation.kind, files, findings,
-    fingerprint: fingerprintOf(manifest, { index, worktree: tree, stages, resolved }),
-    worktreeBytes: listing.bytes + read.store.reduce((sum, { sighting }) => sum + (sighting.kind === 'file' ? sighting.bytes : 0), 0),
+  const complete = async (): Promise<CapturedState> => {
+    const [, after, placesAfter, files] = await sideBySide(
+      options.receipt === undefined ? expectUnchanged(shadow, read, signal) : Promise.resolve(),
+      standing(repository, signal),
+      readSubmodules(repository, listing.gitlinks, signal),
+      countFiles(shadow, head.tree, listing, read, index, signal),
+    );
+    if (after !== before) throw changed(repository.root, 'HEAD, the index or the operation in progress');
+    if (JSON.stringify(placesAfter) !== JSON.stringify(places)) throw changed(repository.root, 'A submodule');
+    return {
+      root: repository.root, shadow: shadow.gitDir, objectFormat: repository.objectFormat, head: repository.head, branch: repository.branch,
+      commits, operation: operation.kind, files, fingerprint,
+      findings: findingsOf({ repository, places, operation, read, left, sparse: manifest.sparse !== null }),
+      worktreeBytes: listing.bytes + read.store.reduce((sum, { sighting }) => sum + (sighting.kind === 'file' ? sighting.bytes : 0), 0),
+    };
   };
+  return { fingerprint, complete };
 }
 
 /** Everything besides the working tree's files that a capture rests on, as one string to compare. */

@@ -1,38 +1,25 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { absolutePath, pathForPeople, type BytePath } from './bytePath';
+import { pathForPeople, type BytePath } from './bytePath';
 import type { GitFinding } from './finding';
 import { quoteForPeople } from './git';
-import type { IndexListing } from './indexListing';
 import type { OperationState } from './operation';
 import type { Repository } from './repository';
-import { inspectSubmodule } from './submodules';
+import type { SubmodulePlaces } from './submodules';
 import type { WorktreeReading } from './worktreeReading';
 import type { LeftBehind } from './worktreeScan';
 
 /** Says in words what of a working state does not travel, or travels otherwise than one may think. */
-export async function findingsOf(state: {
-  readonly repository: Repository; readonly listing: IndexListing; readonly operation: OperationState;
-  readonly read: WorktreeReading; readonly left: LeftBehind; readonly sparse: boolean; readonly signal?: AbortSignal | undefined;
-}): Promise<GitFinding[]> {
-  const { repository, listing, operation, read, left } = state;
+export function findingsOf(state: {
+  readonly repository: Repository; readonly places: SubmodulePlaces; readonly operation: OperationState;
+  readonly read: WorktreeReading; readonly left: LeftBehind; readonly sparse: boolean;
+}): GitFinding[] {
+  const { repository, places, operation, read, left } = state;
   const findings: GitFinding[] = [];
   const add = (level: GitFinding['level'], code: string, message: string) => { findings.push({ level, code, message }); };
 
-  const seen = new Set<BytePath>();
-  for (const gitlink of listing.gitlinks) {
-    if (seen.has(gitlink.path)) continue;
-    seen.add(gitlink.path);
-    const name = pathForPeople(gitlink.path);
-    if (!existsSync(Buffer.concat([Buffer.from(absolutePath(repository.root, gitlink.path)), Buffer.from('/.git')]))) continue;
-    switch (await inspectSubmodule(absolutePath(repository.root, gitlink.path).toString(), gitlink.oid, state.signal)) {
-      case 'clean':
-        add('warning', 'submodule-not-carried', `The submodule ${name} is empty at the destination; run "git submodule update --init" there if the thread needs it.`);
-        break;
-      case 'changed':
-        add('blocker', 'submodule-changed', `The submodule ${name} has changes or commits of its own, which do not travel yet. Commit and push them in the submodule, then try again.`);
-    }
-  }
+  if (places.unnameable.length > 0) add('blocker', 'submodule-name', `${named(places.unnameable)}: no destination takes a submodule of such a name. Move it with "git mv", then try again.`);
+  if (places.withoutRepository.length > 0) add('warning', 'submodule-files-stay', `${named(places.withoutRepository)}: files in the place of a submodule whose repository is not there. Git does not look at them, and they stay behind.`);
   if (read.nestedRepositories.length > 0) add('warning', 'nested-repository-stays', `${named(read.nestedRepositories)} ${read.nestedRepositories.length === 1 ? 'is a repository of its own that is' : 'are repositories of their own that are'} not tracked here and stay behind.`);
   const special = [...new Set([...left.special, ...read.special])];
   if (special.length > 0) add('warning', 'special-file-stays', `${named(special)}: a FIFO, socket or device cannot be carried and stays behind.`);

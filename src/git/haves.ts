@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { shadowOf, type CapturedState } from './capture';
 import { lines, runGit, streamGit, type GitOptions } from './git';
+import { inRepository } from './inRepository';
 import { findCommon, type Ask, type History } from './negotiation';
 import type { ObjectId } from './repository';
 import { inShadow, type Shadow } from './shadow';
@@ -62,7 +63,7 @@ async function readHistory(shadow: Shadow, capture: CapturedState, named: readon
  * its ancestors, and the next `git gc` may remove it.
  */
 export async function reachableAmong(root: string, commits: readonly ObjectId[], signal?: AbortSignal): Promise<ObjectId[]> {
-  const options = { cwd: root, signal };
+  const options = inRepository(root, signal);
   const sought = new Set(await commitsAmong(commits, options));
   const found: ObjectId[] = [];
   if (sought.size === 0) return found;

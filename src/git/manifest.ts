@@ -33,6 +33,8 @@ export const manifestSchema = z.strictObject({
   }),
   /** Settings that decide whether git calls the carried bytes changed. */
   conversion: z.strictObject({ autocrlf: z.string().max(16), eol: z.string().max(16) }),
+  /** Populated submodules: working states of their own, which travel beside this one and are bound by their fingerprints. */
+  submodules: z.array(z.strictObject({ path, fingerprint: z.string().regex(/^[0-9a-f]{64}$/) })).max(1000),
   sparse: z.strictObject({ cone: z.boolean(), patterns: byteString }).nullable(),
 });
 export type Manifest = z.infer<typeof manifestSchema>;
@@ -62,6 +64,7 @@ export function fingerprintOf(manifest: Manifest, trees: StateTrees): string {
       return kept === null ? [] : [[name, kept]];
     })),
     byName(manifest.operation.refs),
+    byName(manifest.submodules.map(({ path: place, fingerprint }): [string, string] => [place, fingerprint])),
   ];
   return createHash('sha256').update(JSON.stringify(description)).digest('hex');
 }

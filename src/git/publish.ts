@@ -3,6 +3,7 @@ import { access, chmod, copyFile, mkdir, open, readdir, rename, rm } from 'node:
 import path from 'node:path';
 import { lines, runGit, streamGit } from './git';
 import { GitError } from './gitError';
+import { inRepository } from './inRepository';
 import { revisions } from './haves';
 import type { ObjectId, Repository } from './repository';
 import { inShadow, objectDirectory, type Shadow } from './shadow';
@@ -59,7 +60,7 @@ export async function withdrawPacks(repository: Repository, packs: readonly stri
   for (const pack of packs) for await (const oid of packedObjects(repository, pack)) owners.set(oid, pack);
   if (owners.size === 0) return;
   const needed = new Map<ObjectId, string>();
-  for await (const oid of lines(streamGit(['rev-list', '--objects', '--no-object-names', '--all', '--reflog', '--indexed-objects'], { cwd: repository.root }))) {
+  for await (const oid of lines(streamGit(['rev-list', '--objects', '--no-object-names', '--all', '--reflog', '--indexed-objects'], inRepository(repository.root)))) {
     const pack = owners.get(oid);
     if (pack !== undefined) needed.set(oid, pack);
   }

@@ -4,11 +4,13 @@ import { mkdir, open, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { HEADER_LIMIT, parseBundleHeader } from './bundleHeader';
 import { gitText, runGit, type GitOptions } from './git';
+import { openRepository } from './gitDirectory';
 import { GitError } from './gitError';
+import { inRepository } from './inRepository';
 import { revisions } from './haves';
 import { fingerprintOf, type Manifest, type StateTrees } from './manifest';
 import { checkEntries, checkObjectSizes, checkTree, differingEntries, expectBounded, probeNameRules, readManifest } from './quarantineChecks';
-import { readRepository, type ObjectFormat, type ObjectId, type Repository } from './repository';
+import type { ObjectFormat, ObjectId, Repository } from './repository';
 import { sideBySide } from './sideBySide';
 import { createShadow, inShadow, objectDirectory, writeShallow, type Shadow } from './shadow';
 import { boundaryToNote, MOST_BOUNDARIES } from './shallow';
@@ -34,7 +36,7 @@ export const defaultLimits: QuarantineLimits = {
 };
 
 export interface ReceiveOptions {
-  /** A worktree of the destination's repository. */
+  /** A worktree of the destination's repository, or the repository's Git directory. */
   readonly root: string;
   readonly file: string;
   readonly sha256: string;
@@ -62,6 +64,10 @@ export interface QuarantinedState {
   readonly shallow: readonly ObjectId[];
   /** What a faithful restore will have. A receipt is computed from what was restored, never from this. */
   readonly fingerprint: string;
+  /** The submodules that belong to it. */
+  readonly submodules: Manifest['submodules'];
+  /** What counts against the limits. */
+  readonly size: { readonly objects: number; readonly paths: number };
 }
 
 /** The shadow Git directory of a quarantine: the arrived objects, with the repository's own as alternate. */
@@ -83,7 +89,7 @@ export function withQuarantine(state: Pick<QuarantinedState, 'directory' | 'obje
  *   `disk-full`, `cancelled`; the quarantine is then gone
  */
 export async function receiveBundle(options: ReceiveOptions): Promise<QuarantinedState> {
-  const repository = await readRepository(options.root, options.signal);
+  const repository = await openRepository(options.root, options.signal);
   await mkdir(options.quarantine, { mode: 0o700 }).catch((error: unknown) => {
     throw new GitError((error as NodeJS.ErrnoException).code === 'ENOSPC' ? 'disk-full' : 'failed', `The quarantine ${options.quarantine} could not be made: ${(error as Error).message}`, { cause: error });
   });
@@ -97,7 +103,7 @@ export async function receiveBundle(options: ReceiveOptions): Promise<Quarantine
 
 async function receive(options: ReceiveOptions, repository: Repository, limits: QuarantineLimits): Promise<QuarantinedState> {
   const { tip, signal } = options;
-  const { header, packOffset } = await checkFile(options, repository.objectFormat, limits);
+  const { header, packOffset, objects } = await checkFile(options, repository.objectFormat, limits);
   const announced = options.shallow ?? [];
   if (announced.length > MOST_BOUNDARIES) throw new GitError('too-large', `The history that arrived ends at more than ${MOST_BOUNDARIES} commits. Nothing of it was used.`);
   const shadow = await createShadow(path.join(options.quarantine, 'shadow'), {
@@ -122,7 +128,7 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   const [head, trees] = await sideBySide(expectShape(manifest, commits, repository.objectFormat, guarded), stateTrees(commits, guarded));
   // What both trees have is looked at once, except where two names of one tree could be the same file. Git gathers all that
   // differs before it writes the first of it, so both trees must be known to be bounded by then.
-  await sideBySide(
+  const [paths] = await sideBySide(
     checkTree(trees.worktree, guarded, limits, rules),
     rules.caseInsensitive ? checkTree(trees.index, guarded, limits, rules) : expectBounded(trees.index, guarded, limits),
   );
@@ -130,17 +136,18 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   for (const tree of [trees.stages, trees.resolved]) if (tree !== null) await checkTree(tree, guarded, limits, rules, 1);
   // Runs in the repository itself, to know its refs; the quarantine is where its objects are looked for first.
   await runGit(['rev-list', '--objects', '--quiet', '--stdin', '--not', '--all'], {
-    cwd: repository.root, signal, input: revisions([tip], []),
-    env: { ...withQuarantine({ directory: options.quarantine, objectFormat: repository.objectFormat }), GIT_ALLOC_LIMIT: String(limits.allocationBytes) },
+    ...inRepository(repository.root, signal), input: revisions([tip], []),
+    env: { ...inRepository(repository.root).env, ...withQuarantine({ directory: options.quarantine, objectFormat: repository.objectFormat }), GIT_ALLOC_LIMIT: String(limits.allocationBytes) },
   });
   return {
     root: repository.root, directory: options.quarantine, objectFormat: repository.objectFormat,
     head, branch: manifest.branch, commits, trees, shallow, fingerprint: fingerprintOf(manifest, trees),
+    submodules: manifest.submodules, size: { objects, paths },
   };
 }
 
 /** Length, hash and header, and that nothing follows the pack: its last bytes must be the hash of all before them. */
-async function checkFile(options: ReceiveOptions, objectFormat: ObjectFormat, limits: QuarantineLimits): Promise<ReturnType<typeof parseBundleHeader>> {
+async function checkFile(options: ReceiveOptions, objectFormat: ObjectFormat, limits: QuarantineLimits): Promise<ReturnType<typeof parseBundleHeader> & { objects: number }> {
   const corrupt = (what: string) => new GitError('corrupt-bundle', `The bundle that arrived ${what}. Nothing of it was used; hand off again.`);
   const { size } = await stat(options.file);
   if (size !== options.bytes) throw corrupt(`has ${size} bytes where ${options.bytes} were announced`);
@@ -168,7 +175,7 @@ async function checkFile(options: ReceiveOptions, objectFormat: ObjectFormat, li
   const pack = createHash(objectFormat);
   for await (const chunk of createReadStream(options.file, { start: parsed.packOffset, end: size - trailerBytes - 1 })) pack.update(chunk as Buffer);
   if (!pack.digest().equals(trailer)) throw corrupt('does not end with its pack');
-  return parsed;
+  return { ...parsed, objects: packHeader.readUInt32BE(8) };
 }
 
 interface Chain {

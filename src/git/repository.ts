@@ -57,16 +57,27 @@ export async function readRepository(directory: string, signal?: AbortSignal): P
   const places = found !== null && isPlain(settings) ? { ...found, objectFormat: settings.values.get('extensions.objectformat') ?? 'sha1', subdirectory: '' } : await askForPlaces(directory, signal);
   const { root, gitDir, commonDir, objectFormat: format } = places;
   if (format !== 'sha1' && format !== 'sha256') throw new GitError('unsupported-state', `${root} uses the object format ${format}, which Baton does not know.`);
-  const refStorage = settings.values.get('extensions.refstorage') ?? 'files';
-  if (refStorage !== 'files' && refStorage !== 'reftable') throw new GitError('unsupported-state', `${root} keeps its refs as ${JSON.stringify(refStorage)}, which Baton does not know.`);
+  const refStorage = readRefStorage(root, settings);
   if (settings.values.has('extensions.compatobjectformat')) throw new GitError('unsupported-state', `${root} keeps a second name for each object (extensions.compatObjectFormat), which Baton does not carry. Use a clone without it.`);
   return {
     root, gitDir, commonDir, objectFormat: format, refStorage, settings, ...(await readHead(places, signal)),
     subdirectory: places.subdirectory,
     operation: operationIn(gitDir, await readRootRefs({ root, refStorage }, signal)),
     shallow: await readShallow(commonDir),
-    partial: [...settings.values.keys()].some((key) => /^(extensions\.partialclone|remote\..*\.promisor)$/s.test(key)),
+    partial: isPartial(settings),
   };
+}
+
+/** How a repository keeps its refs. @throws {GitError} `unsupported-state` */
+export function readRefStorage(root: string, { values }: RepositorySettings): RefStorage {
+  const refStorage = values.get('extensions.refstorage') ?? 'files';
+  if (refStorage !== 'files' && refStorage !== 'reftable') throw new GitError('unsupported-state', `${root} keeps its refs as ${JSON.stringify(refStorage)}, which Baton does not know.`);
+  return refStorage;
+}
+
+/** Whether objects may be missing by agreement with a promisor remote. */
+export function isPartial({ values }: RepositorySettings): boolean {
+  return [...values.keys()].some((key) => /^(extensions\.partialclone|remote\..*\.promisor)$/s.test(key));
 }
 
 /** The settings of a repository whose files lie where they always do. */

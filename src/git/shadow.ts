@@ -2,6 +2,7 @@ import { copyFile, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 
 import os from 'node:os';
 import path from 'node:path';
 import { runGit, type GitOptions } from './git';
+import { inRepository } from './inRepository';
 import type { ObjectFormat, ObjectId, Repository } from './repository';
 
 /**
@@ -30,7 +31,7 @@ const takenOver = ['core.filemode', 'core.symlinks', 'core.ignorecase', 'core.pr
 
 /** @throws {GitError} when git cannot read the configuration */
 export async function readSettings(directory: string, signal?: AbortSignal): Promise<RepositorySettings> {
-  const { stdout } = await runGit(['config', '-z', '--list'], { cwd: directory, signal });
+  const { stdout } = await runGit(['config', '-z', '--list'], inRepository(directory, signal));
   const values = new Map<string, string>();
   for (const record of stdout.toString('utf8').split('\0')) {
     const feed = record.indexOf('\n');

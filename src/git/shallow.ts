@@ -3,6 +3,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { gitText, lines, runGit, streamGit } from './git';
 import { GitError } from './gitError';
+import { inRepository } from './inRepository';
 import { revisions } from './haves';
 import { readShallow, type ObjectId, type Repository } from './repository';
 import { inShadow, type Shadow } from './shadow';
@@ -51,7 +52,7 @@ export async function noteBoundary(repository: Pick<Repository, 'commonDir'>, co
 export async function withdrawBoundary(repository: Pick<Repository, 'commonDir' | 'root'>, commits: readonly ObjectId[]): Promise<void> {
   if (commits.length === 0) return;
   await changeShallow(repository.commonDir, async (present) => {
-    const { stdout } = await runGit(['cat-file', '--batch-check=%(objecttype)'], { cwd: repository.root, input: commits.map((oid) => `${oid}\n`).join('') });
+    const { stdout } = await runGit(['cat-file', '--batch-check=%(objecttype)'], { ...inRepository(repository.root), input: commits.map((oid) => `${oid}\n`).join('') });
     const types = stdout.toString('latin1').split('\n');
     const gone = new Set(commits.filter((_oid, position) => types[position] !== 'commit'));
     return present.filter((oid) => !gone.has(oid));

@@ -6,7 +6,13 @@ import { GitError } from './gitError';
 /** What a restore is about to do, written to disk before it does any of it, so that it can be taken back after a crash. */
 const ref = z.strictObject({ name: z.string().startsWith('refs/'), before: z.string().nullable(), after: z.string().nullable() });
 const undoRecord = z.strictObject({
+  /** Top level of a worktree of the repository, or its Git directory; `made` where there was none before. */
+  repository: z.strictObject({ root: z.string(), made: z.boolean() }),
   worktree: z.string(),
+  /** Whether the worktree's directory was there, empty, before the worktree was: the place of a submodule. */
+  place: z.boolean(),
+  /** The worktree goes, being that of a submodule which the arriving state does not have; otherwise it is made or changed. */
+  goes: z.boolean(),
   /** Directories above the worktree that did not exist, outermost first. */
   createdDirectories: z.array(z.string()),
   refs: z.array(ref),

@@ -7,13 +7,13 @@ import { digestOf } from '../handoff/canonicalJson';
 import { destinationEffects } from '../handoff/destinationTransaction';
 import { destinationFindings, type DestinationFacts, type Finding } from '../handoff/preflight';
 import type { Holdings, Receipt, RolloutHash } from '../handoff/receipt';
-import { listTips } from '../git/bundle';
 import { requireGit } from '../git/git';
 import { GitError } from '../git/gitError';
 import { reachableAmong } from '../git/haves';
-import { receiveBundle, type QuarantinedState } from '../git/quarantine';
-import { readRepository } from '../git/repository';
+import { receiveCheckout, type QuarantinedCheckout, type ReceivePart } from '../git/receiveCheckout';
 import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from '../git/restore';
+import { inGroups } from '../git/sideBySide';
+import { findSubmodulePlaces, holdingsOf, type SubmodulePlace } from '../git/submodulePlaces';
 import { copyIncluded, includeNotes } from '../git/worktreeInclude';
 import type { Channel } from '../relay/channel';
 import type { Actor } from './audit';
@@ -67,13 +67,18 @@ export class HandoffDestination {
   async offer({ threadId, epoch, offer }: PeerParams<'handoff/offer'>): Answer<'handoff/offer'> {
     const { findings, place } = await this.consider(threadId, epoch, offer);
     // The path of one that is yet to be made is drawn anew each time.
-    return { findings, worktree: place?.expectedFingerprint == null ? null : place.worktree, parts: place === null ? [] : [await holdingsOf(place.projectRoot)] };
+    return { findings, worktree: place?.expectedFingerprint == null ? null : place.worktree, parts: place === null ? [] : (await partsOf(place, offer)).parts };
   }
 
   /** Says which commits of a part's history are here, so that they need not travel. Nothing is kept. */
-  async negotiate({ offer, part, commits }: PeerParams<'handoff/negotiate'>): Answer<'handoff/negotiate'> {
-    const project = part > 0 ? undefined : (await this.ports.projectsOf(offer.repository)).find(({ subdirectory }) => subdirectory === offer.facts.subdirectory);
-    return { commits: project === undefined ? [] : await reachableAmong(project.root, commits) };
+  async negotiate({ threadId, offer, part, commits }: PeerParams<'handoff/negotiate'>): Answer<'handoff/negotiate'> {
+    const place = this.placeOf(threadId, offer, await this.ports.projectsOf(offer.repository));
+    const asked = offer.submodules[part - 1];
+    if (place === null || (part > 0 && asked === undefined)) return { commits: [] };
+    // Only what it lies in says where it is.
+    const submodules = asked === undefined ? [] : offer.submodules.filter((other) => other === asked || asked.place.startsWith(`${other.place}/`));
+    const root = submodules.length === 0 ? place.projectRoot : (await placesOf(place, submodules)).at(-1)?.repository;
+    return { commits: root === undefined || !existsSync(root) ? [] : await reachableAmong(root, commits) };
   }
 
   /** A withdrawal that follows waits for this: it must find what it is to undo. */
@@ -95,9 +100,10 @@ export class HandoffDestination {
     const sourceName = this.ports.peerName(link.hostId);
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'offered', handoffId, threadId, source: link.hostId, sourceName, epoch } });
     const base = { version: 1, handoffId, threadId, source: link.hostId, sourceName, epoch, manifest: null, prepared: null } as const;
-    await IncomingHandoff.create(this.ports.directory, { ...base, ...place });
-    const [top, held] = await Promise.all([holdingsOf(place.projectRoot), this.ports.heldRollouts(offer.rollouts.map(({ name }) => name))]);
-    return { findings, parts: [top], rollouts: held.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })) };
+    const { submodules, parts } = await partsOf(place, offer);
+    await IncomingHandoff.create(this.ports.directory, { ...base, ...place, submodules });
+    const held = await this.ports.heldRollouts(offer.rollouts.map(({ name }) => name));
+    return { findings, parts, rollouts: held.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })) };
   }
 
   async receive({ handoffId, threadId, manifest }: PeerParams<'handoff/receive'>, link: PeerLink): Answer<'handoff/receive'> {
@@ -137,8 +143,11 @@ export class HandoffDestination {
       const announced = record.manifest;
       if (announced === null) throw new HostError('transfer-corrupt', 'Nothing was announced, so nothing can be prepared.');
       try {
-        const [top] = announced.parts;
-        const quarantined = await receiveBundle({ root: record.projectRoot, file: incoming.bundle(0), ...top.bundle, quarantine: incoming.quarantine });
+        const part = ({ bundle, branch }: Manifest['parts'][number], index: number): ReceivePart => ({ ...bundle, branch, file: incoming.bundle(index) });
+        const [first, ...others] = announced.parts;
+        const top = part(first, 0);
+        const submodules = others.map((other, index) => ({ ...part(other, index + 1), ...present(record.submodules[index]) }));
+        const quarantined = await receiveCheckout({ root: record.projectRoot, top, submodules, quarantine: incoming.quarantine });
         const restored = await this.restore(incoming, quarantined, top.branch);
         const included = await this.included(incoming.record);
         const rollouts = await this.ports.stageRollouts(incoming, announced, this.workingDirectory(incoming.record));
@@ -285,9 +294,9 @@ export class HandoffDestination {
   }
 
   /** Restores into the thread's worktree; one that somebody changed since the thread left it stays as it is, and another is made. */
-  private async restore(incoming: IncomingHandoff, quarantine: QuarantinedState, carriedBranch: string | null): Promise<RestoredState> {
+  private async restore(incoming: IncomingHandoff, { top, submodules }: QuarantinedCheckout, carriedBranch: string | null): Promise<RestoredState> {
     const { projectRoot, worktree, threadId, expectedFingerprint } = incoming.record;
-    const options = { root: projectRoot, quarantine, threadId, carriedBranch, handedBack: this.ports.ledger.get(threadId).native };
+    const options = { root: projectRoot, quarantine: top, submodules, threadId, carriedBranch, handedBack: this.ports.ledger.get(threadId).native };
     if (expectedFingerprint === null) return restoreWorkingState({ ...options, worktree });
     try {
       return await restoreWorkingState({ ...options, worktree, existing: { expectedFingerprint } });
@@ -311,7 +320,6 @@ export class HandoffDestination {
   private async consider(threadId: string | null, epoch: number, offer: Offer) {
     const [, projects, codex, free] = await Promise.all([requireGit(), this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory)]);
     const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), projects, freeBytes: free, ...codex });
-    const project = projects.find((candidate) => candidate.subdirectory === offer.facts.subdirectory);
     if (threadId !== null) {
       const ledger = this.ports.ledger.get(threadId);
       if (ledger.epoch === 0 && (await this.ports.hasThread(threadId))) {
@@ -319,13 +327,19 @@ export class HandoffDestination {
       }
       if (epoch <= ledger.epoch) findings.push({ level: 'blocker', code: 'stale-epoch', message: `${this.ports.name()} knows the thread at epoch ${ledger.epoch}, so this copy is out of date; look for the thread's owner with "baton threads".` });
     }
-    if (project === undefined) return { findings, place: null };
+    return { findings, place: this.placeOf(threadId, offer, projects) };
+  }
+
+  /** Where an offered checkout would go; null where its project is not saved here. */
+  private placeOf(threadId: string | null, offer: Offer, projects: readonly { readonly root: string; readonly subdirectory: string }[]): Place | null {
+    const project = projects.find((candidate) => candidate.subdirectory === offer.facts.subdirectory);
+    if (project === undefined) return null;
     const existing = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
     if (existing?.leftWith != null && existing.projectRoot === project.root && existsSync(existing.path)) {
-      return { findings, place: { projectRoot: project.root, subdirectory: project.subdirectory, worktreeId: existing.id, worktree: existing.path, expectedFingerprint: existing.leftWith } };
+      return { projectRoot: project.root, subdirectory: project.subdirectory, worktreeId: existing.id, worktree: existing.path, expectedFingerprint: existing.leftWith };
     }
     const { id, path } = this.ports.worktrees.plan(project.root);
-    return { findings, place: { projectRoot: project.root, subdirectory: project.subdirectory, worktreeId: id, worktree: path, expectedFingerprint: null } };
+    return { projectRoot: project.root, subdirectory: project.subdirectory, worktreeId: id, worktree: path, expectedFingerprint: null };
   }
 
   /** Git does not always say that it was for want of space that it failed. */
@@ -359,10 +373,21 @@ export class HandoffDestination {
   }
 }
 
-/** What a repository has for a source to build on. */
-async function holdingsOf(root: string): Promise<{ haves: string[]; shallow: string[] }> {
-  const [haves, { shallow }] = await Promise.all([listTips(root), readRepository(root)]);
-  return { haves, shallow: [...shallow] };
+type Place = Pick<IncomingRecord, 'projectRoot' | 'subdirectory' | 'worktreeId' | 'worktree' | 'expectedFingerprint'>;
+
+/** Where the parts of an offered checkout will be, and what is there for the source to build on. */
+async function partsOf(place: Place, offer: Offer): Promise<{ submodules: SubmodulePlace[]; parts: PeerResult<'handoff/begin'>['parts'] }> {
+  const submodules = await placesOf(place, offer.submodules);
+  return { submodules, parts: await inGroups(4, [place.projectRoot, ...submodules.map(({ repository }) => repository)], holdingsOf) };
+}
+
+async function placesOf({ projectRoot, worktree, expectedFingerprint }: Place, submodules: Offer['submodules']): Promise<SubmodulePlace[]> {
+  return findSubmodulePlaces({ root: projectRoot, worktree: expectedFingerprint === null ? null : worktree, submodules });
+}
+
+function present<T>(value: T | undefined): T {
+  if (value === undefined) throw new HostError('internal', 'More parts were announced than were offered.');
+  return value;
 }
 
 function pick(record: WorktreeRecord | undefined): Partial<WorktreeRecord> {

@@ -6,7 +6,8 @@ import { captureCheckout, type CapturedCheckout } from '../git/captureCheckout';
 import { estimateTransfer } from '../git/estimate';
 import { requireGit } from '../git/git';
 import { identityOf, readRepository, type Repository } from '../git/repository';
-import { sideBySide } from '../git/sideBySide';
+import { inGroups, sideBySide } from '../git/sideBySide';
+import { announceSubmodule } from '../git/submodulePlaces';
 import { digestOf } from '../handoff/canonicalJson';
 import { carriedThread, type CarriedThread } from '../handoff/carriedThread';
 import type { Policy, Requirements } from '../handoff/policy';
@@ -109,9 +110,11 @@ export class HandoffSource {
       if (checkout === null) {
         findings.push({ level: 'warning', code: 'still-changing', message: 'Files change while the thread runs, so what would travel is not known yet; the handoff stops the turn first.' });
       } else {
+        const submodules = await announceSubmodules(checkout);
+        const known = submodules.length === 0 ? held : (await link.call('handoff/offer', { threadId, epoch, offer: { ...offer, submodules } }, signal)).parts;
         for (const [index, { state }] of checkout.entries()) {
           findings.push(...state.findings);
-          const haves = await agreeOnPart(link, offer, index, state, held, signal);
+          const haves = await agreeOnPart(link, { threadId, offer: { ...offer, submodules }, part: index }, state, known, signal);
           const part = await estimateTransfer({ capture: state, haves, signal });
           counts = { commits: counts.commits + part.commits, files: counts.files + part.files, bytes: counts.bytes + part.bytes, worktreeBytes: counts.worktreeBytes + part.worktreeBytes };
         }
@@ -230,7 +233,7 @@ export class HandoffSource {
         );
         progress.checkout = checkout;
         progress.rollouts = rollouts;
-        progress.offer = offer;
+        progress.offer = { ...offer, submodules: await announceSubmodules(checkout) };
         const carried = present(progress.carried);
         progress.carried = { ...carried, leftBehind: checkout.flatMap(({ state }) => state.findings).filter((finding) => finding.level === 'warning').map((finding) => finding.message).slice(0, 64) };
         const holdings: Holdings = {
@@ -348,8 +351,13 @@ async function makeOffer(ports: SourceHostPorts, subject: Subject, thread: Sourc
     requirements: thread.requirements,
     repository: identity,
     branch: repository.branch,
+    submodules: [],
     rollouts: rollouts.map(({ name, bodyBytes }) => ({ name, bodyBytes })),
   };
+}
+
+async function announceSubmodules([, ...submodules]: CapturedCheckout): Promise<Offer['submodules']> {
+  return inGroups(4, submodules, announceSubmodule);
 }
 
 /** What travels with a checkout in which a thread is yet to begin. */

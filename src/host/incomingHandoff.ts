@@ -24,6 +24,8 @@ export const incomingRecord = z.object({
   worktree: z.string(),
   /** Fingerprint that the thread's worktree of an earlier stay must still have; null where a worktree is made. */
   expectedFingerprint: z.string().nullable(),
+  /** Where the submodules of the offer will belong, in its order. */
+  submodules: z.array(z.object({ place: z.string(), repository: z.string(), objectFormat: z.enum(['sha1', 'sha256']) })),
   manifest: manifest.nullable(),
   /** Set once everything is restored: what the thread's activation needs. */
   prepared: z
@@ -116,6 +118,8 @@ export class IncomingHandoff {
 
   /** How many bytes of each file arrived already. A file of another announcement is begun anew. */
   async offsets(announced: Manifest): Promise<number[]> {
+    const places = this.current.submodules.map(({ place }) => place);
+    if (JSON.stringify(announced.parts.slice(1).map(({ place }) => place)) !== JSON.stringify(places)) throw new HostError('transfer-corrupt', 'The submodules that were announced are not those that were offered. The thread stays at its source; try again.');
     const same = this.current.manifest !== null && JSON.stringify(this.current.manifest) === JSON.stringify(announced);
     if (!same) {
       for (const name of await readdir(this.directory)) if (/^(bundle|tail)-/.test(name)) await rm(join(this.directory, name));

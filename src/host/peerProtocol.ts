@@ -27,6 +27,8 @@ export const offer = z.object({
   requirements: requirements.nullable(),
   repository: repositoryIdentity,
   branch: z.string().max(1024).nullable(),
+  /** Populated submodules of the checkout at any depth, parents before what is in them. Preflight names them only when it has looked. */
+  submodules: z.array(z.object({ place: bytePath, name: z.string().max(1024).nullable(), repository: repositoryIdentity })).max(MAX_PARTS - 1),
   /** Rollout files of the thread at the source, to learn how much of each the destination has. */
   rollouts: z.array(z.object({ name: rolloutName, bodyBytes: bytes })).max(10_000),
 });
@@ -65,7 +67,7 @@ export const manifest = z.object({
 });
 export type Manifest = z.infer<typeof manifest>;
 
-/** What the destination has of each part, in the order of the offer. */
+/** What the destination has of each part: of the checkout itself, then of its submodules in the order of the offer. */
 const held = z.array(z.object({ haves: z.array(objectId).max(4096), shallow: z.array(objectId).max(65_536) })).max(MAX_PARTS);
 
 const identified = z.object({ handoffId, threadId });
@@ -91,7 +93,7 @@ export const peerMethods = {
     }),
   ),
   /** Which of some commits of a part's history the destination has, reachable from its refs: asked before and after the handoff begins, a few times at most. */
-  'handoff/negotiate': method(z.object({ offer, part: z.number().int().nonnegative().max(MAX_PARTS - 1), commits: z.array(objectId).max(QUESTION_LIMIT) }), z.object({ commits: z.array(objectId).max(QUESTION_LIMIT) })),
+  'handoff/negotiate': method(z.object({ threadId: threadId.nullable(), offer, part: z.number().int().nonnegative().max(MAX_PARTS - 1), commits: z.array(objectId).max(QUESTION_LIMIT) }), z.object({ commits: z.array(objectId).max(QUESTION_LIMIT) })),
   /** Announces what the transfer channel will carry; answers how much of each file arrived in an earlier try. */
   'handoff/receive': method(identified.extend({ manifest }), z.object({ offsets: z.array(bytes) })),
   /** Restores everything and answers with the receipt. */

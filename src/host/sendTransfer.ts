@@ -17,7 +17,7 @@ import type { Channel } from '../relay/channel';
 import { RelayError } from '../relay/relayError';
 import { HostError } from './hostError';
 import type { PeerLink } from './peerLink';
-import type { Manifest, Offer } from './peerProtocol';
+import type { Manifest, Offer, PeerParams } from './peerProtocol';
 import type { HandoffPhase } from './protocol';
 
 /** A rollout file of the thread, its first line apart (each host writes its own). */
@@ -76,7 +76,7 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
 
   const bundles = [];
   for (const [index, { place, state }] of checkout.entries()) {
-    const haves = await agreeOnPart(link, transfer.offer, index, state, there.parts, signal);
+    const haves = await agreeOnPart(link, { threadId, offer: transfer.offer, part: index }, state, there.parts, signal);
     const path = join(spool, `bundle-${index}`);
     bundles.push({ place, state, path, ...(await createBundle({ capture: state, haves, file: path, signal })) });
   }
@@ -132,9 +132,9 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
 }
 
 /** Agrees with the destination on what it has of one part of a checkout, so that only the rest travels. */
-export function agreeOnPart(link: PeerLink, offered: Offer, part: number, state: CapturedState, held: readonly Held[], signal?: AbortSignal): Promise<string[]> {
-  const ask: Ask = async (commits) => (await link.call('handoff/negotiate', { offer: offered, part, commits: [...commits] }, signal)).commits;
-  return agreeOnHaves(state, held[part] ?? { haves: [], shallow: [] }, ask, signal);
+export function agreeOnPart(link: PeerLink, about: Omit<PeerParams<'handoff/negotiate'>, 'commits'>, state: CapturedState, held: readonly Held[], signal?: AbortSignal): Promise<string[]> {
+  const ask: Ask = async (commits) => (await link.call('handoff/negotiate', { ...about, commits: [...commits] }, signal)).commits;
+  return agreeOnHaves(state, held[about.part] ?? { haves: [], shallow: [] }, ask, signal);
 }
 
 function sum(numbers: readonly number[]): number {

@@ -3,12 +3,14 @@ import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { createBundle, listTips } from '../../src/git/bundle';
-import { captureWorkingState, type CapturedState } from '../../src/git/capture';
+import { createBundle } from '../../src/git/bundle';
+import type { CapturedState } from '../../src/git/capture';
+import { captureCheckout } from '../../src/git/captureCheckout';
 import { agreeOnHaves, reachableAmong } from '../../src/git/haves';
-import { receiveBundle, type QuarantinedState } from '../../src/git/quarantine';
-import { readRepository } from '../../src/git/repository';
-import { finishRestore, restoreWorkingState, type RestoredState } from '../../src/git/restore';
+import type { QuarantinedState } from '../../src/git/quarantine';
+import { receiveCheckout } from '../../src/git/receiveCheckout';
+import { finishRestore, restoreWorkingState, type RestoredState, type SubmoduleToRestore } from '../../src/git/restore';
+import { announceSubmodule, findSubmodulePlaces, holdingsOf } from '../../src/git/submodulePlaces';
 
 export const THREAD = '019a1b2c-3d4e-7f00-8000-0123456789ab';
 
@@ -161,33 +163,40 @@ export function belongings(root: string): { readonly refs: string; readonly work
 
 /** What both sides agree on that the repository at `to` has of a captured state's history. */
 export async function agreedHaves(capture: CapturedState, to: string): Promise<string[]> {
-  return agreeOnHaves(capture, { haves: await listTips(to), shallow: (await readRepository(to)).shallow }, (asked) => reachableAmong(to, asked));
+  return agreeOnHaves(capture, await holdingsOf(to), (asked) => (existsSync(to) ? reachableAmong(to, asked) : Promise.resolve([])));
 }
 
 let trips = 0;
 
 export interface Trip {
+  /** Of the checkout itself, and what of it was sent. */
   readonly capture: CapturedState;
   readonly bytes: number;
   readonly quarantine: QuarantinedState;
+  readonly submodules: readonly SubmoduleToRestore[];
   readonly restored: RestoredState;
 }
 
-/** Captures at `from`, bundles against what `to` has, and checks the bundle into quarantine there. */
-export async function send(pair: Pick<Pair, 'directory'>, from: string, to: string): Promise<Omit<Trip, 'restored'>> {
+/** Captures at `from`, bundles against what `to` has, and checks the bundles into quarantine there. */
+export async function send(pair: Pick<Pair, 'directory'>, from: string, to: string, existing: string | null = null): Promise<Omit<Trip, 'restored'>> {
   const spool = path.join(pair.directory, `trip-${++trips}`);
-  const capture = await captureWorkingState({ root: from, spool });
-  const file = path.join(spool, 'bundle');
-  const bundle = await createBundle({ capture, haves: await agreedHaves(capture, to), file });
-  const quarantine = await receiveBundle({ root: to, file, sha256: bundle.sha256, bytes: bundle.bytes, tip: capture.commits.manifest, shallow: bundle.shallow, quarantine: path.join(spool, 'quarantine') });
-  return { capture, bytes: bundle.bytes, quarantine };
+  const checkout = await captureCheckout({ root: from, spool });
+  const places = await findSubmodulePlaces({ root: to, worktree: existing, submodules: await Promise.all(checkout.slice(1).map(announceSubmodule)) });
+  const parts = await Promise.all(checkout.map(async ({ state }, index) => {
+    const file = path.join(spool, `bundle-${index}`);
+    return { ...(await createBundle({ capture: state, haves: await agreedHaves(state, places[index - 1]?.repository ?? to), file })), file, tip: state.commits.manifest, branch: state.branch };
+  }));
+  const [top, ...others] = parts as [typeof parts[0], ...typeof parts];
+  const submodules = places.flatMap((place, index) => { const part = others[index]; return part === undefined ? [] : [{ ...part, ...place }]; });
+  const arrived = await receiveCheckout({ root: to, top, submodules, quarantine: path.join(spool, 'quarantine') });
+  return { capture: checkout[0].state, bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0), quarantine: arrived.top, submodules: arrived.submodules };
 }
 
 /** The whole way of a working state, into a worktree that may exist. */
 export async function carry(pair: Pick<Pair, 'directory'>, from: string, to: string, worktree: string, expectedFingerprint?: string): Promise<Trip> {
-  const sent = await send(pair, from, to);
+  const sent = await send(pair, from, to, expectedFingerprint === undefined ? null : worktree);
   const restored = await restoreWorkingState({
-    root: to, quarantine: sent.quarantine, worktree, threadId: THREAD, carriedBranch: sent.capture.branch,
+    root: to, quarantine: sent.quarantine, submodules: sent.submodules, worktree, threadId: THREAD, carriedBranch: sent.capture.branch,
     existing: expectedFingerprint === undefined ? undefined : { expectedFingerprint },
   });
   await finishRestore({ root: to, quarantineDirectory: sent.quarantine.directory });

@@ -114,7 +114,7 @@ export async function honestAttempt(given: { threadId: string; checkout: string;
     epoch: 1,
     offer: {
       facts: { sourceName: 'mallory', subdirectory: '', policy: thread.policy, modelProvider: scriptedProvider, codexVersion: '0.169.0', bytes: bundle.bytes + bodyBytes, worktreeBytes: 0 },
-      requirements: null, repository: await readRepositoryIdentity(checkout), branch: repository.branch, rollouts: [{ name, bodyBytes }],
+      requirements: null, repository: await readRepositoryIdentity(checkout), branch: repository.branch, submodules: [], rollouts: [{ name, bodyBytes }],
     },
     manifest: {
       parts: [{ place: '', bundle: { bytes: bundle.bytes, sha256: bundle.sha256, tip: capture.commits.manifest, shallow: [...bundle.shallow] }, branch: capture.branch }],
