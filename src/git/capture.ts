@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { BytePath } from './bytePath';
 import { findingsOf } from './captureFindings';
@@ -11,8 +11,9 @@ import { listIndex, pathList, type IndexListing } from './indexListing';
 import { fingerprintOf, type Manifest } from './manifest';
 import { readOperation } from './operation';
 import { readHead, readRepository, type ObjectFormat, type ObjectId, type Operation, type Repository } from './repository';
-import { adoptIndex, createShadow, inShadow, objectDirectory, trustTimes, type RepositorySettings, type Shadow } from './shadow';
+import { adoptIndex, createShadow, inShadow, objectDirectory, trustTimes, type Shadow } from './shadow';
 import { sideBySide } from './sideBySide';
+import { readSparse } from './sparse';
 import { commitState } from './stateCommits';
 import { forkEntries, updateIndex, writeStagedTree, writeTree } from './stateObjects';
 import { changed, expectUnchanged, readWorktree, type WorktreeReading } from './worktreeReading';
@@ -146,7 +147,7 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
     autoMerge: operation.autoMerge !== null,
     operation: { kind: operation.kind, files: operation.files.map(([name, content]) => [name, content]), refs: operation.refs.map(([name, oid]) => [name, oid]), branch: operation.branch },
     conversion: { autocrlf: settings.values.get('core.autocrlf') ?? 'false', eol: settings.values.get('core.eol') ?? 'native' },
-    submodules, sparse: await readSparse(repository, settings),
+    submodules, sparse: await readSparse(repository),
   };
   const trees = ([['auto-merge', operation.autoMerge], ['resolved', resolved], ['stages', stages]] as const).flatMap(([name, tree]): [string, ObjectId][] => (tree === null ? [] : [[name, tree]]));
   const { tree, ...commits } = await commitState(shadow, { head: repository.head, seconds: head.seconds, index, worktree: read, manifest: `${JSON.stringify(manifest, null, 1)}\n`, trees, commits: [...operation.commits, ...asked] }, signal);
@@ -209,13 +210,6 @@ async function present(shadow: Shadow, entries: IndexListing['resolved'], signal
   const { stdout } = await runGit(['cat-file', '--batch-check=%(objecttype)'], { ...inShadow(shadow, { signal }), input: entries.map((entry) => `${entry.oid}\n`).join('') });
   const types = stdout.toString('latin1').split('\n');
   return entries.filter((entry, position) => entry.mode === '160000' || types[position] === 'blob');
-}
-
-async function readSparse(repository: Repository, settings: RepositorySettings): Promise<Manifest['sparse']> {
-  const on = (key: string) => /^(true|yes|on|1)$/i.test(settings.values.get(key) ?? '');
-  if (!on('core.sparsecheckout')) return null;
-  const patterns = await readFile(path.join(repository.gitDir, 'info', 'sparse-checkout'), 'latin1').catch(() => '');
-  return { cone: on('core.sparsecheckoutcone'), patterns };
 }
 
 async function countFiles(shadow: Shadow, from: ObjectId | null, listing: IndexListing, read: WorktreeReading, index: ObjectId, signal?: AbortSignal): Promise<number> {

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gitText, runGit } from './git';
 import { GitError } from './gitError';
-import { hasOperationForm, isOperationFile, isOperationRef, messageFiles, neutralise, operationDirectories, operationTopLevel, scratchFiles } from './operationFiles';
+import { branchFiles, hasOperationForm, isOperationFile, isOperationRef, messageFiles, neutralise, operationDirectories, operationTopLevel, scratchFiles } from './operationFiles';
 import { operationIn, type ObjectId, type Operation, type Repository } from './repository';
 import { readRootRefs } from './rootRefs';
 
@@ -60,17 +60,26 @@ export async function readOperation(repository: Repository, signal?: AbortSignal
       }
     }
   }
-  const refs = kind === 'bisect' || kind === 'rebase' ? await operationRefs(repository, signal) : [];
+  // A bisect goes on beneath a merge or a rebase.
+  const refs = kind === 'bisect' || kind === 'rebase' || files.has('BISECT_START') ? await operationRefs(repository, signal) : [];
   const branch = kind === null ? null : await operationBranch(repository, files, signal);
   const named = await namedObjects(repository, files, signal);
-  const autoMerge = kind === null ? null : (rootRefs.get('AUTO_MERGE') ?? (await readFile(path.join(repository.gitDir, 'AUTO_MERGE'), 'latin1').catch(() => '')).trim());
+  const autoMerge = await readAutoMerge(repository, rootRefs.get('AUTO_MERGE'), signal);
   return {
     kind, refs, branch, unknown,
     files: [...files].sort(([a], [b]) => (a < b ? -1 : 1)),
     commits: [...new Set([...named, ...refs.map(([, oid]) => oid), ...(branch === null ? [] : [branch.oid])])].sort(),
-    autoMerge: autoMerge !== null && /^[0-9a-f]{40,64}$/.test(autoMerge) ? autoMerge : null,
+    autoMerge,
     removed: [...files].flatMap(([name, content]) => (name.endsWith('.backup') ? [] : neutralise(name, content).removed)),
   };
+}
+
+/** Git protects neither this name nor its tree, so the tree may be gone. A stash that did not apply leaves one too. */
+async function readAutoMerge(repository: Repository, rootRef: ObjectId | undefined, signal?: AbortSignal): Promise<ObjectId | null> {
+  const oid = rootRef ?? (await readFile(path.join(repository.gitDir, 'AUTO_MERGE'), 'latin1').catch(() => '')).trim();
+  if (!/^[0-9a-f]{40,64}$/.test(oid)) return null;
+  const { stdout } = await runGit(['cat-file', '--batch-check=%(objecttype)'], { cwd: repository.root, signal, input: `${oid}\n` });
+  return stdout.toString('latin1') === 'tree\n' ? oid : null;
 }
 
 async function operationRefs(repository: Repository, signal?: AbortSignal): Promise<[string, ObjectId][]> {
@@ -82,12 +91,16 @@ async function operationRefs(repository: Repository, signal?: AbortSignal): Prom
   });
 }
 
+/** The first branch that one of the operations under way returns to. */
 async function operationBranch(repository: Repository, files: ReadonlyMap<string, string>, signal?: AbortSignal): Promise<OperationState['branch']> {
-  const named = Buffer.from((files.get('rebase-merge/head-name') ?? files.get('rebase-apply/head-name') ?? files.get('BISECT_START') ?? '').trim(), 'latin1').toString('utf8');
-  if (named === '' || /^[0-9a-f]{40,64}$/.test(named) || named === 'detached HEAD') return null;
-  const name = named.startsWith('refs/heads/') ? named : `refs/heads/${named}`;
-  const oid = await gitText(['rev-parse', '-q', '--verify', `${name}^{commit}`], { cwd: repository.root, signal, answers: [1, 128] });
-  return oid === '' ? null : { name, oid };
+  for (const file of branchFiles) {
+    const named = Buffer.from((files.get(file) ?? '').trim(), 'latin1').toString('utf8');
+    if (named === '' || /^[0-9a-f]{40,64}$/.test(named) || named === 'detached HEAD') continue;
+    const name = named.startsWith('refs/heads/') ? named : `refs/heads/${named}`;
+    const oid = await gitText(['rev-parse', '-q', '--verify', `${name}^{commit}`], { cwd: repository.root, signal, answers: [1, 128] });
+    return oid === '' ? null : { name, oid };
+  }
+  return null;
 }
 
 /** The commits that the files speak of, as far as they still exist. */

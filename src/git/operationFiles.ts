@@ -29,7 +29,7 @@ const forms: Readonly<Record<string, RegExp>> = {
   'rebase-merge/stopped-sha': /^[0-9a-f]{4,64}\n?$/, 'rebase-merge/autostash': oneId,
   'rebase-merge/git-rebase-todo': text, 'rebase-merge/git-rebase-todo.backup': text, 'rebase-merge/done': text,
   'rebase-merge/msgnum': number, 'rebase-merge/end': number, 'rebase-merge/message': text, 'rebase-merge/message-squash': text, 'rebase-merge/message-fixup': text, 'rebase-merge/current-fixups': text,
-  'rebase-merge/author-script': author, 'rebase-merge/rewritten-list': text, 'rebase-merge/rewritten-pending': text, 'rebase-merge/rewritten-deferred': text, 'rebase-merge/patch': text,
+  'rebase-merge/author-script': author, 'rebase-merge/rewritten-list': text, 'rebase-merge/refs-to-delete': /^(?:(?!.*\.\.)refs\/rewritten\/[^\0-\x20\x7f~^:?*[\\]+\n)*$/, 'rebase-merge/rewritten-pending': text, 'rebase-merge/rewritten-deferred': text, 'rebase-merge/patch': text,
   'rebase-merge/strategy': strategy, 'rebase-merge/strategy_opts': quotedWords, 'rebase-merge/gpg_sign_opt': signKey,
   ...Object.fromEntries(['interactive', 'quiet', 'verbose', 'signoff', 'cdate_is_adate', 'ignore_date', 'drop_redundant_commits', 'keep_redundant_commits', 'allow_rerere_autoupdate', 'reschedule-failed-exec', 'no-reschedule-failed-exec', 'dropped', 'implicit-rewritten']
     .map((name) => [`rebase-merge/${name}`, flag])),
@@ -49,8 +49,10 @@ export const operationTopLevel = Object.keys(forms).filter((name) => !name.inclu
 /** Files that `git commit` reads although no operation is in progress, as after `git merge --squash`. */
 export const messageFiles = ['MERGE_MSG', 'SQUASH_MSG'] as const;
 
-/** Left over by git for itself; it makes them anew when it needs them. */
-export const scratchFiles: readonly string[] = ['rebase-apply/patch-merge-index'];
+/** Left over by git for itself, which makes it anew when it needs it; and the branches that `update-ref` lines, which do not go on either, would move. */
+export const scratchFiles: readonly string[] = ['rebase-apply/patch-merge-index', 'rebase-merge/update-refs'];
+/** Files that name the branch to which an operation returns, the one above the other where two are under way. */
+export const branchFiles = ['rebase-merge/head-name', 'rebase-apply/head-name', 'BISECT_START'] as const;
 
 /** Patches of `git am`, numbered. */
 const numberedPatch = /^rebase-apply\/\d{4,9}$/;

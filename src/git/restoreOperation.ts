@@ -38,7 +38,7 @@ export async function writeOperation(worktree: Repository, manifest: Manifest, a
     }
     const file = path.join(worktree.gitDir, ...name.split('/'));
     await mkdir(path.dirname(file), { recursive: true });
-    await writeFile(file, withBranch(name, content, branchRef), 'latin1');
+    await writeFile(file, withBranch(name, content, branchRef, manifest.head), 'latin1');
   }
   if (autoMerge !== null && isRootRef(worktree, 'AUTO_MERGE')) refs.push(['AUTO_MERGE', autoMerge]);
   else if (autoMerge !== null) await writeFile(path.join(worktree.gitDir, 'AUTO_MERGE'), `${autoMerge}\n`);
@@ -47,11 +47,11 @@ export async function writeOperation(worktree: Repository, manifest: Manifest, a
   return notes;
 }
 
-function withBranch(name: string, content: string, branchRef: string | null): string {
-  if (branchRef === null) return content;
-  const bytes = Buffer.from(branchRef, 'utf8').toString('latin1');
-  if (name.endsWith('/head-name')) return `${bytes}\n`;
-  if (name === 'BISECT_START') return `${bytes.replace('refs/heads/', '')}\n`;
+/** No branch that a file of an operation names is one of this repository: the thread's own takes its place, or none. */
+function withBranch(name: string, content: string, branchRef: string | null, head: ObjectId | null): string {
+  const bytes = branchRef === null ? null : Buffer.from(branchRef, 'utf8').toString('latin1');
+  if (name.endsWith('/head-name')) return content.trim() === 'detached HEAD' ? content : `${bytes ?? 'detached HEAD'}\n`;
+  if (name === 'BISECT_START' && !/^[0-9a-f]{40,64}\n?$/.test(content)) return `${bytes?.replace('refs/heads/', '') ?? head ?? 'HEAD'}\n`;
   return content;
 }
 

@@ -19,6 +19,7 @@ import { applySettings, recordCarried } from './restoreSettings';
 import { copyIndex, createShadow, inShadow, objectDirectory, type Shadow } from './shadow';
 import { noteBoundary, withdrawBoundary } from './shallow';
 import { sideBySide } from './sideBySide';
+import { updateIndex } from './stateObjects';
 import { readUndoRecord, writeUndoRecord, type UndoRecord } from './undoRecord';
 import { WORKTREE_INDEX } from './worktreeReading';
 
@@ -92,7 +93,7 @@ export async function restorePart(options: PartToRestore): Promise<string[]> {
   const untracked = await buildState(shadow, built, state, previous, quarantine.directory, signal);
   const autoMerge = await autoMergeOf(state, built, signal);
   const [settingNotes, operationNotes] = await sideBySide(
-    applySettings(repository, built, state.manifest),
+    applySettings(built, state.manifest),
     setHead(built, choice.branch, quarantine.head).then(() => writeOperation(built, state.manifest, autoMerge, operationBranch?.name ?? null)),
   );
   // Which files are ignored is a matter of settings too.
@@ -177,7 +178,7 @@ async function buildState(shadow: Shadow, built: Repository, state: StateToResto
   }
   const { mtimeMs } = await stat(index);
   const untracked = await finishIndex(shadow, index, state, { temporary, justWritten: previous === null }, signal);
-  // Git itself knows the empty file that such entries name, but the fsck of newer ones (2.47 does) misses the object.
+  // Git mostly does without the empty file that such entries name, but its fsck (since 2.47) and some of its diffs miss the object.
   if (state.manifest.intentToAdd.length > 0) await runGit(['hash-object', '-w', '--stdin'], { cwd: built.root, signal });
   // The time at which git noted those of the files: what is not older stays suspect to it.
   if (previous === null) await utimes(index, Math.floor(mtimeMs / 1000), Math.floor(mtimeMs / 1000));
@@ -192,6 +193,8 @@ async function buildState(shadow: Shadow, built: Repository, state: StateToResto
 async function listWorktree(shadow: Shadow, index: string, captured: StateToRestore, signal?: AbortSignal): Promise<void> {
   await copyIndex(path.join(shadow.gitDir, WORKTREE_INDEX), index);
   const options = inShadow(shadow, { index, signal });
+  // An entry that is only intended to be added stays one where the file is empty.
+  await updateIndex(shadow, index, ['--force-remove'], captured.manifest.intentToAdd.map(([name]) => name), signal);
   await runGit(['read-tree', '--reset', captured.trees.worktree], options);
   await runGit(['update-index', '--clear-resolve-undo'], options);
   const { exitCode, stdout } = await runGit(['update-index', '--refresh'], { ...options, answers: [1] });
@@ -253,10 +256,9 @@ async function putBack(repository: Repository, record: UndoRecord, previous: Non
   const present = await captureWorkingState({ root: record.worktree, spool: path.join(directory, 'present') });
   const shadow = shadowOf(present);
   const state = await readState(shadow, previous.tip);
-  await buildState(shadow, worktree, state, present, directory);
+  const untracked = await buildState(shadow, worktree, state, present, directory);
   await takeBackRefs(repository, record.refs);
-  await setHead(worktree, previous.branch, previous.head);
-  await writeOperation(worktree, state.manifest, await autoMergeOf(state, worktree), null);
+  await putBackStanding(worktree, state, previous, untracked);
 }
 
 /** Makes the worktree of a submodule anew, as it was. */
@@ -266,9 +268,16 @@ async function bringBack(repository: Repository, record: UndoRecord, previous: N
   const settings = { worktree: record.worktree, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings: repository.settings, shallow: repository.shallow };
   const state = await readState(await createShadow(path.join(directory, 'reading'), settings), previous.tip);
   const worktree = await addWorktree(repository, record.worktree, state);
-  await buildState(await restoreShadow(repository, worktree, directory), worktree, state, null, directory);
-  await setHead(worktree, previous.branch, previous.head);
-  await writeOperation(worktree, state.manifest, await autoMergeOf(state, worktree), null);
+  const untracked = await buildState(await restoreShadow(repository, worktree, directory), worktree, state, null, directory);
+  await putBackStanding(worktree, state, previous, untracked);
+}
+
+/** What is beside the files and the index: HEAD, the operation with its branch, settings, which carried files are ignored. */
+async function putBackStanding(worktree: Repository, state: StateToRestore, { branch, head }: NonNullable<UndoRecord['previous']>, untracked: readonly string[]): Promise<void> {
+  await setHead(worktree, branch, head);
+  await writeOperation(worktree, state.manifest, await autoMergeOf(state, worktree), state.manifest.operation.branch?.name ?? null);
+  await applySettings(worktree, state.manifest);
+  await recordCarried(worktree, untracked);
 }
 
 /** Refs that have been moved again since then are left where they are. */

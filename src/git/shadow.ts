@@ -31,15 +31,21 @@ const takenOver = ['core.filemode', 'core.symlinks', 'core.ignorecase', 'core.pr
 
 /** @throws {GitError} when git cannot read the configuration */
 export async function readSettings(directory: string, signal?: AbortSignal): Promise<RepositorySettings> {
-  const { stdout } = await runGit(['config', '-z', '--list'], inRepository(directory, signal));
+  const values = await readConfig(directory, [], signal);
+  const named = values.get('core.excludesfile');
+  const excludesFile = named === undefined ? null : path.resolve(directory, named.replace(/^~(?=\/|$)/, os.homedir()));
+  return { values, excludesFile };
+}
+
+/** All settings that git reads in a directory, or those of one file (`--file`). Keys in lower case; the last value wins. */
+export async function readConfig(directory: string, where: readonly string[], signal?: AbortSignal): Promise<Map<string, string>> {
+  const { stdout } = await runGit(['config', '-z', ...where, '--list'], inRepository(directory, signal));
   const values = new Map<string, string>();
   for (const record of stdout.toString('utf8').split('\0')) {
     const feed = record.indexOf('\n');
     if (record !== '') values.set(feed === -1 ? record : record.slice(0, feed), feed === -1 ? 'true' : record.slice(feed + 1));
   }
-  const named = values.get('core.excludesfile');
-  const excludesFile = named === undefined ? null : path.resolve(directory, named.replace(/^~(?=\/|$)/, os.homedir()));
-  return { values, excludesFile };
+  return values;
 }
 
 /**

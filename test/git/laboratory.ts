@@ -11,17 +11,19 @@ import type { QuarantinedState } from '../../src/git/quarantine';
 import { receiveCheckout } from '../../src/git/receiveCheckout';
 import { finishRestore, restoreWorkingState, type RestoredState, type SubmoduleToRestore } from '../../src/git/restore';
 import { announceSubmodule, findSubmodulePlaces, holdingsOf } from '../../src/git/submodulePlaces';
+import { observeGitDirectory } from './gitDirectory';
 
 export const THREAD = '019a1b2c-3d4e-7f00-8000-0123456789ab';
 
-const environment = {
+/** What git runs with here, whoever runs these tests. */
+export const gitEnvironment = {
   PATH: process.env['PATH'], HOME: os.tmpdir(), LC_ALL: 'C', GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1', GIT_TERMINAL_PROMPT: '0', GIT_EDITOR: ':',
   GIT_AUTHOR_NAME: 'A', GIT_AUTHOR_EMAIL: 'a@example.org', GIT_COMMITTER_NAME: 'A', GIT_COMMITTER_EMAIL: 'a@example.org',
 };
 
 /** Plain git, as a person would run it. `LAX` commands may fail (a merge that conflicts). */
 export function git(cwd: string, ...args: string[]): string {
-  return execFileSync('git', ['-c', 'protocol.file.allow=always', '-c', 'init.defaultBranch=main', ...args], { cwd, env: environment, encoding: 'latin1', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 28 }).replace(/\n$/, '');
+  return execFileSync('git', ['-c', 'protocol.file.allow=always', '-c', 'init.defaultBranch=main', ...args], { cwd, env: gitEnvironment, encoding: 'latin1', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 28 }).replace(/\n$/, '');
 }
 export function gitThatMayFail(cwd: string, ...args: string[]): void {
   try {
@@ -31,7 +33,12 @@ export function gitThatMayFail(cwd: string, ...args: string[]): void {
   }
 }
 export function gitWithEnvironment(cwd: string, extra: Record<string, string>, ...args: string[]): void {
-  execFileSync('git', args, { cwd, env: { ...environment, ...extra }, stdio: 'pipe' });
+  execFileSync('git', args, { cwd, env: { ...gitEnvironment, ...extra }, stdio: 'pipe' });
+}
+
+/** With standard input; for paths that are not UTF-8, which an argument cannot be. */
+export function gitOnBytes(cwd: string, input: Buffer, ...args: string[]): void {
+  execFileSync('git', args, { cwd, env: gitEnvironment, stdio: ['pipe', 'pipe', 'pipe'], input });
 }
 
 const made: string[] = [];
@@ -93,25 +100,48 @@ export function makePair(options: { readonly format?: 'sha1' | 'sha256'; readonl
 
 /** What plain git and the file system say of a checkout; two equal answers are the same working state. */
 export function observe(root: string): Record<string, unknown> {
-  const quiet = (...args: string[]) => execFileSync('git', args, { cwd: root, env: { ...environment, GIT_OPTIONAL_LOCKS: '0' }, encoding: 'latin1', maxBuffer: 1 << 28 });
-  const head = (() => {
+  const quiet = (...args: string[]) => execFileSync('git', args, { cwd: root, env: { ...gitEnvironment, GIT_OPTIONAL_LOCKS: '0', GIT_NO_REPLACE_OBJECTS: '1' }, encoding: 'latin1', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
+  const orNothing = (...args: string[]) => {
     try {
-      return quiet('rev-parse', '-q', '--verify', 'HEAD');
+      return quiet(...args).trim();
     } catch {
-      return 'unborn';
+      return '';
     }
-  })();
+  };
+  const head = orNothing('rev-parse', '-q', '--verify', 'HEAD');
   const files = [...new Set(quiet('ls-files', '-co', '--exclude-standard', '-z').split('\0'))].filter((name) => name !== '' && !name.endsWith('/')).sort();
   const debug = quiet('ls-files', '--debug').split(/(?<=flags: [0-9a-f]+\n)/).filter((entry) => (Number.parseInt(/flags: ([0-9a-f]+)/.exec(entry)?.[1] ?? '0', 16) & 0x2000_0000) !== 0).map((entry) => entry.split('\n')[0]);
+  const index = quiet('ls-files', '-s', '-v', '-z');
+  const empty = emptyDirectories(root, index);
   return {
     head,
-    status: quiet('status', '--porcelain=v2', '-z', '--untracked-files=all', '--no-renames'),
-    index: quiet('ls-files', '-s', '-v', '-z'),
+    status: quiet('status', '--porcelain=v2', '-z', '--untracked-files=all', '--no-renames', '--no-show-stash'),
+    index,
     undo: quiet('ls-files', '--resolve-undo', '-z'),
     intended: debug,
-    bytes: files.map((name) => [name, describe(Buffer.concat([Buffer.from(`${root}/`), Buffer.from(name, 'latin1')]))]),
-    diff: head === 'unborn' ? '' : quiet('diff', '--no-ext-diff', '--no-textconv', 'HEAD', '--'),
+    // A directory in the place of a file: the file is deleted, and what is in the directory is listed or ignored.
+    bytes: files.map((name) => [name, describe(Buffer.concat([Buffer.from(`${root}/`), Buffer.from(name, 'latin1')]))]).map(([name, found]) => [name, found === 'directory' && !isGitlink(index, name) ? 'absent' : found]),
+    // Git cannot compare an entry that is intended to be added and assumed to be unchanged.
+    diff: orNothing('-c', 'diff.autoRefreshIndex=false', 'diff', '--no-ext-diff', '--no-textconv', 'HEAD', '--'),
+    empty: empty.length === 0 ? [] : empty.filter((name) => orNothing('check-ignore', `./${name}`) === ''),
+    ...observeGitDirectory(orNothing('rev-parse', '--absolute-git-dir'), orNothing),
   };
+}
+
+function isGitlink(index: string, name: string | undefined): boolean {
+  return index.split('\0').some((line) => line.endsWith(`\t${name ?? ''}`) && line.includes(' 160000 '));
+}
+
+/** Directories with nothing in them, in the file system's order of bytes; not those where a submodule belongs. */
+function emptyDirectories(root: string, index: string): string[] {
+  const found: string[] = [];
+  const walk = (directory: string) => {
+    const entries = readdirSync(Buffer.from(path.join(root, directory), 'latin1'), { withFileTypes: true, encoding: 'buffer' });
+    if (entries.length === 0 && !index.includes(`\t${directory}\0`)) found.push(directory);
+    for (const entry of entries) if (entry.isDirectory() && entry.name.toString() !== '.git') walk(path.join(directory, entry.name.toString('latin1')));
+  };
+  walk('');
+  return found.sort();
 }
 
 function describe(file: Buffer): string {
@@ -145,13 +175,14 @@ export function photograph(root: string): string[] {
   return lines;
 }
 
-/** The user's own checkout at a destination: its files, index, branch and branches; not the objects that arrive beside them. */
+/** A user's own checkout: its files, index, branch, stash and settings; not the objects that arrive beside them. */
 export function ownCheckout(root: string): unknown {
+  const gitDir = git(root, 'rev-parse', '--absolute-git-dir');
+  const read = (name: string) => (existsSync(path.join(gitDir, name)) ? createHash('sha1').update(readFileSync(path.join(gitDir, name))).digest('hex') : null);
   return {
     state: observe(root),
-    index: existsSync(path.join(root, '.git/index')) ? createHash('sha1').update(readFileSync(path.join(root, '.git/index'))).digest('hex') : null,
-    head: readFileSync(path.join(root, '.git/HEAD'), 'utf8'),
-    config: readFileSync(path.join(root, '.git/config'), 'utf8'),
+    directory: ['index', 'HEAD', 'config', 'config.worktree', 'info/exclude', 'info/attributes', 'info/sparse-checkout', 'shallow'].map(read),
+    refs: git(root, 'for-each-ref', 'refs/stash', 'refs/tags', 'refs/remotes', 'refs/replace', 'refs/notes'),
     files: photograph(root).filter((line) => !line.startsWith(`${root}/.git`)),
   };
 }

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { carry, git, gitThatMayFail, makePair, observe, ownCheckout, photograph, removeTemporaryDirectories, write } from './laboratory';
-import { states } from './states';
+import { statesOfOperations } from './statesOfOperations';
 
 afterEach(removeTemporaryDirectories);
 
@@ -27,12 +27,12 @@ function operationOf(root: string): unknown {
   return { told, named, refs: git(root, 'for-each-ref', 'refs/bisect', 'refs/rewritten') };
 }
 
-const operations = states.filter(({ name }) => /merge|pick|a revert|rebase|\bam\b|bisect|orphan|detached/.test(name));
+const operations = statesOfOperations.filter((state) => state.thrice === true);
 
 describe.skipIf(!hasReftable)('a repository that keeps its refs in a reftable', () => {
   it.each(operations.map((state) => [state.name, state] as const))('as source and as destination: %s', async (_name, state) => {
     const pair = makePair({ laptopRefs: 'reftable', serverRefs: 'files' });
-    state.make(pair.laptop);
+    state.make(pair.laptop, pair);
     const source = photograph(pair.laptop);
     const own = ownCheckout(pair.server);
     const worktree = path.join(pair.directory, 'server', 'worktrees', '1', 'app');
@@ -66,7 +66,7 @@ describe.skipIf(!hasReftable)('a repository that keeps its refs in a reftable', 
       for (const [name, command] of [['a rebase in conflict', 'rebase'], ['a cherry-pick in conflict, with more to pick', 'cherry-pick']] as const) {
         const root = path.join(pair.directory, command);
         git(pair.directory, 'clone', '-q', `--ref-format=${refs}`, pair.laptop, root);
-        states.find((state) => state.name === name)?.make(root);
+        statesOfOperations.find((state) => state.name === name)?.make(root, pair);
         const worktree = path.join(pair.directory, 'server', 'worktrees', command, 'app');
         await carry(pair, root, pair.server, worktree);
         write(worktree, 'a.txt', 'resolved\n');

@@ -1,8 +1,13 @@
-/** Every state of the table, there and back, by the hosts themselves: what the command does, not only what its parts can do. */
+/** States of the table, there and back, by the hosts themselves: what the command does, not only what its parts can do. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { makePair, observe, ownCheckout, photograph, removeTemporaryDirectories } from '../git/laboratory';
-import { states } from '../git/states';
+import { statesOfFiles } from '../git/statesOfFiles';
+import { statesOfOperations } from '../git/statesOfOperations';
+import { statesOfRepositories } from '../git/statesOfRepositories';
 import { explainFailures, said, startPair, type PairedHosts, type Site } from './pairedHosts';
+
+/** One of each kind; all of them go through the parts in test/git. */
+const states = [...statesOfFiles, ...statesOfOperations, ...statesOfRepositories].filter((state) => state.thrice === true);
 
 let pair: PairedHosts;
 let laptop: Site;
@@ -19,19 +24,20 @@ afterAll(removeTemporaryDirectories);
 describe('two hosts move a checkout exactly, and back', () => {
   it.each(states.map((state) => [state.name, state] as const))('%s', async (_name, state) => {
     const clones = makePair(state.format === undefined ? {} : { format: state.format });
-    state.make(clones.laptop);
-    await laptop.client.call('project/add', { directory: clones.laptop });
+    const root = (state.make(clones.laptop, clones) ?? clones.laptop) as string;
+    state.there?.(clones.server);
+    await laptop.client.call('project/add', { directory: root });
     await server.client.call('project/add', { directory: clones.server });
-    const before = { source: photograph(clones.laptop), own: ownCheckout(clones.server) };
+    const before = { source: photograph(root), own: ownCheckout(clones.server) };
 
-    const there = await laptop.handOff({ directory: clones.laptop, prompt: said.hello, to: server.hostId });
+    const there = await laptop.handOff({ directory: root, prompt: said.hello, to: server.hostId });
     // Looked at before anything else: plain git, too, leaves traces where it looks.
-    expect(photograph(clones.laptop), 'the source is untouched').toEqual(before.source);
-    expect(observe(there.worktree)).toEqual(observe(clones.laptop));
+    expect(photograph(root), 'the source is untouched').toEqual(before.source);
+    expect(observe(there.worktree)).toEqual(observe(root));
     expect(ownCheckout(clones.server), "the destination's own checkout is untouched").toEqual(before.own);
 
     const back = await laptop.handOff({ threadId: there.threadId, to: laptop.hostId, from: server.hostId });
-    expect(observe(back.worktree)).toEqual(observe(clones.laptop));
+    expect(observe(back.worktree)).toEqual(observe(root));
     expect(ownCheckout(clones.server), 'still untouched').toEqual(before.own);
   });
 });
