@@ -8,6 +8,9 @@ import { GitError } from './gitError';
 import { knownHaves } from './haves';
 import type { IndexFile } from './indexFile';
 import { listIndex, pathList, type IndexListing } from './indexListing';
+import type { LfsFile } from './lfsFiles';
+import { distinctObjects, type LfsObject } from './lfsPointer';
+import { lfsStorage } from './lfsStore';
 import { fingerprintOf, type Manifest } from './manifest';
 import { readOperation } from './operation';
 import { readHead, readRepository, type ObjectFormat, type ObjectId, type Operation, type Repository } from './repository';
@@ -70,6 +73,8 @@ export interface CapturedState {
   /** Paths that differ from HEAD in the index or the working tree, untracked ones included. */
   readonly files: number;
   readonly operation: Operation | null;
+  /** Git LFS: where the repository keeps its objects, the files that hold content of such, and all objects that the index names. */
+  readonly lfs: { readonly storage: string; readonly files: readonly LfsFile[]; readonly named: readonly LfsObject[] };
   readonly findings: readonly GitFinding[];
 }
 
@@ -123,6 +128,7 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
     worktree: repository.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)],
     settings, shallow: repository.shallow, excludes: path.join(repository.commonDir, 'info', 'exclude'),
   });
+  const storage = lfsStorage(repository, settings);
   const before = await standing(repository, signal);
   // An index that is not there yet is an empty one.
   if (!(await adoptIndex(shadow, repository.gitDir))) await runGit(['read-tree', '--empty'], inShadow(shadow, { signal }));
@@ -144,6 +150,7 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
     intentToAdd: listing.intentToAdd.map((entry): [BytePath, '100644'] => [entry.path, entry.mode as '100644']),
     flags: listing.flagged.map((flag) => ({ ...flag, present: !read.absent.has(flag.path) })),
     emptyDirectories: [...left.emptyDirectories],
+    lfsFiles: read.lfs.files.map(({ path: name, oid, size }) => [name, oid, size]),
     autoMerge: operation.autoMerge !== null,
     operation: { kind: operation.kind, files: operation.files.map(([name, content]) => [name, content]), refs: operation.refs.map(([name, oid]) => [name, oid]), branch: operation.branch },
     conversion: { autocrlf: settings.values.get('core.autocrlf') ?? 'false', eol: settings.values.get('core.eol') ?? 'native' },
@@ -165,7 +172,8 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
     return {
       root: repository.root, shadow: shadow.gitDir, objectFormat: repository.objectFormat, head: repository.head, branch: repository.branch,
       commits, operation: operation.kind, files, fingerprint,
-      findings: findingsOf({ repository, places, operation, read, left, sparse: manifest.sparse !== null }),
+      findings: await findingsOf({ repository, places, operation, read, left, storage, sparse: manifest.sparse !== null }),
+      lfs: { storage, files: read.lfs.files, named: distinctObjects(read.lfs.named) },
       worktreeBytes: listing.bytes + read.store.reduce((sum, { sighting }) => sum + (sighting.kind === 'file' ? sighting.bytes : 0), 0),
     };
   };

@@ -3,6 +3,8 @@ import path from 'node:path';
 import { pathForPeople, type BytePath } from './bytePath';
 import type { GitFinding } from './finding';
 import { quoteForPeople } from './git';
+import type { LfsReading } from './lfsFiles';
+import { hasLength, lfsFile } from './lfsStore';
 import type { OperationState } from './operation';
 import type { Repository } from './repository';
 import type { SubmodulePlaces } from './submodules';
@@ -10,10 +12,10 @@ import type { WorktreeReading } from './worktreeReading';
 import type { LeftBehind } from './worktreeScan';
 
 /** Says in words what of a working state does not travel, or travels otherwise than one may think. */
-export function findingsOf(state: {
+export async function findingsOf(state: {
   readonly repository: Repository; readonly places: SubmodulePlaces; readonly operation: OperationState;
-  readonly read: WorktreeReading; readonly left: LeftBehind; readonly sparse: boolean;
-}): GitFinding[] {
+  readonly read: WorktreeReading; readonly left: LeftBehind; readonly storage: string; readonly sparse: boolean;
+}): Promise<GitFinding[]> {
   const { repository, places, operation, read, left } = state;
   const findings: GitFinding[] = [];
   const add = (level: GitFinding['level'], code: string, message: string) => { findings.push({ level, code, message }); };
@@ -23,7 +25,8 @@ export function findingsOf(state: {
   if (read.nestedRepositories.length > 0) add('warning', 'nested-repository-stays', `${named(read.nestedRepositories)} ${read.nestedRepositories.length === 1 ? 'is a repository of its own that is' : 'are repositories of their own that are'} not tracked here and stay behind.`);
   const special = [...new Set([...left.special, ...read.special])];
   if (special.length > 0) add('warning', 'special-file-stays', `${named(special)}: a FIFO, socket or device cannot be carried and stays behind.`);
-  if (read.lfs.length > 0) add('warning', 'lfs-content-travels', `${read.lfs.length} Git LFS file${read.lfs.length === 1 ? '' : 's'} travel as they are in the working tree; the LFS objects of the history do not.`);
+  const lfsMissing = await missingLfs(read.lfs, state.storage);
+  if (lfsMissing.length > 0) add('warning', 'lfs-object-missing', `The content of ${named(lfsMissing)} is not on this machine, only the Git LFS pointer${lfsMissing.length === 1 ? '' : 's'}, and so it will be at the destination. Run "git lfs fetch" first if the thread needs it.`);
   if (state.sparse) add('warning', 'sparse-checkout', 'The checkout is sparse. The same files are present at the destination; its sparse patterns apply there only if that repository has extensions.worktreeConfig.');
   if (repository.partial) add('warning', 'partial-clone', 'The repository is a partial clone. Objects that neither it nor the destination has cannot travel; fetch them first if the handoff says that objects are missing.');
   if (repository.shallow.length > 0) add('warning', 'shallow-clone', 'The repository is a shallow clone. At the destination the history ends where it ends here, unless more of it is there.');
@@ -31,6 +34,14 @@ export function findingsOf(state: {
   if (operation.removed.length > 0) add('warning', 'operation-lines-stay', `The ${operation.kind ?? 'operation'} in progress would run programs or move other branches; these lines do not go on at the destination: ${operation.removed.map(quoteForPeople).slice(0, 5).join(' · ')}`);
   if (existsSync(path.join(repository.gitDir, 'index.lock'))) add('warning', 'index-locked', 'Another git holds index.lock here. What it is about to write is not part of the capture.');
   return findings;
+}
+
+/** Paths of the index whose LFS objects this machine does not have. */
+async function missingLfs(lfs: LfsReading, storage: string): Promise<BytePath[]> {
+  const held = new Set(lfs.files.map(({ oid }) => oid));
+  const missing: BytePath[] = [];
+  for (const file of lfs.named) if (!held.has(file.oid) && !(await hasLength(lfsFile(storage, file.oid), file))) missing.push(file.path);
+  return missing;
 }
 
 function named(names: readonly BytePath[]): string {

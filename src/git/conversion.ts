@@ -10,7 +10,7 @@ import { inShadow, type RepositorySettings, type Shadow } from './shadow';
 export interface ConvertedPaths {
   /** Tracked files whose bytes in the working tree may differ from the blob although git calls them unchanged. */
   readonly paths: readonly BytePath[];
-  /** All files with `filter=lfs`. */
+  /** Those with `filter=lfs` are not among them: all of these, dirty or not. See lfsFiles.ts. */
   readonly lfs: readonly BytePath[];
 }
 

@@ -26,6 +26,8 @@ export interface VisitedEntry {
   readonly skipWorktree: boolean;
   path(): BytePath;
   oid(): ObjectId;
+  /** Where it begins in the file. */
+  offset(): number;
 }
 
 const ASSUME_UNCHANGED = 0x8000;
@@ -78,6 +80,7 @@ export async function* visitIndexFile(file: string, format: ObjectFormat, visit:
     let at = HEADER_BYTES;
     const entries = window.bytes.readUInt32BE(8);
     for (let left = entries; left > 0;) {
+      scan.base = window.start;
       const taken = scan.take(window.bytes, at - window.start, left);
       left -= taken.entries;
       at = window.start + taken.end;
@@ -148,6 +151,8 @@ class EntryScan implements VisitedEntry {
   skipWorktree = false;
   private entry: Buffer = Buffer.alloc(0);
   private start = 0;
+  /** Where the bytes that {@link take} is given begin in the file. */
+  base = 0;
   /** Where the name is: in the entry itself or, from version 4 on, put together here. */
   private named: Buffer = Buffer.alloc(0);
   private nameStart = 0;
@@ -169,6 +174,10 @@ class EntryScan implements VisitedEntry {
 
   oid(): ObjectId {
     return this.entry.toString('hex', this.start + FIXED_BYTES, this.start + FIXED_BYTES + this.hashBytes);
+  }
+
+  offset(): number {
+    return this.base + this.start;
   }
 
   /** Takes the entries from `from` on that lie in `bytes` as a whole, `most` at most. `end` is where the first one begins that does not. */

@@ -2,7 +2,7 @@ import path from 'node:path';
 import { nulRecords, runGit, streamGit } from './git';
 import { GitError } from './gitError';
 import { bytePath, type BytePath } from './bytePath';
-import { readIndexFile, type IndexFile } from './indexFile';
+import { readIndexFile, visitIndexFile, type IndexFile } from './indexFile';
 import type { ObjectId } from './repository';
 import { inShadow, type Shadow } from './shadow';
 
@@ -48,6 +48,17 @@ export async function pathList(args: readonly string[], options: Parameters<type
   const names: BytePath[] = [];
   for await (const record of nulRecords(streamGit(args, options))) names.push(bytePath(record));
   return names;
+}
+
+/** The entries of some paths, unmerged ones left out. */
+export async function indexEntries(shadow: Shadow, names: ReadonlySet<BytePath>, signal?: AbortSignal, index = 'index'): Promise<Map<BytePath, IndexEntry>> {
+  const found = new Map<BytePath, IndexEntry>();
+  const pieces = visitIndexFile(path.resolve(shadow.gitDir, index), shadow.objectFormat, (entry) => {
+    const name = entry.stage === 0 ? entry.path() : '';
+    if (names.has(name)) found.set(name, { path: name, mode: entry.mode.toString(8), oid: entry.oid(), stage: 0 });
+  });
+  if (names.size > 0) for await (const _piece of pieces) signal?.throwIfAborted();
+  return found;
 }
 
 /** Lines for `update-index -z --index-info`. */

@@ -22,6 +22,8 @@ export const manifestSchema = z.strictObject({
   intentToAdd: list(z.tuple([path, z.enum(['100644', '100755', '120000', '160000'])])),
   flags: list(z.strictObject({ path, assumeUnchanged: z.boolean(), skipWorktree: z.boolean(), present: z.boolean() })),
   emptyDirectories: list(path),
+  /** Files with the content of a Git LFS object, in whose place the worktree tree has the pointer: path, SHA-256, size. */
+  lfsFiles: list(z.tuple([path, z.string().regex(/^[0-9a-f]{64}$/), z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER)])),
   /** The tip holds the tree of `AUTO_MERGE`. */
   autoMerge: z.boolean(),
   operation: z.strictObject({
@@ -65,13 +67,14 @@ export function fingerprintOf(manifest: Manifest, trees: StateTrees): string {
     })),
     byName(manifest.operation.refs),
     byName(manifest.submodules.map(({ path: place, fingerprint }): [string, string] => [place, fingerprint])),
+    byName(manifest.lfsFiles.map(([name, ...object]) => [name, object] as const)),
   ];
   return createHash('sha256').update(JSON.stringify(description)).digest('hex');
 }
 
 /** Everything of one kind in a manifest names a path; these are all of them. */
 export function pathsOf(manifest: Manifest): BytePath[] {
-  return sortedPaths([...manifest.intentToAdd.map(([name]) => name), ...manifest.flags.map((flag) => flag.path), ...manifest.emptyDirectories]);
+  return sortedPaths([...manifest.intentToAdd.map(([name]) => name), ...manifest.flags.map((flag) => flag.path), ...manifest.emptyDirectories, ...manifest.lfsFiles.map(([name]) => name)]);
 }
 
 /** The object name of nothing, as ref updates and index lines write it. */

@@ -8,6 +8,8 @@ import { openRepository } from './gitDirectory';
 import { GitError } from './gitError';
 import { inRepository } from './inRepository';
 import { revisions } from './haves';
+import { distinctObjects, type LfsObject } from './lfsPointer';
+import { expectLfsContent, receiveLfsObjects, type LfsSource } from './lfsTransfer';
 import { fingerprintOf, type Manifest, type StateTrees } from './manifest';
 import { checkEntries, checkObjectSizes, checkTree, differingEntries, expectBounded, probeNameRules, readManifest } from './quarantineChecks';
 import type { ObjectFormat, ObjectId, Repository } from './repository';
@@ -45,6 +47,8 @@ export interface ReceiveOptions {
   readonly tip: ObjectId;
   /** Where the history in the bundle ends although it goes on (`CreatedBundle.shallow`). */
   readonly shallow?: readonly ObjectId[];
+  /** Git LFS objects that came beside the bundle. Their files are taken into the quarantine. */
+  readonly lfs?: readonly LfsSource[];
   /** Directory that must not exist; removed again when the bundle is refused. */
   readonly quarantine: string;
   readonly limits?: Partial<QuarantineLimits>;
@@ -62,6 +66,8 @@ export interface QuarantinedState {
   readonly trees: StateTrees;
   /** Boundary commits that the repository must note before it has a ref to this state (see shallow.ts). */
   readonly shallow: readonly ObjectId[];
+  /** Git LFS objects in the quarantine, checked. */
+  readonly lfs: readonly LfsObject[];
   /** What a faithful restore will have. A receipt is computed from what was restored, never from this. */
   readonly fingerprint: string;
   /** The submodules that belong to it. */
@@ -133,6 +139,8 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
     rules.caseInsensitive ? checkTree(trees.index, guarded, limits, rules) : expectBounded(trees.index, guarded, limits),
   );
   if (!rules.caseInsensitive) await checkEntries(differingEntries(trees.worktree, trees.index, guarded), guarded, limits, rules);
+  await receiveLfsObjects(options.quarantine, options.lfs ?? [], limits, signal);
+  await expectLfsContent(manifest, trees.worktree, repository, options.quarantine, guarded);
   for (const tree of [trees.stages, trees.resolved]) if (tree !== null) await checkTree(tree, guarded, limits, rules, 1);
   // Runs in the repository itself, to know its refs; the quarantine is where its objects are looked for first.
   await runGit(['rev-list', '--objects', '--quiet', '--stdin', '--not', '--all'], {
@@ -141,7 +149,7 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   });
   return {
     root: repository.root, directory: options.quarantine, objectFormat: repository.objectFormat,
-    head, branch: manifest.branch, commits, trees, shallow, fingerprint: fingerprintOf(manifest, trees),
+    head, branch: manifest.branch, commits, trees, shallow, lfs: distinctObjects(options.lfs ?? []), fingerprint: fingerprintOf(manifest, trees),
     submodules: manifest.submodules, size: { objects, paths },
   };
 }

@@ -10,7 +10,7 @@ import { inShadow } from './shadow';
 import { gitlinksOf } from './submodules';
 import { parentsOf, type SubmodulePlace } from './submodulePlaces';
 
-export interface ReceivePart extends Pick<ReceiveOptions, 'file' | 'sha256' | 'bytes' | 'tip' | 'shallow'> {
+export interface ReceivePart extends Pick<ReceiveOptions, 'file' | 'sha256' | 'bytes' | 'tip' | 'shallow' | 'lfs'> {
   readonly branch: string | null;
 }
 

@@ -4,6 +4,7 @@ import { absolutePath, bytePath, childPath, nulTerminated, parentPaths, pathForP
 import { runGit, streamGit, nulRecords } from './git';
 import { GitError } from './gitError';
 import { indexInfo } from './indexListing';
+import { lfsFilesToReplace } from './restoreLfs';
 import { treeEntries } from './quarantineChecks';
 import type { StateToRestore, TreeChange } from './restoredState';
 import { inShadow, type Shadow } from './shadow';
@@ -45,9 +46,11 @@ export async function writeFiles(shadow: Shadow, index: string, state: StateToRe
  * Turns a worktree from one state into another, touching only what differs. Ignored files stay where they are.
  *
  * @param index describes the working tree as it is, with times and sizes; afterwards as it has become
+ * @param keep is given what will be overwritten or removed, before it is
+ * @returns what was written
  * @throws {GitError} `worktree-diverged` when an ignored file is in the way; nothing has been changed then
  */
-export async function changeFiles(shadow: Shadow, index: string, from: StateToRestore, to: StateToRestore, signal?: AbortSignal): Promise<void> {
+export async function changeFiles(shadow: Shadow, index: string, from: StateToRestore, to: StateToRestore, keep: (isReplaced: (name: BytePath) => boolean) => Promise<void>, signal?: AbortSignal): Promise<{ has(name: BytePath): boolean }> {
   const root = shadow.worktree;
   const changes = await treeChanges(shadow, from.trees.worktree, to.trees.worktree, signal);
   const changed = new Map(changes.map((change) => [change.path, change]));
@@ -63,7 +66,11 @@ export async function changeFiles(shadow: Shadow, index: string, from: StateToRe
   for (const name of to.absent) if (!from.absent.has(name) && !changed.has(name)) removed.add(name);
   for (const name of from.absent) if (!to.absent.has(name) && !changed.has(name)) written.set(name, { isNew: true, mode: '100644' });
 
+  // The pointer is in both trees, but only one of the two working trees has the content.
+  for (const { path: name } of lfsFilesToReplace(from, to)) if (!changed.has(name) && !to.absent.has(name)) written.set(name, { isNew: false, mode: '100644' });
+
   for (const [name, { isNew }] of written) if (isNew) await expectFree(root, name, removed);
+  await keep((name) => written.has(name) || removed.has(name));
   for (const name of removed) await removeFile(root, name);
   for (const name of sortedPaths(from.manifest.emptyDirectories).reverse()) if (!to.manifest.emptyDirectories.includes(name)) await rmdir(absolutePath(root, name)).catch(ignoreUnremovable);
 
@@ -78,6 +85,7 @@ export async function changeFiles(shadow: Shadow, index: string, from: StateToRe
   const input = nulTerminated([...written].filter(([, { mode }]) => mode !== '160000').map(([name]) => name));
   if (input.length > 0) await runGit(['checkout-index', '-f', '-u', '-q', '-z', '--stdin'], { ...options, input });
   await makeDirectories(root, [...[...written].filter(([, { mode }]) => mode === '160000').map(([name]) => name), ...to.manifest.emptyDirectories]);
+  return written;
 }
 
 async function makeDirectories(root: string, names: readonly BytePath[]): Promise<void> {

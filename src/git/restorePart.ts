@@ -1,18 +1,23 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, rmdir, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
+import type { BytePath } from './bytePath';
 import { chooseBranch, chooseOperationBranch, updateRefs, type RefUpdate } from './branchChoice';
 import { captureWorkingState, shadowOf, type CapturedState } from './capture';
 import { gitText, quoteForPeople, runGit } from './git';
 import { createRepository, openRepository } from './gitDirectory';
 import { GitError } from './gitError';
 import { inRepository } from './inRepository';
+import { indexEntries, indexInfo, type IndexEntry } from './indexListing';
+import { noteAsUnchanged } from './indexStat';
+import { lfsStorage, withdrawLfsObjects } from './lfsStore';
 import { zeroId } from './manifest';
 import { packsToPublish, publishPacks, withdrawPacks } from './publish';
 import { quarantineShadow, withQuarantine, type QuarantinedState } from './quarantine';
 import { readRepository, type ObjectId, type Repository } from './repository';
 import { changeFiles, writeFiles } from './restoreFiles';
 import { finishIndex } from './restoreIndex';
+import { keepAllLfs, keepLfsContent, lfsFilesOf, lfsToPlace, publishLfs, recordLfsFiles, writeLfsContent } from './restoreLfs';
 import { clearOperation, writeOperation } from './restoreOperation';
 import { readState, type StateToRestore } from './restoredState';
 import { applySettings, recordCarried } from './restoreSettings';
@@ -60,7 +65,7 @@ export async function restorePart(options: PartToRestore): Promise<string[]> {
   const arrived = quarantineShadow(quarantine);
   const made = !existsSync(options.root);
   // Written first, so that a repository that was made does not stay behind; nothing else is done before the second record.
-  if (made) await writeUndoRecord(quarantine.directory, { repository: { root: options.root, made }, worktree, place: existsSync(worktree), goes: false, createdDirectories: [], refs: [], shallow: [], packs: [], previous: null });
+  if (made) await writeUndoRecord(quarantine.directory, { repository: { root: options.root, made }, worktree, place: existsSync(worktree), goes: false, createdDirectories: [], refs: [], shallow: [], lfs: [], packs: [], previous: null });
   if (made) await createRepository(options.root, quarantine.objectFormat);
   const [repository, state] = await sideBySide(openRepository(options.root, signal), readState(arrived, quarantine.commits.manifest, signal));
 
@@ -78,7 +83,7 @@ export async function restorePart(options: PartToRestore): Promise<string[]> {
   if (operationBranch !== null && refs.every(({ name }) => name !== operationBranch.name)) refs.push(operationBranch);
   const record: UndoRecord = {
     repository: { root: repository.root, made }, worktree, place: existsSync(worktree), goes: false,
-    createdDirectories: previous === null ? missingDirectories(path.dirname(worktree)) : [], refs, shallow: [...quarantine.shallow],
+    createdDirectories: previous === null ? missingDirectories(path.dirname(worktree)) : [], refs, shallow: [...quarantine.shallow], lfs: await lfsToPlace(repository, quarantine.lfs),
     packs: [...(await packsToPublish(arrived, repository)), ...(previous === null ? [] : await packsToPublish(shadowOf(previous), repository))],
     previous: previous === null ? null : recordOf(previous, threadId, snapshotBefore),
   };
@@ -86,6 +91,7 @@ export async function restorePart(options: PartToRestore): Promise<string[]> {
   if (previous !== null && record.previous !== null) await keepSnapshot(repository, previous, [record.previous.snapshot]);
   await publishPacks(arrived, repository, await packsToPublish(arrived, repository));
   await noteBoundary(repository, quarantine.shallow);
+  await publishLfs(repository, quarantine.directory, record.lfs);
   await updateRefs(repository.root, refs, zeroId(repository.objectFormat));
 
   const built = previous === null ? await addWorktree(repository, worktree, state, signal) : await readRepository(worktree, signal);
@@ -98,6 +104,7 @@ export async function restorePart(options: PartToRestore): Promise<string[]> {
   );
   // Which files are ignored is a matter of settings too.
   await recordCarried(built, untracked, signal);
+  await recordLfsFiles(built, state);
   return [...(choice.note === null ? [] : [choice.note]), ...boundaryNote(quarantine.shallow), ...settingNotes, ...operationNotes];
 }
 
@@ -114,12 +121,13 @@ export async function removePart(previous: CapturedState, threadId: string, dire
   const before = recordOf(previous, threadId, snapshotBefore);
   const refs = [{ name: arrivedRef(threadId), before: arrivedBefore, after: previous.commits.manifest }];
   const record: UndoRecord = {
-    repository: { root: repository.root, made: false }, worktree: previous.root, place: true, goes: true, createdDirectories: [], refs, shallow: [],
+    repository: { root: repository.root, made: false }, worktree: previous.root, place: true, goes: true, createdDirectories: [], refs, shallow: [], lfs: [],
     packs: await packsToPublish(shadowOf(previous), repository), previous: before,
   };
   await mkdir(directory, { recursive: true, mode: 0o700 });
   await writeUndoRecord(directory, record);
   await keepSnapshot(repository, previous, [before.snapshot, ...refs]);
+  await keepAllLfs(repository, previous, directory, signal);
   await removeWorktree(repository, record);
 }
 
@@ -170,16 +178,24 @@ async function buildState(shadow: Shadow, built: Repository, state: StateToResto
   // Made beside the index, so that the rename keeps its time: git trusts files by comparing theirs with it.
   const index = path.join(built.gitDir, 'index.baton');
   await rm(index, { force: true });
+  const content = lfsFilesOf(state);
+  let pointers = content;
   if (previous === null) await writeFiles(shadow, index, state, signal);
   else {
     const from = await readState(shadow, previous.commits.manifest, signal);
     await listWorktree(shadow, index, from, signal);
-    await changeFiles(shadow, index, from, state, signal);
+    const present = lfsFilesOf(from);
+    const had = new Set(present.map((file) => file.path));
+    const keep = (isReplaced: (name: BytePath) => boolean) => keepLfsContent(built, temporary, present.filter((file) => isReplaced(file.path)), signal);
+    const written = await changeFiles(shadow, index, from, state, keep, signal);
+    pointers = content.filter((file) => written.has(file.path) || !had.has(file.path));
   }
   const { mtimeMs } = await stat(index);
+  await writeLfsContent(built, temporary, pointers, Math.floor(mtimeMs / 1000) - 1, signal);
   const untracked = await finishIndex(shadow, index, state, { temporary, justWritten: previous === null }, signal);
   // Git mostly does without the empty file that such entries name, but its fsck (since 2.47) and some of its diffs miss the object.
   if (state.manifest.intentToAdd.length > 0) await runGit(['hash-object', '-w', '--stdin'], { cwd: built.root, signal });
+  await noteAsUnchanged(index, built.objectFormat, built.root, new Set(content.map((file) => file.path)));
   // The time at which git noted those of the files: what is not older stays suspect to it.
   if (previous === null) await utimes(index, Math.floor(mtimeMs / 1000), Math.floor(mtimeMs / 1000));
   await rename(index, path.join(built.gitDir, 'index'));
@@ -197,8 +213,13 @@ async function listWorktree(shadow: Shadow, index: string, captured: StateToRest
   await updateIndex(shadow, index, ['--force-remove'], captured.manifest.intentToAdd.map(([name]) => name), signal);
   await runGit(['read-tree', '--reset', captured.trees.worktree], options);
   await runGit(['update-index', '--clear-resolve-undo'], options);
+  // Git would compare content with pointers.
+  const lfs = await indexEntries(shadow, new Set(lfsFilesOf(captured).map((file) => file.path)), signal, index);
+  const set = (entries: readonly IndexEntry[]) => (entries.length === 0 ? Promise.resolve(undefined) : runGit(['update-index', '-z', '--index-info'], { ...options, input: indexInfo(entries) }));
+  await set([...lfs.values()].map((entry) => ({ ...entry, mode: '0' })));
   const { exitCode, stdout } = await runGit(['update-index', '--refresh'], { ...options, answers: [1] });
   if (exitCode !== 0) throw new GitError('worktree-diverged', `${shadow.worktree} changed while it was being restored (${quoteForPeople(stdout.toString('utf8').split('\n', 1)[0] ?? '')}). Let other programs finish there, then try again.`);
+  await set([...lfs.values()]);
 }
 
 async function setHead(worktree: Repository, branch: string | null, head: ObjectId | null): Promise<void> {
@@ -220,6 +241,7 @@ export async function takeBackPart(directory: string): Promise<void> {
   await takeBackRefs(repository, [...record.refs, ...(record.previous === null ? [] : [record.previous.snapshot])]);
   await withdrawPacks(repository, record.packs);
   await withdrawBoundary(repository, record.shallow);
+  await withdrawLfsObjects(repository, lfsStorage(repository, repository.settings), record.lfs);
   if (made) await removeRepository(repository);
 }
 
@@ -278,6 +300,7 @@ async function putBackStanding(worktree: Repository, state: StateToRestore, { br
   await writeOperation(worktree, state.manifest, await autoMergeOf(state, worktree), state.manifest.operation.branch?.name ?? null);
   await applySettings(worktree, state.manifest);
   await recordCarried(worktree, untracked);
+  await recordLfsFiles(worktree, state);
 }
 
 /** Refs that have been moved again since then are left where they are. */

@@ -46,7 +46,7 @@ const BULK_BYTES = 64 * 1024 * 1024;
  * @throws {GitError} `changed-while-capturing` when a file is not the one that was seen
  */
 export async function commitState(shadow: Shadow, state: StateToCommit, signal?: AbortSignal): Promise<StateCommits> {
-  const bytes = state.worktree.store.reduce((sum, entry) => sum + entry.sighting.bytes, 0);
+  const bytes = state.worktree.store.reduce((sum, entry) => sum + (entry.object === null ? entry.sighting.bytes : 0), 0);
   const compression = bytes > BULK_BYTES ? ['-c', 'pack.compression=1'] : [];
   const { stdout } = await runGit(['-c', 'fastimport.unpackLimit=0', ...compression, 'fast-import', '--quiet', '--done', '--depth=0', '--force', '--date-format=raw'], { ...inShadow(shadow, { signal }), input: stream(shadow, state) });
   const [index = '', worktree = '', manifest = '', listed = ''] = stdout.toString('latin1').split('\n');
@@ -59,12 +59,12 @@ async function* stream(shadow: Shadow, state: StateToCommit): AsyncGenerator<Buf
     const message = `baton: ${name}\n`;
     return `commit refs/heads/${name}\nmark :${mark}\nauthor ${who} ${state.seconds} +0000\ncommitter ${who} ${state.seconds} +0000\ndata ${message.length}\n${message}${from === null ? '' : `from ${from}\n`}`;
   };
-  yield* blobs(shadow.worktree, state.worktree.store.filter((entry) => entry.commit === null));
+  yield* blobs(shadow.worktree, state.worktree.store.filter((entry) => entry.object === null));
   yield text(`${commit('index', 1, state.head)}M 040000 ${state.index} ""\n\n`);
   yield text(commit('worktree', 2, ':1'));
   for (const name of state.worktree.remove) yield text(`D ${quoted(name)}\n`);
   let mark = FIRST_BLOB;
-  for (const entry of state.worktree.store) yield text(`M ${entry.mode} ${entry.commit ?? `:${mark++}`} ${quoted(entry.path)}\n`);
+  for (const entry of state.worktree.store) yield text(`M ${entry.mode} ${entry.object ?? `:${mark++}`} ${quoted(entry.path)}\n`);
   const manifest = Buffer.from(state.manifest, 'utf8');
   yield text(`\n${commit('manifest', 3, ':2')}${state.commits.map((oid) => `merge ${oid}\n`).join('')}deleteall\nM 100644 inline manifest.json\ndata ${manifest.length}\n`);
   yield manifest;

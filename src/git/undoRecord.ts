@@ -18,6 +18,8 @@ const undoRecord = z.strictObject({
   refs: z.array(ref),
   /** Boundary commits that the repository is to note. */
   shallow: z.array(z.string().regex(/^[0-9a-f]{40,64}$/)),
+  /** Git LFS objects that the storage is to get. */
+  lfs: z.array(z.strictObject({ oid: z.string().regex(/^[0-9a-f]{64}$/), size: z.number().int().nonnegative() })),
   packs: z.array(z.string().regex(/^pack-[0-9a-f]+$/)),
   /** The worktree's state before, when it existed. */
   previous: z.strictObject({ tip: z.string(), head: z.string().nullable(), branch: z.string().nullable(), snapshot: ref }).nullable(),

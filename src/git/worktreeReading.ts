@@ -1,11 +1,12 @@
 import path from 'node:path';
 import { absolutePath, type BytePath } from './bytePath';
-import { carriedPaths } from './carriedPaths';
+import { carriedLfsPaths, carriedPaths } from './carriedPaths';
 import { convertedPaths } from './conversion';
 import { gitText, nulRecords, runGit, streamGit } from './git';
 import { GitError } from './gitError';
 import type { IndexFile } from './indexFile';
 import type { IndexEntry } from './indexListing';
+import { readLfsFiles, type LfsReading } from './lfsFiles';
 import type { ObjectId, Repository } from './repository';
 import { inShadow, type RepositorySettings, type Shadow } from './shadow';
 import { sideBySide } from './sideBySide';
@@ -20,8 +21,8 @@ export interface PathToStore {
   readonly path: BytePath;
   readonly mode: string;
   readonly sighting: Sighting;
-  /** The commit that a submodule is at; null for files and links. */
-  readonly commit: ObjectId | null;
+  /** What the tree gets in the place of its bytes: the commit that a submodule is at, the pointer of an LFS file. Null for other files and links. */
+  readonly object: ObjectId | null;
 }
 
 /** What of the working tree differs from the index, or may. */
@@ -32,7 +33,7 @@ export interface WorktreeReading {
   readonly nestedRepositories: readonly BytePath[];
   /** Files that the index lists, whose absence its `skip-worktree` flag explains. */
   readonly absent: ReadonlySet<BytePath>;
-  readonly lfs: readonly BytePath[];
+  readonly lfs: LfsReading;
   readonly special: readonly BytePath[];
   readonly store: readonly PathToStore[];
   readonly remove: readonly BytePath[];
@@ -56,21 +57,23 @@ export async function readWorktree(repository: Repository, settings: RepositoryS
   const files = [...new Set([...untracked.files, ...(await carriedPaths(repository.gitDir, looker))])];
   const converted = await convertedPaths(repository, settings, shadow, listing, dirty, files, signal);
 
+  const lfsPaths = new Set([...converted.lfs, ...(await carriedLfsPaths(repository.gitDir))].filter((name) => !absent.has(name)));
+  const lfs = await readLfsFiles(shadow, lfsPaths, listing.unmerged, dirty, new Map([...seen, ...(await looker.lookAll([...lfsPaths].filter((name) => !seen.has(name))))]), signal);
   const modes = await trustedModes(shadow, settings, signal);
   const store: PathToStore[] = [];
   const remove: BytePath[] = [];
   const special: BytePath[] = [];
-  const others = await looker.lookAll(new Set([...converted.paths.filter((name) => !absent.has(name)), ...files].filter((name) => !seen.has(name))));
+  const others = await looker.lookAll(new Set([...converted.paths.filter((name) => !absent.has(name) && !lfsPaths.has(name)), ...lfs.raw, ...lfs.read.keys(), ...files].filter((name) => !seen.has(name))));
   for (const [name, sighting] of [...seen, ...others]) {
     const gitlink = gitlinks.get(name);
     if (sighting.kind === 'special') special.push(name);
-    if (sighting.kind === 'directory' && gitlink !== undefined) store.push({ path: name, mode: '160000', sighting, commit: (await submoduleHead(repository.root, name, signal)) ?? gitlink.oid });
-    else if (sighting.kind === 'symlink') store.push({ path: name, mode: '120000', sighting, commit: null });
-    else if (sighting.kind === 'file') store.push({ path: name, mode: modes(name) ?? (sighting.executable ? '100755' : '100644'), sighting, commit: null });
+    if (sighting.kind === 'directory' && gitlink !== undefined) store.push({ path: name, mode: '160000', sighting, object: (await submoduleHead(repository.root, name, signal)) ?? gitlink.oid });
+    else if (sighting.kind === 'symlink') store.push({ path: name, mode: '120000', sighting, object: null });
+    else if (sighting.kind === 'file') store.push({ path: name, mode: modes(name) ?? (sighting.executable ? '100755' : '100644'), sighting, object: lfs.read.get(name) ?? null });
     else remove.push(name);
   }
   return {
-    dirty, untracked: files, nestedRepositories: untracked.nestedRepositories, absent, lfs: converted.lfs, special, store, remove,
+    dirty: new Set([...dirty].filter((name) => !lfs.read.has(name))), untracked: files, nestedRepositories: untracked.nestedRepositories, absent, lfs, special, store, remove,
     listed: { differing: JSON.stringify([...differing]), untracked, hidden },
   };
 }

@@ -11,6 +11,7 @@ import { requireGit } from '../git/git';
 import { GitError } from '../git/gitError';
 import { reachableAmong } from '../git/haves';
 import { receiveCheckout, type QuarantinedCheckout, type ReceivePart } from '../git/receiveCheckout';
+import { holdsLfsObjects } from '../git/lfsTransfer';
 import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from '../git/restore';
 import { inGroups } from '../git/sideBySide';
 import { findSubmodulePlaces, holdingsOf, type SubmodulePlace } from '../git/submodulePlaces';
@@ -101,13 +102,16 @@ export class HandoffDestination {
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'offered', handoffId, threadId, source: link.hostId, sourceName, epoch } });
     const base = { version: 1, handoffId, threadId, source: link.hostId, sourceName, epoch, manifest: null, prepared: null } as const;
     const { submodules, parts } = await partsOf(place, offer);
-    await IncomingHandoff.create(this.ports.directory, { ...base, ...place, submodules });
+    await IncomingHandoff.create(this.ports.directory, { ...base, ...place, submodules, heldLfs: [] });
     const held = await this.ports.heldRollouts(offer.rollouts.map(({ name }) => name));
     return { findings, parts, rollouts: held.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })) };
   }
 
   async receive({ handoffId, threadId, manifest }: PeerParams<'handoff/receive'>, link: PeerLink): Answer<'handoff/receive'> {
-    return this.exclusively(handoffId, async () => ({ offsets: await (await this.incoming(handoffId, threadId, link.hostId)).offsets(manifest) }));
+    return this.exclusively(handoffId, async () => {
+      const incoming = await this.incoming(handoffId, threadId, link.hostId);
+      return { offsets: await incoming.offsets(manifest, ({ lfs }, index) => holdsLfsObjects(index === 0 ? incoming.record.projectRoot : present(incoming.record.submodules[index - 1]).repository, lfs)) };
+    });
   }
 
   /** Takes a transfer channel: a header line, then the files' bytes. Answers with one line: `{"received":true}` or the error. */
@@ -143,7 +147,7 @@ export class HandoffDestination {
       const announced = record.manifest;
       if (announced === null) throw new HostError('transfer-corrupt', 'Nothing was announced, so nothing can be prepared.');
       try {
-        const part = ({ bundle, branch }: Manifest['parts'][number], index: number): ReceivePart => ({ ...bundle, branch, file: incoming.bundle(index) });
+        const part = ({ bundle, branch }: Manifest['parts'][number], index: number): ReceivePart => ({ ...bundle, branch, file: incoming.bundle(index), lfs: incoming.lfs(announced, index).filter(({ held }) => !held) });
         const [first, ...others] = announced.parts;
         const top = part(first, 0);
         const submodules = others.map((other, index) => ({ ...part(other, index + 1), ...present(record.submodules[index]) }));

@@ -27,6 +27,8 @@ export const incomingRecord = z.object({
   /** Where the submodules of the offer will belong, in its order. */
   submodules: z.array(z.object({ place: z.string(), repository: z.string(), objectFormat: z.enum(['sha1', 'sha256']) })),
   manifest: manifest.nullable(),
+  /** Of each part's Git LFS objects, whether they were here when it was announced. Those are not sent. */
+  heldLfs: z.array(z.array(z.boolean())),
   /** Set once everything is restored: what the thread's activation needs. */
   prepared: z
     .object({
@@ -44,6 +46,8 @@ export type IncomingRecord = z.infer<typeof incomingRecord>;
 export interface TransferFile {
   readonly path: string;
   readonly bytes: number;
+  /** It need not be sent. */
+  readonly held?: boolean;
 }
 
 /** The directory `handoffs/<id>/` of a handoff that this host receives. */
@@ -98,8 +102,15 @@ export class IncomingHandoff {
   files(announced: Manifest): TransferFile[] {
     return [
       ...announced.parts.map(({ bundle }, index) => ({ path: this.bundle(index), bytes: bundle.bytes })),
+      ...announced.parts.flatMap((_part, index) => this.lfs(announced, index).map(({ file, size, held }) => ({ path: file, bytes: size, held }))),
       ...announced.rollouts.map((rollout, index) => ({ path: this.tail(index), bytes: rollout.tail.bytes })),
     ];
+  }
+
+  /** A part's Git LFS objects, with the files of those that are sent. */
+  lfs(announced: Manifest, part: number): { readonly oid: string; readonly size: number; readonly file: string; readonly held: boolean }[] {
+    const held = this.current.heldLfs[part] ?? [];
+    return (announced.parts[part]?.lfs ?? []).map(({ oid, size }, index) => ({ oid, size, file: join(this.directory, `lfs-${part}-${index}`), held: held[index] === true }));
   }
 
   /**
@@ -116,21 +127,25 @@ export class IncomingHandoff {
     return join(this.directory, `tail-${index}`);
   }
 
-  /** How many bytes of each file arrived already. A file of another announcement is begun anew. */
-  async offsets(announced: Manifest): Promise<number[]> {
+  /**
+   * How many bytes of each file arrived already. A file of another announcement is begun anew.
+   *
+   * @param holds which Git LFS objects of a part are here without being sent
+   */
+  async offsets(announced: Manifest, holds: (part: Manifest['parts'][number], index: number) => Promise<boolean[]>): Promise<number[]> {
     const places = this.current.submodules.map(({ place }) => place);
     if (JSON.stringify(announced.parts.slice(1).map(({ place }) => place)) !== JSON.stringify(places)) throw new HostError('transfer-corrupt', 'The submodules that were announced are not those that were offered. The thread stays at its source; try again.');
     const same = this.current.manifest !== null && JSON.stringify(this.current.manifest) === JSON.stringify(announced);
     if (!same) {
-      for (const name of await readdir(this.directory)) if (/^(bundle|tail)-/.test(name)) await rm(join(this.directory, name));
-      await this.update({ manifest: announced });
+      for (const name of await readdir(this.directory)) if (/^(bundle|tail|lfs)-/.test(name)) await rm(join(this.directory, name));
+      await this.update({ manifest: announced, heldLfs: await Promise.all(announced.parts.map(holds)) });
     }
-    return Promise.all(this.files(announced).map(async (file) => Math.min(file.bytes, await sizeOf(file.path))));
+    return Promise.all(this.files(announced).map(async (file) => (file.held === true ? file.bytes : Math.min(file.bytes, await sizeOf(file.path)))));
   }
 
   /** Writes what a transfer channel carries to the files, after what is there, and syncs them. */
   async receive(source: AsyncIterable<unknown>, announced: Manifest): Promise<void> {
-    const writer = new FileWriter(this.files(announced));
+    const writer = new FileWriter(this.files(announced).filter((file) => file.held !== true));
     try {
       await writer.open();
       for await (const chunk of source) await writer.write(chunk as Buffer);

@@ -53,6 +53,8 @@ const part = z.object({
   place: bytePath,
   /** `shallow`: commits in it at which its history ends although it goes on. */
   bundle: z.object({ bytes, sha256, tip: objectId, shallow: z.array(objectId).max(65_536) }),
+  /** Git LFS objects that its index and its commits name. */
+  lfs: z.array(z.object({ oid: sha256, size: bytes })).max(100_000),
   branch: z.string().max(1024).nullable(),
 });
 
@@ -116,5 +118,5 @@ export type PeerMethodName = keyof PeerMethods;
 export type PeerParams<M extends PeerMethodName> = z.output<PeerMethods[M]['params']>;
 export type PeerResult<M extends PeerMethodName> = z.output<PeerMethods[M]['result']>;
 
-/** First line of a transfer channel, then the files' bytes in the manifest's order: the bundles of the parts, then the rollouts' tails. */
+/** First line of a transfer channel, then the files' bytes in the manifest's order: the bundles of the parts, their Git LFS objects, then the rollouts' tails. */
 export const transferHeader = z.object({ handoffId, threadId });

@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { constants, createBrotliCompress } from 'node:zlib';
 import { z } from 'zod';
 import { createBundle } from '../git/bundle';
+import { listLfsObjects, sealLfsObject } from '../git/lfsTransfer';
 import type { CapturedState } from '../git/capture';
 import type { CapturedCheckout } from '../git/captureCheckout';
 import { agreeOnHaves, type Held } from '../git/haves';
@@ -78,7 +79,8 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
   for (const [index, { place, state }] of checkout.entries()) {
     const haves = await agreeOnPart(link, { threadId, offer: transfer.offer, part: index }, state, there.parts, signal);
     const path = join(spool, `bundle-${index}`);
-    bundles.push({ place, state, path, ...(await createBundle({ capture: state, haves, file: path, signal })) });
+    const bundle = await createBundle({ capture: state, haves, file: path, signal });
+    bundles.push({ place, state, path, ...bundle, lfs: await listLfsObjects({ capture: state, prerequisites: bundle.prerequisites, signal }) });
   }
   const tails = [];
   for (const [index, rollout] of transfer.rollouts.entries()) {
@@ -88,24 +90,29 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
     tails.push({ rollout, from, path, bytes: (await stat(path)).size });
   }
   const manifest: Manifest = {
-    parts: bundles.map(({ place, state, bytes, sha256, shallow }) => ({ place, bundle: { bytes, sha256, tip: state.commits.manifest, shallow: [...shallow] }, branch: state.branch })) as Manifest['parts'],
+    parts: bundles.map(({ place, state, bytes, sha256, shallow, lfs }) => ({ place, bundle: { bytes, sha256, tip: state.commits.manifest, shallow: [...shallow] }, lfs: lfs.map(({ oid, size }) => ({ oid, size })), branch: state.branch })) as Manifest['parts'],
     rollouts: tails.map(({ rollout: { name, threadId: owner, metaLine, bodyBytes, bodySha256 }, from, bytes }) => ({ name, threadId: owner, metaLine, bodyBytes, bodySha256, from, tail: { encoding: 'br', bytes } })),
     thread: transfer.thread,
     prompt: transfer.prompt,
     counts: { commits: sum(bundles.map(({ commits }) => commits)), files: sum(bundles.map(({ state }) => state.files)) },
   };
   const { offsets } = await link.call('handoff/receive', { handoffId, threadId, manifest }, signal);
-  const files = [...bundles, ...tails];
+  const lfs = bundles.flatMap((bundle) => bundle.lfs.map((object) => ({ bytes: object.size, seal: () => sealLfsObject(object, bundle.state, spool) })));
+  const files = [...bundles, ...lfs, ...tails];
   if (offsets.length !== files.length || offsets.some((offset, index) => offset > (files[index]?.bytes ?? 0))) {
     throw new HostError('protocol-mismatch', `${destinationName} says that it has more than was announced. Bring Baton to the same version on both machines.`);
   }
 
+  // What lies in the working tree is copied before any of it is sent: it may change.
+  const paths: (string | null)[] = [];
+  for (const [index, file] of files.entries()) paths.push('path' in file ? file.path : offsets[index] === file.bytes ? null : await file.seal());
   const total = sum(files.map(({ bytes }) => bytes));
   let done = sum(offsets);
   let told = done;
   const content = async function* (): AsyncIterable<Buffer> {
     yield Buffer.from(`${JSON.stringify({ handoffId, threadId })}\n`);
-    for (const [index, { path }] of files.entries()) {
+    for (const [index, path] of paths.entries()) {
+      if (path === null) continue;
       for await (const chunk of createReadStream(path, { start: offsets[index] ?? 0 })) {
         done += (chunk as Buffer).length;
         // A hundred steps are as fine as anybody sees.

@@ -26,7 +26,7 @@ function commit(treeId: string, ...parents: string[]): string {
 }
 
 const manifest = () => ({
-  version: 1, objectFormat: 'sha1', head: git(pair.laptop, 'rev-parse', 'HEAD') as string | null, branch: 'refs/heads/main', intentToAdd: [] as unknown[], flags: [] as unknown[], emptyDirectories: [] as unknown[], autoMerge: false,
+  version: 1, objectFormat: 'sha1', head: git(pair.laptop, 'rev-parse', 'HEAD') as string | null, branch: 'refs/heads/main', intentToAdd: [] as unknown[], flags: [] as unknown[], emptyDirectories: [] as unknown[], lfsFiles: [] as unknown[], autoMerge: false,
   operation: { kind: null as string | null, files: [] as unknown[], refs: [] as unknown[], branch: null as unknown }, conversion: { autocrlf: 'false', eol: 'native' }, submodules: [] as unknown[], sparse: null,
 });
 

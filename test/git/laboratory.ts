@@ -1,12 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createBundle } from '../../src/git/bundle';
 import type { CapturedState } from '../../src/git/capture';
 import { captureCheckout } from '../../src/git/captureCheckout';
 import { agreeOnHaves, reachableAmong } from '../../src/git/haves';
+import { holdsLfsObjects, listLfsObjects, sealLfsObject } from '../../src/git/lfsTransfer';
 import type { QuarantinedState } from '../../src/git/quarantine';
 import { receiveCheckout } from '../../src/git/receiveCheckout';
 import { finishRestore, restoreWorkingState, type RestoredState, type SubmoduleToRestore } from '../../src/git/restore';
@@ -203,6 +204,8 @@ export interface Trip {
   /** Of the checkout itself, and what of it was sent. */
   readonly capture: CapturedState;
   readonly bytes: number;
+  /** Git LFS objects that travelled. */
+  readonly lfs: readonly string[];
   readonly quarantine: QuarantinedState;
   readonly submodules: readonly SubmoduleToRestore[];
   readonly restored: RestoredState;
@@ -215,12 +218,26 @@ export async function send(pair: Pick<Pair, 'directory'>, from: string, to: stri
   const places = await findSubmodulePlaces({ root: to, worktree: existing, submodules: await Promise.all(checkout.slice(1).map(announceSubmodule)) });
   const parts = await Promise.all(checkout.map(async ({ state }, index) => {
     const file = path.join(spool, `bundle-${index}`);
-    return { ...(await createBundle({ capture: state, haves: await agreedHaves(state, places[index - 1]?.repository ?? to), file })), file, tip: state.commits.manifest, branch: state.branch };
+    const repository = places[index - 1]?.repository ?? to;
+    const bundle = await createBundle({ capture: state, haves: await agreedHaves(state, repository), file });
+    return { ...bundle, lfs: await sendLfs(state, bundle.prerequisites, repository, spool), file, tip: state.commits.manifest, branch: state.branch };
   }));
   const [top, ...others] = parts as [typeof parts[0], ...typeof parts];
   const submodules = places.flatMap((place, index) => { const part = others[index]; return part === undefined ? [] : [{ ...part, ...place }]; });
   const arrived = await receiveCheckout({ root: to, top, submodules, quarantine: path.join(spool, 'quarantine') });
-  return { capture: checkout[0].state, bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0), quarantine: arrived.top, submodules: arrived.submodules };
+  return { capture: checkout[0].state, bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0), lfs: parts.flatMap(({ lfs }) => lfs.map(({ oid }) => oid)), quarantine: arrived.top, submodules: arrived.submodules };
+}
+
+async function sendLfs(capture: CapturedState, prerequisites: readonly string[], to: string, spool: string): Promise<{ oid: string; size: number; file: string }[]> {
+  const named = await listLfsObjects({ capture, prerequisites });
+  const held = await holdsLfsObjects(to, named);
+  const arrived = [];
+  for (const object of named.filter((_object, position) => held[position] !== true)) {
+    const file = path.join(spool, `arrived-${object.oid}`);
+    copyFileSync(await sealLfsObject(object, capture, spool), file);
+    arrived.push({ oid: object.oid, size: object.size, file });
+  }
+  return arrived;
 }
 
 /** The whole way of a working state, into a worktree that may exist. */

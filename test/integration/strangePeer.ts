@@ -117,7 +117,7 @@ export async function honestAttempt(given: { threadId: string; checkout: string;
       requirements: null, repository: await readRepositoryIdentity(checkout), branch: repository.branch, submodules: [], rollouts: [{ name, bodyBytes }],
     },
     manifest: {
-      parts: [{ place: '', bundle: { bytes: bundle.bytes, sha256: bundle.sha256, tip: capture.commits.manifest, shallow: [...bundle.shallow] }, branch: capture.branch }],
+      parts: [{ place: '', bundle: { bytes: bundle.bytes, sha256: bundle.sha256, tip: capture.commits.manifest, shallow: [...bundle.shallow] }, lfs: [], branch: capture.branch }],
       rollouts: [{ name, threadId, metaLine, bodyBytes, bodySha256, from: 0, tail: { encoding: 'identity', bytes: bodyBytes } }],
       thread, prompt: null, counts: { commits: bundle.commits, files: capture.files },
     },
