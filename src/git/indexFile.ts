@@ -274,12 +274,15 @@ async function readExtensions(window: Window, from: number, hashBytes: number, d
         const root = await window.slice(content, Math.min(size, 64 + hashBytes));
         const feed = root.indexOf(10);
         const covered = /^\0(-?\d+) \d+$/.exec(root.toString('latin1', 0, feed))?.[1];
-        if (covered !== undefined && Number(covered) >= 0) tree = root.toString('hex', feed + 1, feed + 1 + hashBytes);
+        if (covered !== undefined && Number(covered) >= 0) {
+          if (root.length < feed + 1 + hashBytes) throw damaged('ends in the middle of an extension');
+          tree = root.toString('hex', feed + 1, feed + 1 + hashBytes);
+        }
         break;
       }
       case 'REUC':
         if (size > RECORDS_LIMIT) throw damaged('has more records of resolved conflicts than Baton takes');
-        resolved = parseResolveUndo(await window.slice(content, size), hashBytes);
+        resolved = parseResolveUndo(await window.slice(content, size), hashBytes, damaged);
         break;
       case 'link':
       case 'sdir':
@@ -290,20 +293,22 @@ async function readExtensions(window: Window, from: number, hashBytes: number, d
 }
 
 /** Per path: its name, three octal modes, and an object name for each of them that is not 0. */
-function parseResolveUndo(content: Buffer, hashBytes: number): IndexEntry[] {
+function parseResolveUndo(content: Buffer, hashBytes: number, damaged: (what: string) => GitError): IndexEntry[] {
   const entries: IndexEntry[] = [];
   let at = 0;
   const text = () => {
     const nul = content.indexOf(0, at);
+    if (nul === -1) throw damaged('has a record of a resolved conflict that is not whole');
     const value = bytePath(content.subarray(at, nul));
     at = nul + 1;
     return value;
   };
-  while (at < content.length && content.includes(0, at)) {
+  while (at < content.length) {
     const path: BytePath = text();
     const modes = [text(), text(), text()];
     for (const [position, mode] of modes.entries()) {
       if (Number.parseInt(mode, 8) === 0) continue;
+      if (!/^[0-7]{1,6}$/.test(mode) || at + hashBytes > content.length) throw damaged('has a record of a resolved conflict that is not whole');
       entries.push({ path, mode: mode.padStart(6, '0'), oid: content.toString('hex', at, at + hashBytes), stage: (position + 1) as 1 | 2 | 3 });
       at += hashBytes;
     }

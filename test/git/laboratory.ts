@@ -72,6 +72,12 @@ export interface Pair {
   readonly server: string;
 }
 
+const [major = 0, minor = 0] = execFileSync('git', ['version'], { encoding: 'utf8' }).replace(/^git version /, '').split('.').map(Number);
+/** Whether the git that the tests run with is of this version or a later one. `BATON_TEST_GIT` names another than the machine's. */
+export function isAtLeast(leastMajor: number, leastMinor: number): boolean {
+  return major > leastMajor || (major === leastMajor && minor >= leastMinor);
+}
+
 /** How a repository keeps its refs (git-init(1), `--ref-format`); git knows `reftable` from 2.45 on. */
 export type RefStorage = 'files' | 'reftable';
 

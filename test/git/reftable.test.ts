@@ -1,14 +1,11 @@
-import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { carry, git, gitThatMayFail, makePair, observe, ownCheckout, photograph, removeTemporaryDirectories, write } from './laboratory';
+import { carry, git, gitThatMayFail, isAtLeast, makePair, observe, ownCheckout, photograph, removeTemporaryDirectories, write } from './laboratory';
 import { statesOfOperations } from './statesOfOperations';
 
 afterEach(removeTemporaryDirectories);
 
-/** From 2.45 on. `BATON_TEST_GIT` names one where this machine's own is older. */
-const [major = 0, minor = 0] = execFileSync('git', ['version'], { encoding: 'utf8' }).replace(/^git version /, '').split('.').map(Number);
-const hasReftable = major > 2 || minor >= 45;
+const hasReftable = isAtLeast(2, 45);
 
 const pseudorefs = ['MERGE_HEAD', 'CHERRY_PICK_HEAD', 'REVERT_HEAD', 'REBASE_HEAD', 'ORIG_HEAD', 'AUTO_MERGE', 'MERGE_AUTOSTASH', 'BISECT_EXPECTED_REV'];
 
