@@ -246,7 +246,7 @@ export async function gitVersion(): Promise<{ readonly text: string; readonly ma
   return { text, major, minor };
 }
 
-/** Lowest git whose plumbing has all that capture and restore use (`ls-files --sparse` semantics, `rev-list --disk-usage`, `checkout-index` in parallel). */
+/** Lowest git with which all tests pass: `add --sparse` is of 2.34, `rev-parse --path-format` and `rev-list --disk-usage` are of 2.31. */
 const LOWEST_GIT = { major: 2, minor: 34 };
 /** The same in words. */
 export const lowestGit = `${LOWEST_GIT.major}.${LOWEST_GIT.minor}`;
@@ -256,10 +256,10 @@ export function isGitSupported({ major, minor }: { readonly major: number; reado
   return major > LOWEST_GIT.major || (major === LOWEST_GIT.major && minor >= LOWEST_GIT.minor);
 }
 
-/** @throws {GitError} `git-too-old`, `git-not-found` */
-export async function requireGit(): Promise<void> {
+/** @param host what people call this machine @throws {GitError} `git-too-old`, `git-not-found` */
+export async function requireGit(host: string): Promise<void> {
   const { text, ...version } = await gitVersion();
   if (!isGitSupported(version)) {
-    throw new GitError('git-too-old', `git ${text} is too old: Baton needs ${lowestGit} or later. Install a newer git and put it first on PATH.`);
+    throw new GitError('git-too-old', `git ${text} on ${host} is too old: Baton needs ${lowestGit} or later. Install a newer git there and put it first on PATH.`);
   }
 }

@@ -26,8 +26,12 @@ export type OfferFacts = z.infer<typeof offerFacts>;
 /** What the destination finds out about itself. */
 export interface DestinationFacts {
   readonly name: string;
+  /** Why no git there can be used, in a sentence; null where one can. */
+  readonly unfitGit: string | null;
   /** Saved projects of the same repository. */
   readonly projects: readonly { readonly root: string; readonly subdirectory: string }[];
+  /** Why others that seem to be of the same repository cannot be used, in sentences. */
+  readonly unusable: readonly string[];
   readonly codexVersion: string | null;
   /** Ids of the model providers that the destination's Codex knows. */
   readonly modelProviders: readonly string[];
@@ -68,12 +72,16 @@ export function destinationFindings(offer: OfferFacts, carried: Requirements | n
   const add = (level: Finding['level'], code: string, message: string) => findings.push({ level, code, message });
 
   const matching = facts.projects.find((candidate) => candidate.subdirectory === offer.subdirectory);
-  if (matching !== undefined) {
+  if (facts.unfitGit !== null) {
+    add('blocker', 'git-unfit', facts.unfitGit);
+  } else if (matching !== undefined) {
     add('ok', 'project', `${facts.name} has this repository at ${matching.root}.`);
   } else if (facts.projects.length > 0) {
     const saved = facts.projects.map(({ subdirectory }) => (subdirectory === '' ? 'the root' : subdirectory)).join(', ');
     const wanted = offer.subdirectory === '' ? 'its root' : offer.subdirectory;
     add('blocker', 'other-subdirectory', `${facts.name} has this repository saved for ${saved}, but the thread works in ${wanted}; save that folder there with "baton project add".`);
+  } else if (facts.unusable.length > 0) {
+    for (const why of facts.unusable) add('blocker', 'project-unusable', `${facts.name} cannot use its project of this repository: ${why}`);
   } else {
     add('blocker', 'no-matching-project', `${facts.name} has no project of this repository; clone it there and run "baton project add DIR" on ${facts.name}.`);
   }

@@ -28,7 +28,7 @@ import { describeError } from './wireError';
 
 /** What a destination needs of Codex and of the host's stores. */
 export interface DestinationPorts extends HandoffSide {
-  projectsOf(repository: Offer['repository']): Promise<readonly { readonly root: string; readonly subdirectory: string }[]>;
+  projectsOf(repository: Offer['repository']): Promise<Pick<DestinationFacts, 'projects' | 'unusable'>>;
   codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>>;
   /** Whether Codex on this host has a thread of that id. */
   hasThread(threadId: string): Promise<boolean>;
@@ -73,7 +73,7 @@ export class HandoffDestination {
 
   /** Says which commits of a part's history are here, so that they need not travel. Nothing is kept. */
   async negotiate({ threadId, offer, part, commits }: PeerParams<'handoff/negotiate'>): Answer<'handoff/negotiate'> {
-    const place = this.placeOf(threadId, offer, await this.ports.projectsOf(offer.repository));
+    const place = this.placeOf(threadId, offer, (await this.ports.projectsOf(offer.repository)).projects);
     const asked = offer.submodules[part - 1];
     if (place === null || (part > 0 && asked === undefined)) return { commits: [] };
     // Only what it lies in says where it is.
@@ -322,8 +322,9 @@ export class HandoffDestination {
   }
 
   private async consider(threadId: string | null, epoch: number, offer: Offer) {
-    const [, projects, codex, free] = await Promise.all([requireGit(), this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory)]);
-    const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), projects, freeBytes: free, ...codex });
+    const unfit = requireGit(this.ports.name()).then(() => null, (error: unknown) => describeError(error).message);
+    const [unfitGit, { projects, unusable }, codex, free] = await Promise.all([unfit, this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory)]);
+    const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), unfitGit, projects, unusable, freeBytes: free, ...codex });
     if (threadId !== null) {
       const ledger = this.ports.ledger.get(threadId);
       if (ledger.epoch === 0 && (await this.ports.hasThread(threadId))) {
@@ -331,7 +332,7 @@ export class HandoffDestination {
       }
       if (epoch <= ledger.epoch) findings.push({ level: 'blocker', code: 'stale-epoch', message: `${this.ports.name()} knows the thread at epoch ${ledger.epoch}, so this copy is out of date; look for the thread's owner with "baton threads".` });
     }
-    return { findings, place: this.placeOf(threadId, offer, projects) };
+    return { findings, place: unfitGit === null ? this.placeOf(threadId, offer, projects) : null };
   }
 
   /** Where an offered checkout would go; null where its project is not saved here. */

@@ -91,7 +91,7 @@ export class HandoffSource {
   static async preflight(ports: SourceHostPorts, subject: Subject, to: string, signal?: AbortSignal): Promise<HandoffPreflight> {
     if ('threadId' in subject) ports.requireOwner(subject.threadId);
     const [link, thread] = await sideBySide(ports.connect(to, signal), ports.describe(subject));
-    const repository = await repositoryOf(thread);
+    const repository = await repositoryOf(thread, ports.name());
     const { root, branch } = repository;
     const threadId = 'threadId' in subject ? subject.threadId : null;
     const epoch = threadId === null ? 1 : ports.ledger.get(threadId).epoch + 1;
@@ -223,7 +223,7 @@ export class HandoffSource {
         announce('capture', 'Capturing the working state');
         const subject = this.subjectOrThrow();
         const thread = present(progress.thread);
-        const repository = await repositoryOf(thread);
+        const repository = await repositoryOf(thread, ports.name());
         await mkdir(this.spool, { recursive: true, mode: 0o700 });
         const [checkout, rollouts, offer] = await sideBySide(
           captureCheckout({ root: repository.root, spool: join(this.spool, 'capture'), signal }),
@@ -325,13 +325,13 @@ function present<T>(value: T | null): T {
   return value;
 }
 
-async function repositoryOf(thread: SourceThread): Promise<Repository> {
+async function repositoryOf(thread: SourceThread, host: string): Promise<Repository> {
   const read = readRepository(thread.cwd).catch((cause: unknown) => {
     throw describeError(cause).reason === 'not-a-repository'
       ? new HostError('not-a-repository', `${thread.cwd} is not in a Git repository, so its working state cannot be handed off. Make one with "git init".`, { cause })
       : cause;
   });
-  const [, repository] = await sideBySide(requireGit(), read);
+  const [, repository] = await sideBySide(requireGit(host), read);
   return repository;
 }
 

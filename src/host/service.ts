@@ -305,14 +305,26 @@ export class HostService implements RunningHost {
   }
 
   private async projectsOf(repository: RepositoryIdentity) {
-    const saved = this.projects.list().filter(({ identity }) => sameRepository(identity, repository));
+    const list = this.projects.list();
+    const saved = list.filter(({ identity }) => sameRepository(identity, repository));
+    const unusable: string[] = [];
     // A saved folder may be gone, or another repository by now. Several projects may be folders of one root.
     const present = new Map<string, boolean>();
     for (const root of new Set(saved.map((project) => project.root))) {
-      const identity = await readRepositoryIdentity(root).catch(() => null);
+      const identity = await readRepositoryIdentity(root).catch((error: unknown) => {
+        const { reason, message } = describeError(error);
+        if (reason !== 'not-a-repository') unusable.push(message);
+        return null;
+      });
       present.set(root, identity !== null && sameRepository(identity, repository));
     }
-    return saved.filter(({ root }) => present.get(root) === true).map(({ root, subdirectory }) => ({ root, subdirectory }));
+    const { objectFormat } = repository;
+    for (const { root, identity } of list) {
+      // Commits have other names there, so only the remotes tell.
+      if (identity.objectFormat === objectFormat || !sameRepository({ ...identity, objectFormat, rootCommits: [] }, repository)) continue;
+      unusable.push(`${root} names its objects by ${identity.objectFormat}, the thread's repository by ${objectFormat}, and nothing can travel between the two; save a clone of the thread's repository there.`);
+    }
+    return { projects: saved.filter(({ root }) => present.get(root) === true).map(({ root, subdirectory }) => ({ root, subdirectory })), unusable };
   }
 
 }

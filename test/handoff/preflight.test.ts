@@ -15,7 +15,9 @@ const offer: OfferFacts = {
 };
 const facts: DestinationFacts = {
   name: 'server',
+  unfitGit: null,
   projects: [{ root: '/srv/app', subdirectory: '' }],
+  unusable: [],
   codexVersion: '0.169.0',
   modelProviders: ['openai', 'ollama'],
   configured: null,
@@ -37,6 +39,8 @@ interface Case {
 const cases: readonly Case[] = [
   { when: 'the project is there', level: 'ok', code: 'project', says: /server has this repository at \/srv\/app/ },
   { when: 'no project is there', facts: { projects: [] }, level: 'blocker', code: 'no-matching-project', says: /baton project add DIR/ },
+  { when: 'the one that is there cannot be used', facts: { projects: [], unusable: ['/srv/app names its objects by sha256; save a clone.'] }, level: 'blocker', code: 'project-unusable', says: /server cannot use its project .*save a clone/ },
+  { when: 'git is too old there', facts: { projects: [], unfitGit: 'git 2.33.0 on server is too old: Install a newer git there.' }, level: 'blocker', code: 'git-unfit', says: /git 2\.33\.0 on server .* Install a newer git there/ },
   { when: 'another folder of it is saved', facts: { projects: [{ root: '/srv/app', subdirectory: 'web' }] }, level: 'blocker', code: 'other-subdirectory', says: /saved for web, but the thread works in its root; save that folder there/ },
   { when: 'only the root of it is saved', offer: { subdirectory: 'api' }, level: 'blocker', code: 'other-subdirectory', says: /saved for the root, but the thread works in api; save that folder there/ },
   { when: 'both have the same Codex', level: 'ok', code: 'codex-version', says: /Both sides run Codex 0\.169\.0/ },

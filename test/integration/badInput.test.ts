@@ -1,4 +1,4 @@
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createInvite } from '../../src/relay/invite';
@@ -73,6 +73,17 @@ describe('a handoff is refused, with the thread usable and nothing left behind, 
       await rm(server.checkout, { recursive: true });
       await rename(aside, server.checkout);
     }
+    expect(await laptop.say(threadId, said.hello)).toBe('completed');
+  });
+
+  it("the destination's checkout is in a format that its git does not know", async () => {
+    const config = join(server.checkout, '.git', 'config');
+    const asItWas = await readFile(config);
+    await git(server.checkout, 'config', 'core.repositoryFormatVersion', '1');
+    await git(server.checkout, 'config', 'extensions.madeUp', 'true');
+    const { code, reason, message } = await laptop.machine.failure('handoff', threadId, '--to', 'server').finally(() => writeFile(config, asItWas));
+    expect({ code, reason }).toEqual({ code: 3, reason: 'preflight-blocked' });
+    expect(message).toMatch(/server cannot use its project .* uses extensions\.madeup, which git [\d.]+ does not know/);
     expect(await laptop.say(threadId, said.hello)).toBe('completed');
   });
 
