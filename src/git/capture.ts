@@ -21,7 +21,7 @@ import { commitState } from './stateCommits';
 import { forkEntries, updateIndex, writeStagedTree, writeTree } from './stateObjects';
 import { changed, expectUnchanged, readWorktree, type WorktreeReading } from './worktreeReading';
 import { readSubmodules, type PopulatedSubmodule } from './submodules';
-import { listUnstorable } from './worktreeScan';
+import { listUnstorable, settle } from './worktreeScan';
 
 export interface CaptureOptions {
   /** Top level of the worktree. */
@@ -98,16 +98,18 @@ export async function captureWorkingState(options: CaptureOptions): Promise<Capt
 /** Repeats a capture while things change under it; each time in a spool without what was stored there before. */
 export async function untilStill<T>({ spool, attempts = 3 }: CaptureOptions, capture: () => Promise<T>): Promise<T> {
   const clear = async () => { for (const name of [SHADOW, SUBMODULES]) await rm(path.join(spool, name), { recursive: true, force: true }); };
+  let moved: GitError | null = null;
   for (let attempt = 1; ; attempt++) {
     await clear();
     try {
       return await capture();
     } catch (error) {
-      // A file that vanishes between listing and reading fails in git with many messages: the next attempt tells.
-      const hopeless = GitError.is(error) && !GitError.is(error, 'changed-while-capturing') && !GitError.is(error, 'failed') && !GitError.is(error, 'missing-objects');
+      if (GitError.is(error, 'changed-while-capturing')) moved = error;
+      // A file or an object that vanishes between listing and reading fails in git, with many messages: the next attempt tells.
+      const hopeless = GitError.is(error) && !['changed-while-capturing', 'failed', 'missing-objects'].includes(error.reason);
       if (hopeless || attempt >= attempts) {
         await clear();
-        throw error;
+        throw hopeless ? error : (moved ?? error);
       }
     }
   }
@@ -144,6 +146,7 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
     options.submodules === undefined ? Promise.resolve([]) : options.submodules(places.populated),
     knownHaves(shadow, options.commits ?? [], signal),
   );
+  if (options.receipt === undefined) await settle(read.store.map(({ sighting }) => sighting));
   const left = await listUnstorable(shadow, read.listed.untracked, signal);
   const manifest: Manifest = {
     version: 1, objectFormat: repository.objectFormat, head: repository.head, branch: repository.branch,
@@ -167,7 +170,7 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
       readSubmodules(repository, listing.gitlinks, signal),
       countFiles(shadow, head.tree, listing, read, index, signal),
     );
-    if (after !== before) throw changed(repository.root, 'HEAD, the index or the operation in progress');
+    if (after !== before) throw changed(repository.root, 'The index or the operation in progress');
     if (JSON.stringify(placesAfter) !== JSON.stringify(places)) throw changed(repository.root, 'A submodule');
     return {
       root: repository.root, shadow: shadow.gitDir, objectFormat: repository.objectFormat, head: repository.head, branch: repository.branch,
@@ -180,14 +183,19 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
   return { fingerprint, complete };
 }
 
-/** Everything besides the working tree's files that a capture rests on, as one string to compare. */
+/**
+ * Everything besides HEAD and the working tree's files that a capture rests on, as one string to compare.
+ *
+ * @throws {GitError} `changed-while-capturing` when HEAD is no longer where the repository was read
+ */
 async function standing(repository: Repository, signal?: AbortSignal): Promise<string> {
   const [head, { kind, files, refs }, index] = await sideBySide(
     readHead(repository, signal), readOperation(repository, signal),
     // Git replaces an index as a whole, so a file of the same number and time is the same index.
     stat(path.join(repository.gitDir, 'index'), { bigint: true }).then(({ ino, size, mtimeNs, ctimeNs }) => [ino, size, mtimeNs, ctimeNs].join(' '), () => null),
   );
-  return JSON.stringify([head, kind, files, refs, index]);
+  if (head.head !== repository.head || head.branch !== repository.branch) throw changed(repository.root, 'HEAD');
+  return JSON.stringify([kind, files, refs, index]);
 }
 
 interface HeadCommit {

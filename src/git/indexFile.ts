@@ -11,6 +11,8 @@ export interface IndexFile extends IndexListing {
   /** Bytes of the listed files when git last looked, those that are not in the working tree left out. */
   readonly bytes: number;
   readonly entries: number;
+  /** Every directory in which an entry lies directly; those above are not repeated. The root is ''. */
+  readonly directories: readonly BytePath[];
   /** Entries whose files are as young as the index itself, so that git reads them whenever it is asked about them. */
   readonly young: number;
   /** Holds whole directories as entries, or stands on a shared index: git has to write it out in full first. */
@@ -141,7 +143,7 @@ class Window {
 
 /** Goes through entries, and keeps what is not plain. */
 class EntryScan implements VisitedEntry {
-  readonly found = { unmerged: [] as IndexEntry[], intentToAdd: [] as IndexEntry[], flagged: [] as IndexListing['flagged'][number][], gitlinks: [] as IndexEntry[], attributeFiles: [] as IndexEntry[] };
+  readonly found = { unmerged: [] as IndexEntry[], intentToAdd: [] as IndexEntry[], flagged: [] as IndexListing['flagged'][number][], gitlinks: [] as IndexEntry[], attributeFiles: [] as IndexEntry[], directories: [] as BytePath[] };
   bytes = 0;
   young = 0;
 
@@ -158,6 +160,8 @@ class EntryScan implements VisitedEntry {
   private nameStart = 0;
   private nameEnd = 0;
   private assembled = Buffer.alloc(4096);
+  /** The directory of the entry before: entries are sorted, so most lie in the same one. */
+  private directory: Buffer | null = null;
 
   constructor(
     private readonly version: number,
@@ -203,6 +207,7 @@ class EntryScan implements VisitedEntry {
       this.skipWorktree = (more & SKIP_WORKTREE) !== 0;
       if (!this.skipWorktree && this.stage <= 2) this.bytes += this.size;
       if (bytes.readUInt32BE(start + MODIFIED_OFFSET) >= this.written) this.young++;
+      this.noteDirectory();
       this.visit(this);
       const isAttributes = this.isAttributesFile();
       if (flags >= EXTENDED || this.mode === 0o160000 || this.stage !== 0 || isAttributes) this.keep((flags & ASSUME_UNCHANGED) !== 0, (more & INTENT_TO_ADD) !== 0, isAttributes);
@@ -239,6 +244,15 @@ class EntryScan implements VisitedEntry {
     this.named = this.assembled;
     this.nameEnd = length;
     return nul + 1;
+  }
+
+  private noteDirectory(): void {
+    let end = this.nameEnd;
+    while (end > this.nameStart && this.named[end - 1] !== SLASH) end--;
+    const length = Math.max(0, end - this.nameStart - 1);
+    if (this.directory?.length === length && this.named.compare(this.directory, 0, length, this.nameStart, this.nameStart + length) === 0) return;
+    this.directory = Buffer.from(this.named.subarray(this.nameStart, this.nameStart + length));
+    this.found.directories.push(bytePath(this.directory));
   }
 
   private isAttributesFile(): boolean {

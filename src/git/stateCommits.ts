@@ -1,12 +1,11 @@
 import { constants } from 'node:fs';
 import { open, readlink } from 'node:fs/promises';
-import { absolutePath, pathForPeople, type BytePath } from './bytePath';
+import { absolutePath, type BytePath } from './bytePath';
 import { runGit } from './git';
-import { GitError } from './gitError';
 import type { ObjectId } from './repository';
 import { inShadow, type Shadow } from './shadow';
 import { changed, type PathToStore, type WorktreeReading } from './worktreeReading';
-import { sightingOf } from './worktreeScan';
+import { sightingOf, unreadable } from './worktreeScan';
 
 export interface StateToCommit {
   readonly head: ObjectId | null;
@@ -112,7 +111,7 @@ async function* readPieces(root: string, entry: PathToStore): AsyncGenerator<Buf
   const handle = await open(absolutePath(root, entry.path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') throw changed(root, 'A file');
-    throw new GitError('failed', `${pathForPeople(entry.path)} in ${root} could not be read: ${(error as Error).message}. Make it readable, or let git ignore it.`, { cause: error });
+    throw unreadable(root, entry.path, (error as Error).message, error);
   });
   try {
     if (sightingOf(await handle.stat({ bigint: true })).signature !== entry.sighting.signature) throw changed(root, 'A file');

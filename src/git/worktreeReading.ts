@@ -11,7 +11,7 @@ import type { ObjectId, Repository } from './repository';
 import { inShadow, type RepositorySettings, type Shadow } from './shadow';
 import { sideBySide } from './sideBySide';
 import { forkIndex, updateIndex } from './stateObjects';
-import { listUntracked, WorktreeLooker, type Sighting, type Untracked } from './worktreeScan';
+import { listSpecial, listUntracked, settle, WorktreeLooker, type Sighting, type Untracked } from './worktreeScan';
 
 /** The index of the shadow through which git looks at the working tree: as the user's, without the flags that hide changes. */
 export const WORKTREE_INDEX = 'worktree.index';
@@ -47,7 +47,7 @@ const STALE_LIMIT = 500;
 /** Finds out what of the working tree has to be stored. Nothing is stored yet. */
 export async function readWorktree(repository: Repository, settings: RepositorySettings, shadow: Shadow, listing: IndexFile, signal?: AbortSignal): Promise<WorktreeReading> {
   const looker = new WorktreeLooker(repository.root);
-  const [atFirst, { absent, differing }] = await sideBySide(listUntracked(shadow, signal), compareTracked(shadow, listing, looker, signal));
+  const [atFirst, { absent, differing }, special] = await sideBySide(listUntracked(shadow, signal), compareTracked(shadow, listing, looker, signal), listSpecial(shadow, listing.directories, signal));
   const dirty = new Set([...differing.keys(), ...listing.unmerged.map((entry) => entry.path), ...listing.intentToAdd.map((entry) => entry.path)]);
   // Git does not name a directory that stands where the index has a file, only what is in it.
   const gitlinks = new Map<BytePath, IndexEntry>(listing.gitlinks.map((entry) => [entry.path, entry]));
@@ -58,11 +58,13 @@ export async function readWorktree(repository: Repository, settings: RepositoryS
   const converted = await convertedPaths(repository, settings, shadow, listing, dirty, files, signal);
 
   const lfsPaths = new Set([...converted.lfs, ...(await carriedLfsPaths(repository.gitDir))].filter((name) => !absent.has(name)));
-  const lfs = await readLfsFiles(shadow, lfsPaths, listing.unmerged, dirty, new Map([...seen, ...(await looker.lookAll([...lfsPaths].filter((name) => !seen.has(name))))]), signal);
+  const lfsSeen = new Map([...seen, ...(await looker.lookAll([...lfsPaths].filter((name) => !seen.has(name))))]);
+  // These are read here already.
+  if (lfsPaths.size > 0) await settle([...lfsPaths].flatMap((name) => lfsSeen.get(name) ?? []));
+  const lfs = await readLfsFiles(shadow, lfsPaths, listing.unmerged, dirty, lfsSeen, signal);
   const modes = await trustedModes(shadow, settings, signal);
   const store: PathToStore[] = [];
   const remove: BytePath[] = [];
-  const special: BytePath[] = [];
   const others = await looker.lookAll(new Set([...converted.paths.filter((name) => !absent.has(name) && !lfsPaths.has(name)), ...lfs.raw, ...lfs.read.keys(), ...files].filter((name) => !seen.has(name))));
   for (const [name, sighting] of [...seen, ...others]) {
     const gitlink = gitlinks.get(name);
