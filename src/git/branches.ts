@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gitText, runGit, type GitOptions } from './git';
-import { inRepository } from './inRepository';
+import { inRepository, isGitDirectory } from './inRepository';
 import type { ObjectId, Repository } from './repository';
 import { sideBySide } from './sideBySide';
 
@@ -64,10 +64,14 @@ export interface BranchUse {
 /** All worktrees of a repository, its main one first; branch by its full name, null when detached. */
 async function listCheckouts(repository: Pick<Repository, 'root'>, signal?: AbortSignal): Promise<{ readonly path: string; readonly branch: string | null }[]> {
   const { stdout } = await runGit(['worktree', 'list', '--porcelain'], inRepository(repository.root, signal));
-  return stdout.toString('utf8').split('\n\n').flatMap((block) => {
+  const checkouts = stdout.toString('utf8').split('\n\n').flatMap((block) => {
     const place = /^worktree (.*)$/m.exec(block)?.[1];
     return place === undefined ? [] : [{ path: place, branch: /^branch (.*)$/m.exec(block)?.[1] ?? null }];
   });
+  if (!isGitDirectory(repository.root)) return checkouts;
+  // Git takes a submodule's Git directory for its main worktree; where that really is, the config says.
+  const main = await gitText(['config', 'core.worktree'], { ...inRepository(repository.root, signal), answers: [1] });
+  return checkouts.map((checkout, position) => (position === 0 && main !== '' ? { ...checkout, path: path.resolve(repository.root, main) } : checkout));
 }
 
 /**

@@ -42,6 +42,9 @@ export async function writeFiles(shadow: Shadow, index: string, state: StateToRe
   await makeDirectories(shadow.worktree, state.manifest.emptyDirectories);
 }
 
+/** Mode of the place of a submodule. */
+const GITLINK = '160000';
+
 /**
  * Turns a worktree from one state into another, touching only what differs. Ignored files stay where they are.
  *
@@ -59,8 +62,10 @@ export async function changeFiles(shadow: Shadow, index: string, from: StateToRe
   for (const change of changes) {
     const was = change.fromMode !== '000000' && !from.absent.has(change.path);
     const is = change.toMode !== '000000' && !to.absent.has(change.path);
-    if (is) written.set(change.path, { isNew: !was, mode: change.toMode });
-    else if (was) removed.add(change.path);
+    // Neither is written over the other: a submodule's place may hold what git does not know of.
+    const swapped = was && is && (change.fromMode === GITLINK) !== (change.toMode === GITLINK);
+    if (is) written.set(change.path, { isNew: !was || swapped, mode: change.toMode });
+    if (was && (!is || swapped)) removed.add(change.path);
   }
   // The same entry in both trees, but only one of the two working trees has the file.
   for (const name of to.absent) if (!from.absent.has(name) && !changed.has(name)) removed.add(name);
@@ -69,7 +74,8 @@ export async function changeFiles(shadow: Shadow, index: string, from: StateToRe
   // The pointer is in both trees, but only one of the two working trees has the content.
   for (const { path: name } of lfsFilesToReplace(from, to)) if (!changed.has(name) && !to.absent.has(name)) written.set(name, { isNew: false, mode: '100644' });
 
-  for (const [name, { isNew }] of written) if (isNew) await expectFree(root, name, removed);
+  const going = new Set([...removed].filter((name) => changed.get(name)?.fromMode !== GITLINK));
+  for (const [name, { isNew }] of written) if (isNew) await expectFree(root, name, going);
   await keep((name) => written.has(name) || removed.has(name));
   for (const name of removed) await removeFile(root, name);
   for (const name of sortedPaths(from.manifest.emptyDirectories).reverse()) if (!to.manifest.emptyDirectories.includes(name)) await rmdir(absolutePath(root, name)).catch(ignoreUnremovable);
@@ -82,9 +88,9 @@ export async function changeFiles(shadow: Shadow, index: string, from: StateToRe
     indexInfo(gone.map((change) => ({ path: change.path, mode: '0', oid: zero, stage: 0 }))),
     indexInfo(set.map((change) => ({ path: change.path, mode: change.toMode, oid: change.toOid, stage: 0 }))),
   ]) });
-  const input = nulTerminated([...written].filter(([, { mode }]) => mode !== '160000').map(([name]) => name));
+  const input = nulTerminated([...written].filter(([, { mode }]) => mode !== GITLINK).map(([name]) => name));
   if (input.length > 0) await runGit(['checkout-index', '-f', '-u', '-q', '-z', '--stdin'], { ...options, input });
-  await makeDirectories(root, [...[...written].filter(([, { mode }]) => mode === '160000').map(([name]) => name), ...to.manifest.emptyDirectories]);
+  await makeDirectories(root, [...[...written].filter(([, { mode }]) => mode === GITLINK).map(([name]) => name), ...to.manifest.emptyDirectories]);
   return written;
 }
 
@@ -92,21 +98,24 @@ async function makeDirectories(root: string, names: readonly BytePath[]): Promis
   for (const name of names) await mkdir(absolutePath(root, name), { recursive: true });
 }
 
+function occupied(root: string, by: BytePath): GitError {
+  return new GitError('worktree-diverged', `${pathForPeople(by)} in ${root} is no part of what the thread left there, and in the way of what arrives. Move it away, then try again.`);
+}
+
 /** Nothing but files that are about to go may lie where a file is to be written. */
 async function expectFree(root: string, name: BytePath, removed: ReadonlySet<BytePath>): Promise<void> {
-  const occupied = (by: BytePath) => new GitError('worktree-diverged', `${pathForPeople(by)} in ${root} is ignored there and in the way of what arrives. Move it away, then try again.`);
   for (const above of parentPaths(name)) {
     const found = await lstat(absolutePath(root, above)).catch(ignoreAbsent);
     if (found === null) return;
     if (!found.isDirectory()) {
       if (removed.has(above)) return;
-      throw occupied(above);
+      throw occupied(root, above);
     }
   }
   const look = async (path: BytePath): Promise<void> => {
     const found = await lstat(absolutePath(root, path)).catch(ignoreAbsent);
     if (found === null || removed.has(path)) return;
-    if (!found.isDirectory()) throw occupied(path);
+    if (!found.isDirectory()) throw occupied(root, path);
     for (const entry of await readdir(absolutePath(root, path), { encoding: 'buffer' })) await look(childPath(path, entry));
   };
   await look(name);
@@ -115,8 +124,8 @@ async function expectFree(root: string, name: BytePath, removed: ReadonlySet<Byt
 async function removeFile(root: string, name: BytePath): Promise<void> {
   const found = await lstat(absolutePath(root, name)).catch(ignoreAbsent);
   if (found === null) return;
-  // A directory here was a submodule's; what it holds is not ours to remove.
-  if (found.isDirectory()) await rmdir(absolutePath(root, name)).catch(ignoreUnremovable);
+  // A directory here was a submodule's; what it still holds is not ours to remove.
+  if (found.isDirectory()) await rmdir(absolutePath(root, name)).catch(() => { throw occupied(root, name); });
   else await unlink(absolutePath(root, name));
   for (const parent of parentPaths(name).reverse()) {
     const emptied = await rmdir(absolutePath(root, parent)).then(() => true, ignoreUnremovable);

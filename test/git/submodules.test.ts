@@ -1,7 +1,13 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { carry, git, gitThatMayFail, observe, ownCheckout, photograph, removeTemporaryDirectories, temporaryDirectory, write, type Pair } from './laboratory';
+import { captureCheckout } from '../../src/git/captureCheckout';
+import { receiveCheckout } from '../../src/git/receiveCheckout';
+import { restoreWorkingState, rollbackRestore } from '../../src/git/restore';
+import { findSubmodulePlaces, parentsOf, type AnnouncedSubmodule } from '../../src/git/submodulePlaces';
+import { listManagedWorktrees, removeManagedWorktree } from '../../src/git/worktrees';
+import { belongings, carry, git, gitThatMayFail, link, ownCheckout, photograph, remove, removeTemporaryDirectories, send, THREAD, write, type Pair } from './laboratory';
+import { makeLibrary, makeSubmodulePair, observeAll, places } from './submoduleClones';
 
 let pair: Pair;
 let worktree: string;
@@ -12,37 +18,6 @@ beforeEach(() => {
   back = path.join(pair.directory, 'laptop', 'worktrees', '1', 'app');
 });
 afterEach(removeTemporaryDirectories);
-
-function makeLibrary(root: string, content: string): void {
-  mkdirSync(root, { recursive: true });
-  git(root, 'init', '-q');
-  write(root, 'lib.txt', `${content}\n`);
-  write(root, '.gitignore', '*.log\n');
-  git(root, 'add', '-A');
-  git(root, 'commit', '-qm', content);
-}
-
-/** An application with a submodule `vendor/lib`, which has a submodule `deep` itself; the server's clone is without them. */
-function makeSubmodulePair(): Pair {
-  const directory = temporaryDirectory();
-  const [deep, lib, laptop, server] = [['origin', 'deep'], ['origin', 'lib'], ['laptop', 'app'], ['server', 'app']].map((parts) => path.join(directory, ...parts)) as [string, string, string, string];
-  makeLibrary(deep, 'deep');
-  makeLibrary(lib, 'lib');
-  git(lib, 'submodule', '--quiet', 'add', '--name', 'the deep', deep, 'deep');
-  git(lib, 'commit', '-qm', 'with deep');
-  makeLibrary(laptop, 'app');
-  git(laptop, 'submodule', '--quiet', 'add', '--name', 'lib', lib, 'vendor/lib');
-  git(laptop, 'commit', '-qm', 'with lib');
-  git(directory, 'clone', '-q', laptop, server);
-  git(laptop, 'submodule', '--quiet', 'update', '--init', '--recursive');
-  git(server, 'checkout', '-q', '-b', 'mine');
-  write(server, 'own.txt', 'untracked here\n');
-  return { directory, laptop, server };
-}
-
-const places = ['', 'vendor/lib', 'vendor/lib/deep'];
-/** What plain git says of a checkout and of each of its submodules. */
-const observeAll = (root: string) => Object.fromEntries(places.map((place) => [place, existsSync(path.join(root, place, '.git')) ? observe(path.join(root, place)) : 'not there']));
 
 function commit(root: string, message: string): void {
   git(root, 'add', '-A');
@@ -88,5 +63,217 @@ describe('a checkout with submodules travels exactly', () => {
       [from, to, left] = [to, from, next.restored.fingerprint];
     }
     expect(ownCheckout(pair.server), 'still untouched').toEqual(own);
+  });
+});
+
+const populate = (root: string) => git(root, 'submodule', '--quiet', 'update', '--init', '--recursive');
+const repositoryOf = (root: string) => git(root, 'rev-parse', '--path-format=absolute', '--git-common-dir');
+const restore = (sent: Awaited<ReturnType<typeof send>>, directory: string, expectedFingerprint?: string) => restoreWorkingState({
+  root: pair.server, ...sent, worktree: directory, threadId: THREAD, carriedBranch: sent.capture.branch, existing: expectedFingerprint === undefined ? undefined : { expectedFingerprint },
+});
+
+describe('at the destination a submodule belongs to', () => {
+  it('the repository that its user has of it, whose own checkout on the same branch keeps every byte', async () => {
+    populate(pair.server);
+    for (const root of [pair.laptop, pair.server]) git(path.join(root, 'vendor/lib'), 'checkout', '-q', '-b', 'topic');
+    const own = path.join(pair.server, 'vendor/lib');
+    write(own, 'lib.txt', 'the server user\'s change\n');
+    write(pair.laptop, 'vendor/lib/more', 'm');
+    commit(path.join(pair.laptop, 'vendor/lib'), 'more');
+    const before = { files: photograph(own), head: git(own, 'rev-parse', 'HEAD'), status: git(own, 'status', '--porcelain=v2', '--branch') };
+    const { restored } = await carry(pair, pair.laptop, pair.server, worktree);
+    expect({ files: photograph(own), head: git(own, 'rev-parse', 'HEAD'), status: git(own, 'status', '--porcelain=v2', '--branch') }).toEqual(before);
+    expect(repositoryOf(path.join(worktree, 'vendor/lib'))).toBe(path.join(pair.server, '.git/modules/lib'));
+    expect(repositoryOf(path.join(worktree, 'vendor/lib/deep'))).toBe(path.join(pair.server, '.git/modules/lib/modules/the deep'));
+    expect(git(path.join(worktree, 'vendor/lib'), 'symbolic-ref', '--short', 'HEAD')).toBe('baton/019a1b2c-3d4e/topic');
+    expect(restored.notes.join()).toContain(`Submodule "vendor/lib": The branch topic is checked out in ${own};`);
+  });
+  it('that repository also while its user has no checkout of it', async () => {
+    populate(pair.server);
+    rmSync(path.join(pair.server, 'vendor'), { recursive: true });
+    write(pair.laptop, 'vendor/lib/deep/more', 'm');
+    await carry(pair, pair.laptop, pair.server, worktree);
+    expect(repositoryOf(path.join(worktree, 'vendor/lib/deep'))).toBe(path.join(pair.server, '.git/modules/lib/modules/the deep'));
+    expect(observeAll(worktree)).toEqual(observeAll(pair.laptop));
+    expect(existsSync(path.join(pair.server, 'vendor'))).toBe(false);
+  });
+  it('a Git directory inside its user\'s checkout, as old gits made them', async () => {
+    git(pair.server, 'clone', '-q', path.join(pair.directory, 'origin', 'lib'), 'vendor/lib');
+    await carry(pair, pair.laptop, pair.server, worktree);
+    expect(repositoryOf(path.join(worktree, 'vendor/lib'))).toBe(path.join(pair.server, 'vendor/lib/.git'));
+  });
+  it('one of Baton\'s own where its user has another one of that name, and plain git works in it', async () => {
+    makeLibrary(path.join(pair.directory, 'origin', 'other'), 'another');
+    git(pair.server, 'clone', '-q', '--bare', path.join(pair.directory, 'origin', 'other'), '.git/modules/lib');
+    await carry(pair, pair.laptop, pair.server, worktree);
+    const lib = path.join(worktree, 'vendor/lib');
+    expect(path.dirname(repositoryOf(lib))).toBe(path.join(pair.server, '.git/baton/modules'));
+    expect(git(lib, 'remote')).toBe('');
+    expect(git(worktree, 'status', '--porcelain')).toBe('');
+    // Its user has not run "git submodule init", which the dash says.
+    expect(git(worktree, 'submodule', 'status')).toBe(`-${git(pair.laptop, 'rev-parse', 'HEAD:vendor/lib')} vendor/lib`);
+    write(lib, 'deep/n', 'n');
+    for (const place of [...places].reverse()) commit(path.join(worktree, place), 'made there');
+    expect(git(worktree, 'submodule', '--quiet', 'foreach', '--recursive', 'git log -1 --format=%s').split('\n')).toEqual(['made there', 'made there']);
+    expect(git(worktree, 'status', '--porcelain')).toBe('');
+    expect(git(lib, 'fsck', '--connectivity-only')).not.toMatch(/missing|broken/);
+  });
+});
+
+describe('an existing worktree', () => {
+  it('loses and gets submodules, and files in their place', async () => {
+    const there = await carry(pair, pair.laptop, pair.server, worktree);
+    write(pair.laptop, 'vendor/lib/lib.txt', 'dirty\n');
+    git(pair.laptop, 'rm', '-qf', 'vendor/lib');
+    write(pair.laptop, 'vendor/lib', 'a file now\n');
+    const second = await carry(pair, pair.laptop, pair.server, worktree, there.restored.fingerprint);
+    expect(observeAll(worktree)).toEqual(observeAll(pair.laptop));
+    remove(pair.laptop, 'vendor');
+    git(pair.laptop, 'reset', '-q', '--hard');
+    populate(pair.laptop);
+    write(pair.laptop, 'vendor/lib/deep/again', 'a');
+    const third = await carry(pair, pair.laptop, pair.server, worktree, second.restored.fingerprint);
+    expect(observeAll(worktree)).toEqual(observeAll(pair.laptop));
+    expect(third.restored.fingerprint).toBe(third.capture.fingerprint);
+  });
+  it('is refused where a submodule that goes holds ignored files, and where somebody changed one, and keeps all of it', async () => {
+    const there = await carry(pair, pair.laptop, pair.server, worktree);
+    write(worktree, 'vendor/lib/deep/x.log', 'ignored\n');
+    git(path.join(pair.laptop, 'vendor/lib'), 'submodule', '--quiet', 'deinit', '-f', 'deep');
+    write(pair.laptop, 'lib.txt', 'changed\n');
+    const before = { files: photograph(worktree), state: observeAll(worktree), ...belongings(pair.server) };
+    const refused = async () => {
+      const sent = await send(pair, pair.laptop, pair.server, worktree);
+      await expect(restore(sent, worktree, there.restored.fingerprint)).rejects.toMatchObject({ reason: 'worktree-diverged' });
+      await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+    };
+    await refused();
+    expect({ files: photograph(worktree), state: observeAll(worktree), ...belongings(pair.server) }).toEqual(before);
+    rmSync(path.join(worktree, 'vendor/lib/deep/x.log'));
+    write(worktree, 'vendor/lib/deep/made there', 'm');
+    const changed = photograph(worktree);
+    await refused();
+    expect(photograph(worktree)).toEqual(changed);
+  });
+});
+
+describe('taking back', () => {
+  /** What the server has, below its Git directory and beside its checkout. */
+  const all = () => ({ ...belongings(pair.server), entries: readdirSync(path.join(pair.server, '.git')).sort(), worktrees: readdirSync(path.join(pair.directory, 'server')).sort(), own: ownCheckout(pair.server) });
+
+  it('leaves nothing of a restore, also when it was interrupted between two submodules', async () => {
+    const before = all();
+    for (const interrupted of [false, true]) {
+      const sent = await send(pair, pair.laptop, pair.server);
+      if (interrupted) rmSync(path.join(sent.submodules[1]?.quarantine.directory ?? '', 'shadow'), { recursive: true });
+      const done = restore(sent, worktree);
+      await (interrupted ? expect(done).rejects.toThrow() : done);
+      expect(existsSync(path.join(worktree, 'vendor/lib/lib.txt'))).toBe(true);
+      // As after a crash in the middle of taking back, too.
+      const copy = `${sent.quarantine.directory}-copy`;
+      cpSync(sent.quarantine.directory, copy, { recursive: true });
+      await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+      await rollbackRestore({ root: pair.server, quarantineDirectory: copy });
+      expect(all()).toEqual(before);
+    }
+  });
+  it('puts an existing worktree back, with submodules that went and those that changed', async () => {
+    const there = await carry(pair, pair.laptop, pair.server, worktree);
+    write(worktree, 'vendor/lib/deep/made there', 'm');
+    git(path.join(worktree, 'vendor/lib'), 'checkout', '-q', '-B', 'made-there');
+    const left = (await captureCheckout({ root: worktree, spool: path.join(pair.directory, 'left') }))[0].state.fingerprint;
+    expect(left).not.toBe(there.restored.fingerprint);
+    const state = observeAll(worktree);
+    git(path.join(pair.laptop, 'vendor/lib'), 'submodule', '--quiet', 'deinit', '-f', 'deep');
+    write(pair.laptop, 'vendor/lib/lib.txt', 'changed\n');
+    const sent = await send(pair, pair.laptop, pair.server, worktree);
+    await restore(sent, worktree, left);
+    expect(observeAll(worktree)).toEqual(observeAll(pair.laptop));
+    await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+    expect(observeAll(worktree)).toEqual(state);
+    expect(git(path.join(worktree, 'vendor/lib'), 'symbolic-ref', '--short', 'HEAD')).toBe('made-there');
+  });
+  it('of a worktree that is removed loses no commit', async () => {
+    await carry(pair, pair.laptop, pair.server, worktree);
+    const lib = path.join(worktree, 'vendor/lib');
+    const repository = repositoryOf(lib);
+    git(lib, 'checkout', '-q', '--detach');
+    write(lib, 'only here', 'x');
+    commit(lib, 'only here');
+    const head = git(lib, 'rev-parse', 'HEAD');
+    // Git puts the repository of a submodule that is added in a linked worktree into that worktree's own Git directory.
+    git(worktree, 'submodule', '--quiet', 'add', '--name', 'late', path.join(pair.directory, 'origin', 'deep'), 'late');
+    write(worktree, 'late/n', 'n');
+    commit(path.join(worktree, 'late'), 'late');
+    const late = git(path.join(worktree, 'late'), 'rev-parse', 'HEAD');
+    const base = path.join(pair.directory, 'server', 'worktrees');
+    expect(await listManagedWorktrees(base)).toMatchObject([{ dirty: true }]);
+    await removeManagedWorktree({ base, path: worktree });
+    expect(existsSync(worktree)).toBe(false);
+    expect(git(repository, 'for-each-ref', '--contains', head, '--format=%(refname)')).toContain(`refs/baton/removed/1/${head.slice(0, 12)}`);
+    expect(git(repository, 'worktree', 'list').split('\n')).toHaveLength(1);
+    const modules = path.join(pair.server, '.git/baton/modules');
+    expect(readdirSync(modules).map((name) => { try { return git(pair.directory, '--git-dir', path.join(modules, name), '--work-tree', modules, 'cat-file', '-t', late); } catch { return 'none'; } })).toContain('commit');
+  });
+});
+
+describe('a hostile source', () => {
+  const announced = (...list: [place: string, name: string | null][]): AnnouncedSubmodule[] => list.map(([place, name]) => ({ place, name, repository: { objectFormat: 'sha1', rootCommits: ['a'.repeat(40)], remotes: [] } }));
+  it.each([
+    ['..'], ['../x'], ['/etc'], ['a/../../x'], ['.git/x'], ['a/.GIT/x'], ['git~1'], ['.g\u00e2\u0080\u008cit'], ['a\rb'], ['a\nb'], ['-x'], ['a//b'], ['a/'], ['.'], ['a\\..\\b'], ['\u00ff'],
+  ])('cannot have %j for a place or a name', async (text) => {
+    expect(() => parentsOf([text])).toThrow(/Nothing of the handoff was used/);
+    const name = Buffer.from(text, 'latin1').toString('utf8');
+    if (name.includes('\ufffd')) return;
+    await expect(findSubmodulePlaces({ root: pair.server, worktree: null, submodules: announced(['a', name]) })).rejects.toMatchObject({ reason: 'hostile-content' });
+  });
+  it('cannot announce one place or name twice, children first, or too many', async () => {
+    for (const places of [['a', 'a'], ['a/b', 'a'], Array.from({ length: 1000 }, (_, number) => `p${number}`), Array.from({ length: 17 }, (_, depth) => 'x/'.repeat(depth) + 'x')]) expect(() => parentsOf(places)).toThrow(/Nothing of the handoff was used/);
+    await expect(findSubmodulePlaces({ root: pair.server, worktree: null, submodules: announced(['a', 'n'], ['b', 'N']) })).rejects.toMatchObject({ reason: 'hostile-content' });
+  });
+  it('is led by no symbolic link out of the destination\'s repository', async () => {
+    makeLibrary(path.join(pair.directory, 'elsewhere'), 'lib');
+    link(pair.server, 'way', pair.directory);
+    git(pair.server, 'init', '-q', '--bare', '.git/modules/real');
+    link(pair.server, '.git/modules/lib', path.join(pair.directory, 'elsewhere/.git'));
+    const places = await findSubmodulePlaces({ root: pair.server, worktree: null, submodules: announced(['way/elsewhere', 'lib'], ['b', 'real/../lib/x']).slice(0, 1) });
+    expect(path.dirname(places[0]?.repository ?? '')).toBe(path.join(pair.server, '.git/baton/modules'));
+  });
+  it('cannot send submodules that its superproject does not have there, and nothing of them stays', async () => {
+    const spool = path.join(pair.directory, 'spool');
+    const sent = await send(pair, pair.laptop, pair.server);
+    const bundles = path.dirname(sent.quarantine.directory);
+    write(pair.laptop, 'vendor/lib/deep/lib.txt', 'another state\n');
+    const other = await send(pair, pair.laptop, pair.server);
+    const others = path.dirname(other.quarantine.directory);
+    const part = async (directory: string, index: number, place: string, tip: string) => {
+      const file = path.join(directory, `bundle-${index}`);
+      const { createHash } = await import('node:crypto');
+      const { readFileSync } = await import('node:fs');
+      const bytes = readFileSync(file);
+      return { file, bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex'), tip, shallow: [], branch: null, place, repository: path.join(spool, place), objectFormat: 'sha1' as const };
+    };
+    const tips = sent.submodules.map(({ quarantine }) => quarantine.commits.manifest);
+    const top = await part(bundles, 0, '', sent.capture.commits.manifest);
+    const [lib, deep] = [await part(bundles, 1, 'vendor/lib', tips[0] ?? ''), await part(bundles, 2, 'vendor/lib/deep', tips[1] ?? '')];
+    const before = { ...belongings(pair.server), own: ownCheckout(pair.server) };
+    for (const [submodules, taken] of [
+      [[lib, deep], true], [[lib], false], [[], false], [[lib, { ...deep, place: 'vendor/lib/elsewhere' }], false], [[lib, { ...deep, place: 'vendor' }], false],
+      [[{ ...lib, place: 'lib.txt' }, { ...deep, place: 'lib.txt/deep' }], false], [[lib, deep, { ...deep, place: 'third' }], false],
+      [[lib, await part(others, 2, 'vendor/lib/deep', other.submodules[1]?.quarantine.commits.manifest ?? '')], false],
+    ] as const) {
+      const quarantine = path.join(pair.directory, 'quarantine');
+      const received = receiveCheckout({ root: pair.server, top, submodules, quarantine });
+      if (taken) {
+        await received;
+        rmSync(quarantine, { recursive: true });
+        continue;
+      }
+      await expect(received).rejects.toMatchObject({ reason: 'hostile-content' });
+      expect(existsSync(quarantine)).toBe(false);
+    }
+    await expect(receiveCheckout({ root: pair.server, top, submodules: [lib, deep], quarantine: path.join(pair.directory, 'quarantine'), limits: { objects: 20 } })).rejects.toMatchObject({ reason: 'too-large' });
+    expect({ ...belongings(pair.server), own: ownCheckout(pair.server) }).toEqual(before);
+    expect(existsSync(spool)).toBe(false);
   });
 });
