@@ -113,7 +113,7 @@ async function keptPlaces(previous: readonly CapturedPart[], submodules: readonl
 /** A worktree that goes must hold nothing that is not in its captured state: ignored files, or repositories of their own. */
 async function expectNothingElse({ place, state }: CapturedPart, signal?: AbortSignal): Promise<void> {
   const ignored = await pathList(['ls-files', '-o', '-i', '-z', '--exclude-standard', '--directory'], inShadow(shadowOf(state), { signal }));
-  if (ignored.length === 0 && state.findings.every(({ code }) => code !== 'nested-repository-stays' && code !== 'special-file-stays')) return;
+  if (ignored.length === 0 && !state.findings.some(({ code }) => ['nested-repository-stays', 'special-file-stays', 'submodule-files-stay'].includes(code))) return;
   throw new GitError('worktree-diverged', `The submodule ${pathForPeople(place)} is not part of what arrives, and ${state.root} holds ignored files or others that no handoff carries. Move them away, then try again.`);
 }
 

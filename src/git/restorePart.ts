@@ -7,7 +7,7 @@ import { captureWorkingState, shadowOf, type CapturedState } from './capture';
 import { gitText, quoteForPeople, runGit } from './git';
 import { createRepository, openRepository } from './gitDirectory';
 import { GitError } from './gitError';
-import { inRepository } from './inRepository';
+import { inRepository, isGitDirectory } from './inRepository';
 import { indexEntries, indexInfo, type IndexEntry } from './indexListing';
 import { noteAsUnchanged } from './indexStat';
 import { lfsStorage, withdrawLfsObjects } from './lfsStore';
@@ -234,6 +234,11 @@ export async function takeBackPart(directory: string): Promise<void> {
   // A repository that was to be made and is not there was taken back already.
   if (record === null || (record.repository.made && !existsSync(record.repository.root))) return;
   const { root, made } = record.repository;
+  // Git was stopped while it made the repository; nothing had come into it.
+  if (made && !isGitDirectory(root)) {
+    await rm(root, { recursive: true, force: true });
+    return;
+  }
   const repository = await openRepository(root);
   if (record.previous === null) await removeWorktree(repository, record);
   else if (record.goes) await bringBack(repository, record, record.previous, directory);

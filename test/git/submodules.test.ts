@@ -219,13 +219,13 @@ describe('taking back', () => {
 
 describe('a hostile source', () => {
   const announced = (...list: [place: string, name: string | null][]): AnnouncedSubmodule[] => list.map(([place, name]) => ({ place, name, repository: { objectFormat: 'sha1', rootCommits: ['a'.repeat(40)], remotes: [] } }));
-  it.each([
-    ['..'], ['../x'], ['/etc'], ['a/../../x'], ['.git/x'], ['a/.GIT/x'], ['git~1'], ['.g\u00e2\u0080\u008cit'], ['a\rb'], ['a\nb'], ['-x'], ['a//b'], ['a/'], ['.'], ['a\\..\\b'], ['\u00ff'],
-  ])('cannot have %j for a place or a name', async (text) => {
-    expect(() => parentsOf([text])).toThrow(/Nothing of the handoff was used/);
-    const name = Buffer.from(text, 'latin1').toString('utf8');
-    if (name.includes('\ufffd')) return;
-    await expect(findSubmodulePlaces({ root: pair.server, worktree: null, submodules: announced(['a', name]) })).rejects.toMatchObject({ reason: 'hostile-content' });
+  it('cannot have a way out, a Git directory or an option for a place or a name', async () => {
+    for (const text of ['..', '../x', '/etc', 'a/../../x', '.git/x', 'a/.GIT/x', 'git~1', '.g\u00e2\u0080\u008cit', 'a\rb', 'a\nb', '-x', 'a//b', 'a/', '.', '', 'a\\..\\b']) {
+      expect(() => parentsOf([text]), text).toThrow(/Nothing of the handoff was used/);
+      const name = Buffer.from(text, 'latin1').toString('utf8');
+      await expect(findSubmodulePlaces({ root: pair.server, worktree: null, submodules: announced(['a', name]) }), text).rejects.toMatchObject({ reason: 'hostile-content' });
+    }
+    expect(() => parentsOf(['\u00ff']), 'a place that is not UTF-8').toThrow(/Nothing of the handoff was used/);
   });
   it('cannot announce one place or name twice, children first, or too many', async () => {
     for (const places of [['a', 'a'], ['a/b', 'a'], Array.from({ length: 1000 }, (_, number) => `p${number}`), Array.from({ length: 17 }, (_, depth) => 'x/'.repeat(depth) + 'x')]) expect(() => parentsOf(places)).toThrow(/Nothing of the handoff was used/);
