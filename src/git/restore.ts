@@ -1,5 +1,4 @@
-import { existsSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
+import { lstat, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pathForPeople, type BytePath } from './bytePath';
 import { shadowOf } from './capture';
@@ -62,7 +61,9 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   const { quarantine, worktree, threadId, signal } = options;
   if (!/^[0-9A-Za-z][0-9A-Za-z-]{7,63}$/.test(threadId)) throw new GitError('failed', `${JSON.stringify(threadId)} is no thread id.`);
   const previous = options.existing === undefined ? [] : await capturePrevious(options, options.existing.expectedFingerprint);
-  if (options.existing === undefined && existsSync(worktree) && (await readdir(worktree)).length > 0) throw new GitError('worktree-exists', `${worktree} already exists. Choose another directory, or remove the worktree first.`);
+  const found = await lstat(worktree).catch(() => null);
+  // A symbolic link would lead what arrives to a place that nobody has looked at.
+  if (options.existing === undefined && found !== null && (!found.isDirectory() || (await readdir(worktree)).length > 0)) throw new GitError('worktree-exists', `${worktree} already exists. Choose another directory, or remove the worktree first.`);
   try {
     const notes = await restoreParts(options, previous);
     const spool = path.join(quarantine.directory, 'receipt');

@@ -95,7 +95,20 @@ export async function changeFiles(shadow: Shadow, index: string, from: StateToRe
 }
 
 async function makeDirectories(root: string, names: readonly BytePath[]): Promise<void> {
-  for (const name of names) await mkdir(absolutePath(root, name), { recursive: true });
+  for (const name of names) {
+    if (await isBelowLink(root, name)) throw new GitError('worktree-diverged', `A directory above ${pathForPeople(name)} in ${root} became a symbolic link while it was being restored. Let other programs finish there, then try again.`);
+    await mkdir(absolutePath(root, name), { recursive: true });
+  }
+}
+
+/** Whether something above a path is no directory, so that what is done there would happen elsewhere. Git looks in the same way before it writes. */
+async function isBelowLink(root: string, name: BytePath): Promise<boolean> {
+  for (const above of parentPaths(name)) {
+    const found = await lstat(absolutePath(root, above)).catch(ignoreAbsent);
+    if (found === null) return false;
+    if (!found.isDirectory()) return true;
+  }
+  return false;
 }
 
 function occupied(root: string, by: BytePath): GitError {
@@ -122,6 +135,7 @@ async function expectFree(root: string, name: BytePath, removed: ReadonlySet<Byt
 }
 
 async function removeFile(root: string, name: BytePath): Promise<void> {
+  if (await isBelowLink(root, name)) return;
   const found = await lstat(absolutePath(root, name)).catch(ignoreAbsent);
   if (found === null) return;
   // A directory here was a submodule's; what it still holds is not ours to remove.

@@ -155,7 +155,10 @@ async function keepSnapshot(repository: Repository, previous: CapturedState, ref
 }
 
 async function autoMergeOf(state: StateToRestore, built: Repository, signal?: AbortSignal): Promise<ObjectId | null> {
-  return state.manifest.autoMerge ? gitText(['rev-parse', `${state.tip}:auto-merge`], { cwd: built.root, signal }) : null;
+  if (!state.manifest.autoMerge) return null;
+  const carried = await gitText(['rev-parse', '-q', '--verify', `${state.tip}:auto-merge`], { cwd: built.root, signal, answers: [1, 128] });
+  // Git's trees hold no empty ones: a merge of which nothing was left.
+  return carried === '' ? gitText(['hash-object', '-t', 'tree', '--stdin'], { cwd: built.root, signal }) : carried;
 }
 
 async function addWorktree(repository: Repository, worktree: string, state: StateToRestore, signal?: AbortSignal): Promise<Repository> {

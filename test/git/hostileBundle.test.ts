@@ -70,6 +70,8 @@ describe('a bundle with a hostile tree is refused, and nothing of it stays', () 
   const names: readonly (readonly [string, string])[] = [
     ['.git', 'as it is'], ['.GIT', 'in capitals'], ['git~1', 'by its short name'], ['.git ', 'with a space'], ['.git.', 'with a dot'], ['.git::$INDEX_ALLOCATION', 'as a stream'],
     ['.g\u200cit', 'with an ignored code point'], ['..', 'as a step upwards'], ['.', 'as itself'], ['..\\evil', 'upwards by backslash'], ['a\\.git\\hooks', 'below .git by backslash'], ['a/b', 'with a slash'],
+    ['GIT~1', 'by its short name in capitals'], ['git~2', 'by another short name'], ['.git . ', 'with dots and spaces'], ['.git:x', 'as a stream without a name'], ['.g\u200dI\u200eT', 'with ignored code points, in capitals'], ['\ufeff.git', 'behind a byte order mark'],
+    ['../evil', 'upwards'], ['/tmp/evil', 'from the root'], ['a\\..\\b', 'upwards in the middle by backslash'],
   ];
   it.each(names)('%j (%s)', async (name) => {
     await expectRefused(craft(tree(['100644', name, blob()])), ['hostile-content', 'missing-objects', 'corrupt-bundle']);
@@ -85,6 +87,18 @@ describe('a bundle with a hostile tree is refused, and nothing of it stays', () 
   });
   it('a submodule whose path ends in a carriage return', async () => {
     await expectRefused(craft(tree(['160000', 'sub\r', git(pair.laptop, 'rev-parse', 'HEAD')])), ['hostile-content']);
+  });
+  it('a submodule whose path is an option', async () => {
+    await expectRefused(craft(tree(['160000', '-u./x', git(pair.laptop, 'rev-parse', 'HEAD')])), ['hostile-content']);
+  });
+  it('entries that are out of order, or padded', async () => {
+    await expectRefused(craft(tree(['100644', 'b', blob()], ['100644', 'a', blob()])), ['corrupt-bundle', 'hostile-content']);
+    await expectRefused(craft(tree(['0100644', 'a', blob()])), ['corrupt-bundle', 'hostile-content']);
+  });
+  it('a path that is longer than any file system takes', async () => {
+    let level = tree(['100644', 'x', blob()]);
+    for (let depth = 0; depth < 20; depth++) level = tree(['40000', 'd'.repeat(250), level]);
+    await expectRefused(craft(level), ['hostile-content']);
   });
   it('two entries of one name, a link and a directory', async () => {
     await expectRefused(craft(tree(['120000', 'a', store('blob', '/tmp')], ['40000', 'a', tree(['100644', 'x', blob()])])), ['hostile-content', 'corrupt-bundle']);
@@ -120,6 +134,11 @@ describe('a bundle with a hostile manifest is refused', () => {
     ['a flag for a Git directory', (stated) => ({ ...stated, flags: [{ path: '.git/config', assumeUnchanged: true, skipWorktree: false, present: true }] })],
     ['another HEAD', (stated) => ({ ...stated, head: null })],
     ['a branch that git does not allow', (stated) => ({ ...stated, branch: 'refs/heads/a..b' })],
+    ['a list of refs to delete that names a branch', (stated) => ({ ...stated, operation: { ...stated.operation, kind: 'rebase', files: [['rebase-merge/refs-to-delete', 'refs/rewritten/x\nrefs/rewritten/../heads/main\n']] } })],
+    ['options for git am that are no options of it', (stated) => ({ ...stated, operation: { ...stated.operation, kind: 'am', files: [['rebase-apply/next', '$(touch canary)\n']] } })],
+    ['a million and one directories', (stated) => ({ ...stated, emptyDirectories: Array.from({ length: 1_000_001 }, () => 'd') })],
+    ['refs without end', (stated) => ({ ...stated, operation: { ...stated.operation, kind: 'bisect', refs: Array.from({ length: 100_001 }, (_x, n) => [`refs/bisect/${n}`, stated.head]) } })],
+    ['a name with __proto__', (stated) => JSON.parse(JSON.stringify(stated).replace(/}$/, ',"__proto__":{"version":1}}')) as unknown],
     ['no JSON', () => undefined],
   ];
   it.each(changes)('%s', async (_name, change) => {

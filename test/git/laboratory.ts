@@ -106,8 +106,8 @@ export function makePair(options: { readonly format?: 'sha1' | 'sha256'; readonl
 }
 
 /** What plain git and the file system say of a checkout; two equal answers are the same working state. */
-export function observe(root: string): Record<string, unknown> {
-  const quiet = (...args: string[]) => execFileSync('git', args, { cwd: root, env: { ...gitEnvironment, GIT_OPTIONAL_LOCKS: '0', GIT_NO_REPLACE_OBJECTS: '1' }, encoding: 'latin1', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
+export function observe(root: string, extra: Record<string, string> = {}): Record<string, unknown> {
+  const quiet = (...args: string[]) => execFileSync('git', args, { cwd: root, env: { ...gitEnvironment, GIT_OPTIONAL_LOCKS: '0', GIT_NO_REPLACE_OBJECTS: '1', ...extra }, encoding: 'latin1', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
   const orNothing = (...args: string[]) => {
     try {
       return quiet(...args).trim();

@@ -27,6 +27,7 @@ const ways: Readonly<Record<string, readonly (readonly Step[])[]>> = {
   'a cherry-pick between two picks': [['cherry-pick --continue'], ['cherry-pick --abort']],
   'a cherry-pick that became empty': [['cherry-pick --skip'], ['commit --allow-empty --no-edit']],
   'a revert in conflict': [[a, 'revert --continue'], ['revert --abort']],
+  'a revert that leaves nothing': [['revert --continue'], ['revert --abort']],
   'a sequence of reverts in conflict': [[n, 'revert --continue', settled('n', 'again\n'), 'revert --continue', 'status'], ['revert --skip', 'revert --abort']],
   'a rebase in conflict': [[a, 'rebase --continue'], ['rebase --skip'], ['rebase --abort'], ['rebase --show-current-patch']],
   'a rebase in conflict with autostash': [[a, 'rebase --continue'], ['rebase --abort']],

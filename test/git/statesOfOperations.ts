@@ -43,6 +43,7 @@ export const statesOfOperations: readonly State[] = [
   { name: 'a cherry-pick that became empty', make: (root) => { diverge(root); git(root, 'checkout', 'topic', '--', 'b.txt'); git(root, 'commit', '-qm', 'same'); gitThatMayFail(root, 'cherry-pick', 'topic'); } },
   { name: 'a cherry-pick that does not commit', make: (root) => { diverge(root); git(root, 'cherry-pick', '-n', 'topic'); } },
   { name: 'a revert in conflict', make: (root) => { diverge(root); change(root, 'a.txt', 'again\n'); gitThatMayFail(root, 'revert', '--no-edit', 'HEAD~1'); } },
+  { name: 'a revert that leaves nothing', make: (root) => { git(root, 'checkout', '-q', '--orphan', 'fresh'); git(root, 'rm', '-rfq', '.'); change(root, 'only', 'o\n'); git(root, 'revert', '--no-commit', 'HEAD'); } },
   { name: 'a sequence of reverts in conflict', thrice: true, make: (root) => { numbered(root, 4); gitThatMayFail(root, 'revert', '--no-edit', 'HEAD~1', 'HEAD', 'HEAD~2'); } },
   { name: 'a rebase in conflict', thrice: true, make: (root) => { diverge(root); git(root, 'checkout', '-q', 'topic'); gitThatMayFail(root, 'rebase', 'main'); } },
   { name: 'a rebase in conflict with autostash', thrice: true, make: (root) => { diverge(root); git(root, 'checkout', '-q', 'topic'); write(root, 'dir/d.txt', 'stashed\n'); gitThatMayFail(root, 'rebase', '--autostash', 'main'); } },
