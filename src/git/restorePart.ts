@@ -165,7 +165,8 @@ async function addWorktree(repository: Repository, worktree: string, state: Stat
   await mkdir(path.dirname(worktree), { recursive: true, mode: 0o700 });
   if (existsSync(worktree) && (await readdir(worktree)).length > 0) throw new GitError('worktree-diverged', `${worktree} holds files that are in the way of what arrives. Move them away, then try again.`);
   // An unborn HEAD has no commit to start from; it is set afterwards.
-  await runGit(['worktree', 'add', '--no-checkout', '--detach', '--quiet', worktree, state.manifest.head ?? state.tip], inRepository(repository.root, signal));
+  // Relative paths would make git note an extension in the repository's config.
+  await runGit(['-c', 'worktree.useRelativePaths=false', 'worktree', 'add', '--no-checkout', '--detach', '--quiet', worktree, state.manifest.head ?? state.tip], inRepository(repository.root, signal));
   return readRepository(worktree, signal);
 }
 

@@ -89,10 +89,13 @@ async function releaseSubmodules(superproject: Repository, id: string): Promise<
 /** A linked worktree has a `.git` file, whose directory points back at it. */
 async function isLinkedWorktree(directory: string): Promise<boolean> {
   const pointer = await readFile(path.join(directory, '.git'), 'utf8').catch(() => '');
-  const gitDir = /^gitdir: (.+)\n?$/.exec(pointer)?.[1];
-  if (gitDir === undefined) return false;
-  const back = (await readFile(path.join(gitDir, 'gitdir'), 'utf8').catch(() => '')).trim();
-  return back !== '' && existsSync(back) && realpathSync(back) === realpathSync(path.join(directory, '.git'));
+  const leadsTo = /^gitdir: (.+)\n?$/.exec(pointer)?.[1];
+  if (leadsTo === undefined) return false;
+  // Both are relative where extensions.relativeWorktrees says so.
+  const gitDir = path.resolve(directory, leadsTo);
+  const leadsBack = (await readFile(path.join(gitDir, 'gitdir'), 'utf8').catch(() => '')).trim();
+  const back = path.resolve(gitDir, leadsBack);
+  return leadsBack !== '' && existsSync(back) && realpathSync(back) === realpathSync(path.join(directory, '.git'));
 }
 
 async function directoriesIn(directory: string): Promise<string[]> {

@@ -1,8 +1,9 @@
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { isGitSupported, requireGit } from '../../src/git/git';
-import { removeTemporaryDirectories, temporaryDirectory } from './laboratory';
+import { listManagedWorktrees, removeManagedWorktree } from '../../src/git/worktrees';
+import { carry, git, isAtLeast, makePair, observe, ownCheckout, removeTemporaryDirectories, temporaryDirectory, write } from './laboratory';
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -26,6 +27,26 @@ describe('the git that Baton runs with', () => {
   it.each(['2.33.8', '1.9.5', '2.30.2'])('may not be %s, and host and version are named', async (version) => {
     pretend(version);
     await expect(requireGit('laptop')).rejects.toMatchObject({ reason: 'git-too-old', message: expect.stringMatching(new RegExp(`^git ${version} on laptop is too old: Baton needs 2\\.34 or later`)) as unknown });
+  });
+
+  it.skipIf(!isAtLeast(2, 48))('may tie worktrees to their repository by relative paths, which is for the user to choose', async () => {
+    const pair = makePair();
+    git(pair.server, 'config', 'worktree.useRelativePaths', 'true');
+    write(pair.laptop, 'a.txt', 'changed\n');
+    const own = ownCheckout(pair.server);
+    const base = path.join(pair.directory, 'server', 'worktrees');
+    const worktree = path.join(base, '1', 'app');
+    await carry(pair, pair.laptop, pair.server, worktree);
+    expect(ownCheckout(pair.server), 'its config, too').toEqual(own);
+
+    git(pair.server, 'worktree', 'repair', '--relative-paths', worktree);
+    expect(readFileSync(path.join(worktree, '.git'), 'utf8')).toMatch(/^gitdir: \.\./);
+    const back = path.join(pair.directory, 'laptop', 'worktrees', '1', 'app');
+    await carry(pair, worktree, pair.laptop, back);
+    expect(observe(back)).toEqual(observe(worktree));
+    expect((await listManagedWorktrees(base)).map((found) => found.path)).toEqual([worktree]);
+    await removeManagedWorktree({ base, path: worktree });
+    expect(existsSync(worktree)).toBe(false);
   });
 
   it('is compared by numbers', () => {

@@ -113,6 +113,9 @@ describe('a working state travels exactly, however git wrote its index:', () => 
     write(pair.laptop, 'outside/deep/file', 'x\n');
     git(pair.laptop, 'add', '-A');
     git(pair.laptop, 'commit', '-qm', 'second');
+    // So that sparse patterns apply there, too.
+    git(pair.server, 'config', 'core.repositoryFormatVersion', '1');
+    git(pair.server, 'config', 'extensions.worktreeConfig', 'true');
     // Asked for nothing else than which files changed: it says "any".
     write(pair.laptop, 'monitor', "#!/bin/sh\nprintf 'token\\0/\\0'\n", 0o755);
     for (const [key, value] of Object.entries(settings)) git(pair.laptop, 'config', key, value);
