@@ -15,6 +15,7 @@ import { cloneOf } from '../fixtures/checkout';
 import { endProcess, startRelayProcess } from '../fixtures/machine';
 import { startScriptedModel } from '../fixtures/scriptedModel';
 import { carriers } from './byHand';
+import { measureBytes } from './bytesBench';
 import { measureChannel, type ChannelRun } from './channelBench';
 import { playRole, type ChannelRole } from './channelRoles';
 import { startCountingProxy } from './countingProxy';
@@ -27,11 +28,11 @@ import { measureScale, type ScaleRun } from './workingState';
 import { moveWorkingState, type WorkingStateRun } from './workingStateBench';
 
 const program = fileURLToPath(import.meta.url);
-const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include]\n';
+const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include|bytes]\n';
 const note = (text: string) => void process.stderr.write(`${text}\n`);
 
-type Part = 'demo' | 'large' | 'pieces' | 'scale' | 'include';
-const everyPart: Part[] = ['demo', 'large', 'pieces', 'scale', 'include'];
+type Part = 'demo' | 'large' | 'pieces' | 'scale' | 'include' | 'bytes';
+const everyPart: Part[] = ['demo', 'large', 'pieces', 'scale', 'include', 'bytes'];
 
 /** Sizes of the repositories in which capture and restore are measured by themselves. */
 const scales = [1000, 20_000, 100_000];
@@ -58,6 +59,7 @@ async function bench(runs: number, parts: readonly Part[]): Promise<Measurements
       note(`${files} files: ${runs} runs`);
       scale.push({ title: `${files} files`, runs: await measureScale(join(directory, `scale-${files}`), files, runs) });
     }
+    const sent = parts.includes('bytes') ? await measureBytes(join(directory, 'bytes')) : [];
     const include = parts.includes('include') ? await measureInclude(join(directory, 'include'), runs) : [];
     for (const [part, subject] of [['demo', demoSubject], ['large', largeSubject]] as const) {
       const pieces = part === 'large' && parts.includes('pieces');
@@ -77,7 +79,7 @@ async function bench(runs: number, parts: readonly Part[]): Promise<Measurements
       if (done.length > 0) handoffs.push({ title: subject.title, runs: done });
     }
     if (model.unanswered.length > 0) throw new Error(`The scripted model had no answer to: ${model.unanswered.join('; ')}`);
-    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, scale, include };
+    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, scale, include, sent };
   } finally {
     for (const end of endings.reverse()) await end();
   }

@@ -1,4 +1,5 @@
 /** What the bench found, for people and for programs. */
+import { bytesTable, type BytesRun } from './bytesBench';
 import type { ChannelRun } from './channelBench';
 import type { HandoffRun, Run } from './handoffBench';
 import { includeTable, type IncludeRun } from './includeBench';
@@ -17,6 +18,8 @@ export interface Measurements {
   /** Repositories of growing size, each with the same few changes. */
   readonly scale: readonly { readonly title: string; readonly runs: readonly ScaleRun[] }[];
   readonly include: readonly IncludeRun[];
+  /** Bytes of a bundle, for each way in which the destination may be related to the source. */
+  readonly sent: readonly BytesRun[];
 }
 
 /** Every figure of every run, and medians with their spread. */
@@ -60,6 +63,7 @@ export function textReport(measured: Measurements): string {
   for (const { title, runs } of measured.handoffs) sections.push(phaseTable(title, runs));
   if (measured.channel.length > 0) sections.push(pieces(measured));
   for (const { title, runs } of measured.scale) sections.push(scaleTable(title, runs));
+  if (measured.sent.length > 0) sections.push(bytesTable(measured.sent));
   if (measured.include.length > 0) sections.push(includeTable(measured.include));
   return sections.join('\n\n');
 }
