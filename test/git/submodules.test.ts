@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -70,6 +71,28 @@ const populate = (root: string) => git(root, 'submodule', '--quiet', 'update', '
 const repositoryOf = (root: string) => git(root, 'rev-parse', '--path-format=absolute', '--git-common-dir');
 const restore = (sent: Awaited<ReturnType<typeof send>>, directory: string, expectedFingerprint?: string) => restoreWorkingState({
   root: pair.server, ...sent, worktree: directory, threadId: THREAD, carriedBranch: sent.capture.branch, existing: expectedFingerprint === undefined ? undefined : { expectedFingerprint },
+});
+
+it('a submodule that changes after it was stored, while its superproject is, has the capture begin again', async () => {
+  const real = execFileSync('sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim();
+  const [wrapped, log] = [path.join(pair.directory, 'busy-git'), path.join(pair.directory, 'log')];
+  write(wrapped, 'git', `#!/bin/sh
+"${real}" "$@"
+code=$?
+case "$*" in *fast-import*) echo x >>"${log}"; [ "$(wc -l <"${log}")" -ne 3 ] || echo more >>"${pair.laptop}/vendor/lib/deep/lib.txt";; esac
+exit $code
+`, 0o755);
+  const [before, spool] = [process.env['PATH'], path.join(pair.directory, 'spool')];
+  process.env['PATH'] = `${wrapped}:${before ?? ''}`;
+  try {
+    await expect(captureCheckout({ root: pair.laptop, spool, attempts: 1 })).rejects.toMatchObject({ reason: 'changed-while-capturing' });
+    expect(readdirSync(spool)).toEqual([]);
+    rmSync(log);
+    const [{ state }] = await captureCheckout({ root: pair.laptop, spool });
+    expect(state.fingerprint).toBe((await captureCheckout({ root: pair.laptop, spool: `${spool}-still` }))[0].state.fingerprint);
+  } finally {
+    process.env['PATH'] = before;
+  }
 });
 
 describe('at the destination a submodule belongs to', () => {
