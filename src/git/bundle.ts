@@ -6,6 +6,7 @@ import { gitText } from './git';
 import { GitError } from './gitError';
 import { inRepository } from './inRepository';
 import { countCommits, packOf, prerequisitesOf } from './pack';
+import { fillGaps, type Gaps } from './partialClone';
 import type { ObjectId } from './repository';
 import { travellingBoundary } from './shallow';
 
@@ -13,6 +14,8 @@ export interface BundleOptions {
   readonly capture: CapturedState;
   /** What the destination has (`agreeOnHaves`). Commits unknown here are passed over. */
   readonly haves: readonly ObjectId[];
+  /** The destination's gaps, if it may have any; see partialClone.ts. */
+  readonly gaps?: Gaps | undefined;
   /** Must not exist. */
   readonly file: string;
   readonly signal?: AbortSignal | undefined;
@@ -70,6 +73,7 @@ export async function createBundle(options: BundleOptions): Promise<CreatedBundl
   const shadow = shadowOf(capture);
   const tip = capture.commits.manifest;
   const prerequisites = await prerequisitesOf(shadow, tip, options.haves, signal);
+  const gaps = options.gaps === undefined ? null : await fillGaps(capture, prerequisites, options.gaps, signal);
 
   const handle = await open(options.file, 'wx', 0o600).catch((error: unknown) => {
     throw asGitError(error, options.file);
@@ -84,7 +88,7 @@ export async function createBundle(options: BundleOptions): Promise<CreatedBundl
       options.onProgress?.(bytes);
     };
     await put(formatBundleHeader({ objectFormat: capture.objectFormat, prerequisites, tip }));
-    for await (const chunk of packOf(shadow, tip, prerequisites, signal)) await put(chunk);
+    for await (const chunk of packOf(shadow, tip, prerequisites, gaps, signal)) await put(chunk);
     await handle.sync();
     await handle.close();
     const shallow = await travellingBoundary(shadow, tip, prerequisites, signal);

@@ -73,6 +73,8 @@ export interface CapturedState {
   /** Paths that differ from HEAD in the index or the working tree, untracked ones included. */
   readonly files: number;
   readonly operation: Operation | null;
+  /** The repository is a partial clone: objects may be missing. */
+  readonly partial: boolean;
   /** Git LFS: where the repository keeps its objects, the files that hold content of such, and all objects that the index names. */
   readonly lfs: { readonly storage: string; readonly files: readonly LfsFile[]; readonly named: readonly LfsObject[] };
   readonly findings: readonly GitFinding[];
@@ -176,6 +178,7 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
       root: repository.root, shadow: shadow.gitDir, objectFormat: repository.objectFormat, head: repository.head, branch: repository.branch,
       commits, operation: operation.kind, files, fingerprint,
       findings: await findingsOf({ repository, places, operation, read, left, storage, sparse: manifest.sparse !== null }),
+      partial: repository.partial,
       lfs: { storage, files: read.lfs.files, named: distinctObjects(read.lfs.named) },
       worktreeBytes: listing.bytes + read.store.reduce((sum, { sighting }) => sum + (sighting.kind === 'file' ? sighting.bytes : 0), 0),
     };

@@ -28,7 +28,7 @@ export async function findingsOf(state: {
   const lfsMissing = await missingLfs(read.lfs, state.storage);
   if (lfsMissing.length > 0) add('warning', 'lfs-object-missing', `The content of ${named(lfsMissing)} is not on this machine, only the Git LFS pointer${lfsMissing.length === 1 ? '' : 's'}, and so it will be at the destination. Run "git lfs fetch" first if the thread needs it.`);
   if (state.sparse) add('warning', 'sparse-checkout', 'The checkout is sparse. The same files are present at the destination; its sparse patterns apply there only if that repository has extensions.worktreeConfig.');
-  if (repository.partial) add('warning', 'partial-clone', 'The repository is a partial clone. Objects that neither it nor the destination has cannot travel; fetch them first if the handoff says that objects are missing.');
+  if (repository.partial) add('warning', 'partial-clone', 'The repository is a partial clone. What it lacks can only come from the destination\'s own repository.');
   if (repository.shallow.length > 0) add('warning', 'shallow-clone', 'The repository is a shallow clone. At the destination the history ends where it ends here, unless more of it is there.');
   if (operation.unknown.length > 0) add('warning', 'operation-file-stays', `The ${operation.kind ?? 'operation'} in progress keeps files that Baton does not carry: ${operation.unknown.map(quoteForPeople).slice(0, 5).join(', ')}.`);
   if (operation.removed.length > 0) add('warning', 'operation-lines-stay', `The ${operation.kind ?? 'operation'} in progress would run programs or move other branches; these lines do not go on at the destination: ${operation.removed.map(quoteForPeople).slice(0, 5).join(' · ')}`);

@@ -1,3 +1,4 @@
+import { fillGaps, type Gaps } from './partialClone';
 import { formatBundleHeader } from './bundleHeader';
 import { shadowOf, type CapturedState } from './capture';
 import { gitText } from './git';
@@ -21,19 +22,20 @@ export interface TransferEstimate {
 const COUNTED_BYTES = 8 * 1024 * 1024;
 
 /** What a bundle of a capture would hold, without keeping it. `haves` are what the destination has (`agreeOnHaves`). */
-export async function estimateTransfer(options: { readonly capture: CapturedState; readonly haves: readonly ObjectId[]; readonly signal?: AbortSignal | undefined }): Promise<TransferEstimate> {
+export async function estimateTransfer(options: { readonly capture: CapturedState; readonly haves: readonly ObjectId[]; readonly gaps?: Gaps | undefined; readonly signal?: AbortSignal | undefined }): Promise<TransferEstimate> {
   const { capture, signal } = options;
   const shadow = shadowOf(capture);
   const tip = capture.commits.manifest;
   const prerequisites = await prerequisitesOf(shadow, tip, options.haves, signal);
+  const gaps = options.gaps === undefined ? null : await fillGaps(capture, prerequisites, options.gaps, signal);
   const [onDisk, commits] = await sideBySide(
-    gitText(['rev-list', '--objects', '--disk-usage', '--stdin'], { ...inShadow(shadow, { signal }), input: revisions([tip], prerequisites) }).then(Number),
+    gitText(['rev-list', '--objects', '--disk-usage', ...(gaps === null ? [] : ['--missing=allow-any']), '--stdin'], { ...inShadow(shadow, { signal }), input: revisions([tip], prerequisites) }).then(Number),
     countCommits(shadow, capture.head, prerequisites, signal),
   );
   let bytes = onDisk;
   if (onDisk <= COUNTED_BYTES) {
     bytes = formatBundleHeader({ objectFormat: capture.objectFormat, prerequisites, tip }).length;
-    for await (const chunk of packOf(shadow, tip, prerequisites, signal)) bytes += chunk.length;
+    for await (const chunk of packOf(shadow, tip, prerequisites, gaps, signal)) bytes += chunk.length;
   }
   return { commits, files: capture.files, bytes, worktreeBytes: capture.worktreeBytes };
 }

@@ -40,7 +40,9 @@ function gitEnvironment(extra: Readonly<Record<string, string>> = {}): NodeJS.Pr
     GIT_TERMINAL_PROMPT: '0',
     GIT_LITERAL_PATHSPECS: '1',
     GIT_NO_REPLACE_OBJECTS: '1',
+    // Git before 2.44 does not know it, and runs a fetch for an object that a partial clone lacks: no protocol is allowed to it, whatever the config says of single ones.
     GIT_NO_LAZY_FETCH: '1',
+    GIT_ALLOW_PROTOCOL: 'none',
     GIT_EDITOR: ':',
     GIT_PAGER: 'cat',
   };

@@ -16,6 +16,8 @@ const HISTORY_LIMIT = 1 << 20;
 export interface Held {
   /** What it named by itself (`listTips`). */
   readonly haves: readonly ObjectId[];
+  /** Whether it is a partial clone, which lacks some of what its commits name. */
+  readonly partial: boolean;
   /** Its shallow boundary, if it is shallow (`readRepository(…).shallow`). */
   readonly shallow: readonly ObjectId[];
 }

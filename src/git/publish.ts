@@ -60,7 +60,8 @@ export async function withdrawPacks(repository: Repository, packs: readonly stri
   for (const pack of packs) for await (const oid of packedObjects(repository, pack)) owners.set(oid, pack);
   if (owners.size === 0) return;
   const needed = new Map<ObjectId, string>();
-  for await (const oid of lines(streamGit(['rev-list', '--objects', '--no-object-names', '--all', '--reflog', '--indexed-objects'], inRepository(repository.root)))) {
+  // What a partial clone did without before, since it is promised, it can do without again.
+  for await (const oid of lines(streamGit(['rev-list', '--objects', '--no-object-names', ...(repository.partial ? ['--exclude-promisor-objects'] : []), '--all', '--reflog', '--indexed-objects'], inRepository(repository.root)))) {
     const pack = owners.get(oid);
     if (pack !== undefined) needed.set(oid, pack);
   }

@@ -11,6 +11,8 @@ import { revisions } from './haves';
 import { distinctObjects, type LfsObject } from './lfsPointer';
 import { expectLfsContent, receiveLfsObjects, type LfsSource } from './lfsTransfer';
 import { fingerprintOf, type Manifest, type StateTrees } from './manifest';
+import { expectNoGaps } from './partialClone';
+import { readState } from './restoredState';
 import { checkEntries, checkObjectSizes, checkTree, differingEntries, expectBounded, probeNameRules, readManifest } from './quarantineChecks';
 import type { ObjectFormat, ObjectId, Repository } from './repository';
 import { sideBySide } from './sideBySide';
@@ -123,7 +125,8 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   if (header.prerequisites.length > 0 && known.stdout.toString('latin1').trimEnd().split('\n').some((type) => type !== 'commit')) {
     throw new GitError('missing-objects', `${repository.root} lacks commits that the bundle stands on. Hand off again: what is there is then asked anew.`);
   }
-  await runGit(['-c', 'pack.threads=1', 'index-pack', '--stdin', '--fix-thin', '--strict'], { ...guarded, input: createReadStream(options.file, { start: packOffset }) as AsyncIterable<Buffer> });
+  // What old trees name is missing by agreement in a partial clone; all that is new, and all that is restored, is looked at below.
+  await runGit(['-c', 'pack.threads=1', 'index-pack', '--stdin', '--fix-thin', repository.partial ? '--fsck-objects' : '--strict'], { ...guarded, input: createReadStream(options.file, { start: packOffset }) as AsyncIterable<Buffer> });
   await checkObjectSizes(path.join(shadow.gitDir, 'objects'), guarded, limits);
 
   const shallow = await boundaryToNote(shadow, announced, repository.shallow, signal);
@@ -143,10 +146,12 @@ async function receive(options: ReceiveOptions, repository: Repository, limits: 
   await expectLfsContent(manifest, trees.worktree, repository, options.quarantine, guarded);
   for (const tree of [trees.stages, trees.resolved]) if (tree !== null) await checkTree(tree, guarded, limits, rules, 1);
   // Runs in the repository itself, to know its refs; the quarantine is where its objects are looked for first.
-  await runGit(['rev-list', '--objects', '--quiet', '--stdin', '--not', '--all'], {
-    ...inRepository(repository.root, signal), input: revisions([tip], []),
+  const beside: GitOptions = {
+    ...inRepository(repository.root, signal),
     env: { ...inRepository(repository.root).env, ...withQuarantine({ directory: options.quarantine, objectFormat: repository.objectFormat }), GIT_ALLOC_LIMIT: String(limits.allocationBytes) },
-  });
+  };
+  if (repository.partial) await expectNoGaps(await readState(shadow, tip, signal), guarded, beside);
+  else await runGit(['rev-list', '--objects', '--quiet', '--stdin', '--not', '--all'], { ...beside, input: revisions([tip], []) });
   return {
     root: repository.root, directory: options.quarantine, objectFormat: repository.objectFormat,
     head, branch: manifest.branch, commits, trees, shallow, lfs: distinctObjects(options.lfs ?? []), fingerprint: fingerprintOf(manifest, trees),

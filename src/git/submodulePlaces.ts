@@ -62,10 +62,10 @@ export async function findSubmodulePlaces(options: { readonly root: string; read
 }
 
 /** What a repository has for a source to build on; nothing where it is yet to be made. */
-export async function holdingsOf(root: string): Promise<{ haves: ObjectId[]; shallow: ObjectId[] }> {
-  if (!existsSync(root)) return { haves: [], shallow: [] };
-  const [haves, { shallow }] = await Promise.all([listTips(root), openRepository(root)]);
-  return { haves, shallow: [...shallow] };
+export async function holdingsOf(root: string): Promise<{ haves: ObjectId[]; shallow: ObjectId[]; partial: boolean }> {
+  if (!existsSync(root)) return { haves: [], shallow: [], partial: false };
+  const [haves, { shallow, partial }] = await Promise.all([listTips(root), openRepository(root)]);
+  return { haves, shallow: [...shallow], partial };
 }
 
 /**

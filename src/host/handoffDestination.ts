@@ -12,6 +12,7 @@ import { GitError } from '../git/gitError';
 import { reachableAmong } from '../git/haves';
 import { receiveCheckout, type QuarantinedCheckout, type ReceivePart } from '../git/receiveCheckout';
 import { holdsLfsObjects } from '../git/lfsTransfer';
+import { lackingAmong } from '../git/partialClone';
 import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from '../git/restore';
 import { inGroups } from '../git/sideBySide';
 import { findSubmodulePlaces, holdingsOf, type SubmodulePlace } from '../git/submodulePlaces';
@@ -73,13 +74,25 @@ export class HandoffDestination {
 
   /** Says which commits of a part's history are here, so that they need not travel. Nothing is kept. */
   async negotiate({ threadId, offer, part, commits }: PeerParams<'handoff/negotiate'>): Answer<'handoff/negotiate'> {
+    const root = await this.rootOf({ threadId, offer, part });
+    return { commits: root === null ? [] : await reachableAmong(root, commits) };
+  }
+
+  /** What of a part is missing here, to a source that asks because one side is a partial clone. */
+  async lacking({ threadId, offer, part, commits, objects }: PeerParams<'handoff/lacking'>): Answer<'handoff/lacking'> {
+    const root = await this.rootOf({ threadId, offer, part });
+    return { objects: root === null ? objects : await lackingAmong(root, { commits, objects }) };
+  }
+
+  /** The repository that a part of an offer belongs to, if it is there. */
+  private async rootOf({ threadId, offer, part }: Pick<PeerParams<'handoff/negotiate'>, 'threadId' | 'offer' | 'part'>): Promise<string | null> {
     const place = this.placeOf(threadId, offer, (await this.ports.projectsOf(offer.repository)).projects);
     const asked = offer.submodules[part - 1];
-    if (place === null || (part > 0 && asked === undefined)) return { commits: [] };
+    if (place === null || (part > 0 && asked === undefined)) return null;
     // Only what it lies in says where it is.
     const submodules = asked === undefined ? [] : offer.submodules.filter((other) => other === asked || asked.place.startsWith(`${other.place}/`));
     const root = submodules.length === 0 ? place.projectRoot : (await placesOf(place, submodules)).at(-1)?.repository;
-    return { commits: root === undefined || !existsSync(root) ? [] : await reachableAmong(root, commits) };
+    return root === undefined || !existsSync(root) ? null : root;
   }
 
   /** A withdrawal that follows waits for this: it must find what it is to undo. */

@@ -5,6 +5,7 @@ import writeFileAtomic from 'write-file-atomic';
 import { captureCheckout, type CapturedCheckout } from '../git/captureCheckout';
 import { estimateTransfer } from '../git/estimate';
 import { requireGit } from '../git/git';
+import { GitError } from '../git/gitError';
 import { identityOf, readRepository, type Repository } from '../git/repository';
 import { inGroups, sideBySide } from '../git/sideBySide';
 import { announceSubmodule } from '../git/submodulePlaces';
@@ -22,7 +23,7 @@ import { HostError } from './hostError';
 import type { PeerLink } from './peerLink';
 import type { Offer, PeerResult } from './peerProtocol';
 import type { HandoffPhase, HandoffPreflight, HandoffResult } from './protocol';
-import { agreeOnPart, sendTransfer, type Announce, type SentTransfer, type SourceRollout } from './sendTransfer';
+import { agreeOnPart, gapsOfPart, sendTransfer, type Announce, type SentTransfer, type SourceRollout } from './sendTransfer';
 import { describeError } from './wireError';
 
 /** What is handed off: a thread, or a checkout in which a thread is to begin at the destination. */
@@ -115,7 +116,12 @@ export class HandoffSource {
         for (const [index, { state }] of checkout.entries()) {
           findings.push(...state.findings);
           const haves = await agreeOnPart(link, { threadId, offer: { ...offer, submodules }, part: index }, state, known, signal);
-          const part = await estimateTransfer({ capture: state, haves, signal });
+          const gaps = gapsOfPart(link, { threadId, offer: { ...offer, submodules }, part: index }, known, signal);
+          const part = await estimateTransfer({ capture: state, haves, gaps, signal }).catch((error: unknown) => {
+            if (!GitError.is(error, 'missing-objects')) throw error;
+            findings.push({ level: 'blocker', code: 'missing-objects', message: error.message });
+            return { commits: 0, files: state.files, bytes: 0, worktreeBytes: state.worktreeBytes };
+          });
           counts = { commits: counts.commits + part.commits, files: counts.files + part.files, bytes: counts.bytes + part.bytes, worktreeBytes: counts.worktreeBytes + part.worktreeBytes };
         }
       }

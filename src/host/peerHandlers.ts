@@ -14,6 +14,7 @@ export function peerHandlers(host: HostService): PeerHandlers {
     },
     'handoff/offer': (params) => host.destination.offer(params),
     'handoff/negotiate': (params) => host.destination.negotiate(params),
+    'handoff/lacking': (params) => host.destination.lacking(params),
     'handoff/begin': (params, link) => host.destination.begin(params, link),
     'handoff/receive': (params, link) => host.destination.receive(params, link),
     'handoff/prepare': (params, link) => host.destination.prepare(params, link),

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { QUESTION_LIMIT } from '../git/negotiation';
+import { MOST_ASKED, MOST_LACKING } from '../git/partialClone';
 import { carriedThread } from '../handoff/carriedThread';
 import { requirements } from '../handoff/policy';
 import { offerFacts } from '../handoff/preflight';
@@ -70,7 +71,7 @@ export const manifest = z.object({
 export type Manifest = z.infer<typeof manifest>;
 
 /** What the destination has of each part: of the checkout itself, then of its submodules in the order of the offer. */
-const held = z.array(z.object({ haves: z.array(objectId).max(4096), shallow: z.array(objectId).max(65_536) })).max(MAX_PARTS);
+const held = z.array(z.object({ haves: z.array(objectId).max(4096), shallow: z.array(objectId).max(65_536), partial: z.boolean() })).max(MAX_PARTS);
 
 const identified = z.object({ handoffId, threadId });
 
@@ -96,6 +97,11 @@ export const peerMethods = {
   ),
   /** Which of some commits of a part's history the destination has, reachable from its refs: asked before and after the handoff begins, a few times at most. */
   'handoff/negotiate': method(z.object({ threadId: threadId.nullable(), offer, part: z.number().int().nonnegative().max(MAX_PARTS - 1), commits: z.array(objectId).max(QUESTION_LIMIT) }), z.object({ commits: z.array(objectId).max(QUESTION_LIMIT) })),
+  /** What a partial clone at either end lacks: of some objects of a part, and of the trees of some commits. Null: too much to name. */
+  'handoff/lacking': method(
+    z.object({ threadId: threadId.nullable(), offer, part: z.number().int().nonnegative().max(MAX_PARTS - 1), commits: z.array(objectId).max(8192), objects: z.array(objectId).max(MOST_ASKED) }),
+    z.object({ objects: z.array(objectId).max(MOST_LACKING).nullable() }),
+  ),
   /** Announces what the transfer channel will carry; answers how much of each file arrived in an earlier try. */
   'handoff/receive': method(identified.extend({ manifest }), z.object({ offsets: z.array(bytes) })),
   /** Restores everything and answers with the receipt. */

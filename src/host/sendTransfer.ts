@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { constants, createBrotliCompress } from 'node:zlib';
 import { z } from 'zod';
 import { createBundle } from '../git/bundle';
+import type { Gaps } from '../git/partialClone';
 import { listLfsObjects, sealLfsObject } from '../git/lfsTransfer';
 import type { CapturedState } from '../git/capture';
 import type { CapturedCheckout } from '../git/captureCheckout';
@@ -79,7 +80,8 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
   for (const [index, { place, state }] of checkout.entries()) {
     const haves = await agreeOnPart(link, { threadId, offer: transfer.offer, part: index }, state, there.parts, signal);
     const path = join(spool, `bundle-${index}`);
-    const bundle = await createBundle({ capture: state, haves, file: path, signal });
+    const gaps = gapsOfPart(link, { threadId, offer: transfer.offer, part: index }, there.parts, signal);
+    const bundle = await createBundle({ capture: state, haves, gaps, file: path, signal });
     bundles.push({ place, state, path, ...bundle, lfs: await listLfsObjects({ capture: state, prerequisites: bundle.prerequisites, signal }) });
   }
   const tails = [];
@@ -141,7 +143,15 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
 /** Agrees with the destination on what it has of one part of a checkout, so that only the rest travels. */
 export function agreeOnPart(link: PeerLink, about: Omit<PeerParams<'handoff/negotiate'>, 'commits'>, state: CapturedState, held: readonly Held[], signal?: AbortSignal): Promise<string[]> {
   const ask: Ask = async (commits) => (await link.call('handoff/negotiate', { ...about, commits: [...commits] }, signal)).commits;
-  return agreeOnHaves(state, held[about.part] ?? { haves: [], shallow: [] }, ask, signal);
+  return agreeOnHaves(state, held[about.part] ?? { haves: [], shallow: [], partial: false }, ask, signal);
+}
+
+/** What the destination lacks of a part although its commits name it, to be asked for. */
+export function gapsOfPart(link: PeerLink, about: Omit<PeerParams<'handoff/negotiate'>, 'commits'>, held: readonly Held[], signal?: AbortSignal): Gaps {
+  return {
+    partial: held[about.part]?.partial === true,
+    lacking: async ({ commits, objects }) => (await link.call('handoff/lacking', { ...about, commits: [...commits], objects: [...objects] }, signal)).objects,
+  };
 }
 
 function sum(numbers: readonly number[]): number {

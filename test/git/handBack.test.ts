@@ -254,16 +254,6 @@ describe('repositories of every kind', () => {
     expect(observe(worktree)).toEqual(observe(linked));
     expect(restored).toMatchObject({ branch: 'side', fingerprint: capture.fingerprint });
   });
-  it('a partial clone as the source', async () => {
-    git(pair.laptop, 'config', 'uploadpack.allowFilter', 'true');
-    const partial = path.join(pair.directory, 'partial');
-    git(pair.directory, 'clone', '-q', '--filter=blob:none', '--sparse', `file://${pair.laptop}`, partial);
-    write(partial, 'a.txt', 'x\n');
-    const { capture } = await carry(pair, partial, pair.server, worktree);
-    expect(capture.findings.map((finding) => finding.code)).toContain('partial-clone');
-    expect(readFileSync(path.join(worktree, 'a.txt'), 'utf8')).toBe('x\n');
-    expect(git(partial, 'rev-list', '--objects', '--all', '--missing=print')).toContain('?');
-  });
   it('one without a commit, on both sides', async () => {
     const source = path.join(pair.directory, 'unborn', 'a');
     const destination = path.join(pair.directory, 'unborn', 'b');

@@ -7,6 +7,8 @@ import { createBundle } from '../../src/git/bundle';
 import type { CapturedState } from '../../src/git/capture';
 import { captureCheckout } from '../../src/git/captureCheckout';
 import { agreeOnHaves, reachableAmong } from '../../src/git/haves';
+import { openRepository } from '../../src/git/gitDirectory';
+import { lackingAmong } from '../../src/git/partialClone';
 import { holdsLfsObjects, listLfsObjects, sealLfsObject } from '../../src/git/lfsTransfer';
 import type { QuarantinedState } from '../../src/git/quarantine';
 import { receiveCheckout } from '../../src/git/receiveCheckout';
@@ -225,7 +227,7 @@ export async function send(pair: Pick<Pair, 'directory'>, from: string, to: stri
   const parts = await Promise.all(checkout.map(async ({ state }, index) => {
     const file = path.join(spool, `bundle-${index}`);
     const repository = places[index - 1]?.repository ?? to;
-    const bundle = await createBundle({ capture: state, haves: await agreedHaves(state, repository), file });
+    const bundle = await createBundle({ capture: state, haves: await agreedHaves(state, repository), gaps: { partial: existsSync(repository) && (await openRepository(repository)).partial, lacking: (question) => lackingAmong(repository, question) }, file });
     return { ...bundle, lfs: await sendLfs(state, bundle.prerequisites, repository, spool), file, tip: state.commits.manifest, branch: state.branch };
   }));
   const [top, ...others] = parts as [typeof parts[0], ...typeof parts];
