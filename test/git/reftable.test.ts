@@ -18,7 +18,7 @@ function operationOf(root: string): unknown {
       return null;
     }
   };
-  const told = git(root, 'status').split('\n').filter((line) => line !== '' && !/^(On branch|Your branch|HEAD detached|Not currently|No commands remaining)/.test(line)).join('\n').replace(/branch '[^']*'|from branch .*$/gm, 'branch');
+  const told = git(root, 'status').split('\n').filter((line) => line !== '' && !/^(On branch|Your branch|HEAD detached|Not currently|No commands remaining|\s+\(see more in file )/.test(line)).join('\n').replace(/branch '[^']*'|from branch .*$/gm, 'branch');
   // Without an operation these are memories of the user's own, which do not travel.
   const named = /in progress|You are currently|You have unmerged|All conflicts fixed|still merging/.test(told) ? pseudorefs.map((name) => [name, value(name)]) : [];
   return { told, named, refs: git(root, 'for-each-ref', 'refs/bisect', 'refs/rewritten') };
