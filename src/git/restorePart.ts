@@ -27,6 +27,7 @@ import { sideBySide } from './sideBySide';
 import { updateIndex } from './stateObjects';
 import { readUndoRecord, writeUndoRecord, type UndoRecord } from './undoRecord';
 import { WORKTREE_INDEX } from './worktreeReading';
+import { removeEntriesOf } from './worktreeEntry';
 
 /** One repository of a checkout that is to be restored: the checkout itself, or a submodule of it. */
 export interface PartToRestore {
@@ -265,7 +266,7 @@ async function removeWorktree(repository: Repository, record: UndoRecord): Promi
   const options = inRepository(repository.root);
   await runGit(['worktree', 'remove', '--force', '--force', record.worktree], { ...options, answers: [128] });
   await rm(record.worktree, { recursive: true, force: true });
-  await runGit(['worktree', 'prune'], options);
+  await removeEntriesOf(repository.commonDir, record.worktree);
   for (const directory of [...record.createdDirectories].reverse()) await rmdir(directory).catch(() => undefined);
   if (record.place) await mkdir(record.worktree, { recursive: true });
 }

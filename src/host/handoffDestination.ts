@@ -16,13 +16,13 @@ import { lackingAmong } from '../git/partialClone';
 import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from '../git/restore';
 import { inGroups } from '../git/sideBySide';
 import { findSubmodulePlaces, holdingsOf, type SubmodulePlace } from '../git/submodulePlaces';
+import { pointerOf } from '../git/worktreeEntry';
 import { copyIncluded, includeNotes } from '../git/worktreeInclude';
 import type { Channel } from '../relay/channel';
 import type { Actor } from './audit';
 import type { HandoffSide } from './handoffSide';
 import { HostError } from './hostError';
 import { freeBytes, IncomingHandoff, type IncomingRecord } from './incomingHandoff';
-import type { WorktreeRecord } from './managedWorktrees';
 import type { PeerLink } from './peerLink';
 import { transferHeader, type Manifest, type Offer, type PeerMethodName, type PeerParams, type PeerResult } from './peerProtocol';
 import { describeError } from './wireError';
@@ -39,6 +39,10 @@ export interface DestinationPorts extends HandoffSide {
   stageRollouts(incoming: IncomingHandoff, announced: Manifest, cwd: string): Promise<{ readonly name: string; readonly path: string; readonly hash: RolloutHash }[]>;
   /** Installs the rollouts and resumes the thread in its worktree (or starts one). May be repeated. Gives the thread's id and notes for the user. */
   activate(arrival: Arrival): Promise<{ readonly threadId: string; readonly notes: readonly string[] }>;
+  /** Brings the thread's worktree of an earlier stay back where it was removed. */
+  wake(threadId: string): Promise<void>;
+  /** A thread has arrived, and its worktree with it. */
+  onArrived(): void;
 }
 
 /** A thread whose handoff is committed and which is to go on here. */
@@ -69,7 +73,9 @@ export class HandoffDestination {
   async offer({ threadId, epoch, offer }: PeerParams<'handoff/offer'>): Answer<'handoff/offer'> {
     const { findings, place } = await this.consider(threadId, epoch, offer);
     // The path of one that is yet to be made is drawn anew each time.
-    return { findings, worktree: place?.expectedFingerprint == null ? null : place.worktree, parts: place === null ? [] : (await partsOf(place, offer)).parts };
+    const removed = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
+    const known = removed?.life.is === 'removed' && removed.projectRoot === place?.projectRoot ? removed.path : null;
+    return { findings, worktree: place?.expectedFingerprint == null ? known : place.worktree, parts: place === null ? [] : (await partsOf(place, offer)).parts };
   }
 
   /** Says which commits of a part's history are here, so that they need not travel. Nothing is kept. */
@@ -101,6 +107,7 @@ export class HandoffDestination {
   }
 
   private async beginNow({ handoffId, threadId, epoch, offer }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
+    await this.ports.wake(threadId).catch((error: unknown) => this.ports.log.warn(`The worktree of ${threadId} could not be brought back, so another is made: ${describeError(error).message}`));
     const { findings, place } = await this.consider(threadId, epoch, offer);
     if (place === null || findings.some((finding) => finding.level === 'blocker')) {
       throw new HostError('preflight-blocked', findings.filter((finding) => finding.level === 'blocker').map((finding) => finding.message).join(' '), { findings });
@@ -273,25 +280,28 @@ export class HandoffDestination {
     const manifest = incoming?.record.manifest ?? null;
     if (incoming === null || prepared === null || manifest === null) throw new HostError('state-invalid', `What handoff ${handoffId} received is no longer in ${this.ports.directory}. Restore that directory from a backup.`);
     const { record } = incoming;
-    const worktree: WorktreeRecord = {
+    const { worktrees } = this.ports;
+    const worktree = {
       requirements: manifest.thread.requirements,
       id: record.worktreeId,
       path: record.worktree,
       projectRoot: record.projectRoot,
-      threadIds: [threadId],
-      permanent: false,
-      pinned: false,
+      gitDir: await pointerOf(record.worktree),
       leftWith: null,
+      lastUsedAt: new Date().toISOString(),
     };
-    await this.ports.worktrees.save({ ...worktree, ...pick(this.ports.worktrees.get(record.worktreeId)) });
+    // What a permanent worktree hosts besides this thread stays there.
+    const threadIds = new Set([...(worktrees.get(record.worktreeId)?.threadIds ?? []), threadId]);
+    await worktrees.save({ ...worktree, threadIds: [...threadIds] });
     const activated = await this.ports.activate({ record, manifest, rollouts: prepared.rollouts, cwd: this.workingDirectory(record) });
-    if (activated.threadId !== threadId) await this.ports.worktrees.save({ ...worktree, threadIds: [activated.threadId] });
+    if (activated.threadId !== threadId) await worktrees.save({ ...worktree, threadIds: [...new Set([...threadIds].map((id) => (id === threadId ? activated.threadId : id)))] });
     const placement = { threadId: activated.threadId, worktree: record.worktree, branch: prepared.branch, notes: [...prepared.notes, ...activated.notes] };
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'activated', placement } });
     await finishRestore({ root: record.projectRoot, quarantineDirectory: incoming.quarantine });
     await incoming.discard();
     await this.ports.audit.append({ type: 'handoff-activated', threadId, handoffId, peer: record.source, by: `host:${record.source}` satisfies Actor, epoch: record.epoch });
     this.ports.onChanged();
+    this.ports.onArrived();
     return placement;
   }
 
@@ -406,10 +416,6 @@ async function placesOf({ projectRoot, worktree, expectedFingerprint }: Place, s
 function present<T>(value: T | undefined): T {
   if (value === undefined) throw new HostError('internal', 'More parts were announced than were offered.');
   return value;
-}
-
-function pick(record: WorktreeRecord | undefined): Partial<WorktreeRecord> {
-  return record === undefined ? {} : { threadIds: record.threadIds, permanent: record.permanent, pinned: record.pinned };
 }
 
 /** Reads the first line of a transfer channel, and what came with it. */

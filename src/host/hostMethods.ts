@@ -8,6 +8,7 @@ import { HostError } from './hostError';
 import { PROTOCOL_VERSION, type HostDetails, type HostSummary } from './protocol';
 import type { HostService } from './service';
 import { batonVersion } from './version';
+import { answerPeer, worktreeMethods } from './worktreeMethods';
 
 /** How long a peer may take to say that it is there. */
 const PROBE_TIMEOUT_MS = 4_000;
@@ -64,7 +65,9 @@ export function hostMethods(host: HostService): Implementations {
       host.changed('projects');
       return { removed };
     },
-    'worktree/list': async () => ({ worktrees: await host.worktrees.list() }),
+    ...worktreeMethods(host),
+    'host/ask': async ({ host: hostId, method, params }) =>
+      hostId === host.hostId ? { result: await answerPeer(host, method, params) } : (await host.network.connect(hostId)).call('host/ask', { method, params }),
     'handoff/preflight': async ({ to, from, ...given }) => {
       const subject = subjectOf(given);
       if (from === undefined || from === host.hostId) return host.handoffs.preflight(subject, destinationId(host, to));

@@ -1,10 +1,11 @@
 import { once } from 'node:events';
-import { closeSync, constants, lstatSync, openSync, statSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { chmod, rename, rm, unlink, writeFile } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { ensurePrivateDirectory } from './home';
 import { HostError } from './hostError';
+import { claimDirectory, type Release } from './kernelClaim';
 import { localSocketPath, socketPathFile } from './localSocket';
 import { silentLog, type Log } from './log';
 
@@ -97,41 +98,13 @@ export function answers(path: string): Promise<boolean> {
 const alreadyRunning = (batonHome: string) =>
   new HostError('host-already-running', `A host already runs for ${batonHome}. Use it, or end it with \`baton stop\` first.`);
 
-/**
- * Takes the kernel's exclusive claim on a home: an abstract socket on Linux, a lock on `host.lock` on macOS and the BSDs, the
- * pipe itself on Windows (whose name only one process can create first).
- */
-async function claimHome(batonHome: string): Promise<() => Promise<void>> {
+/** Takes the kernel's exclusive claim on a home. On Windows the pipe itself is the claim. */
+async function claimHome(batonHome: string): Promise<Release> {
   if (process.platform === 'win32') {
     if (await answers(localSocketPath(batonHome))) throw alreadyRunning(batonHome);
     return () => Promise.resolve();
   }
-  if (process.platform === 'linux') {
-    const { dev, ino } = statSync(batonHome);
-    const claim = createServer((socket) => socket.destroy());
-    claim.listen({ path: `\0baton-host-${process.getuid?.() ?? 0}-${dev}-${ino}`, exclusive: true });
-    try {
-      await once(claim, 'listening');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') throw alreadyRunning(batonHome);
-      throw error;
-    }
-    claim.unref();
-    return async () => {
-      const closed = once(claim, 'close');
-      claim.close();
-      await closed;
-    };
-  }
-  // O_EXLOCK (0x20 on macOS and the BSDs) is open(2) with flock(2); Node passes the number on without naming it.
-  try {
-    const descriptor = openSync(join(batonHome, 'host.lock'), constants.O_CREAT | constants.O_RDWR | constants.O_NONBLOCK | 0x20, 0o600);
-    return () => {
-      closeSync(descriptor);
-      return Promise.resolve();
-    };
-  } catch (error) {
-    if (['EAGAIN', 'EWOULDBLOCK'].includes((error as NodeJS.ErrnoException).code ?? '')) throw alreadyRunning(batonHome);
-    throw error;
-  }
+  const release = await claimDirectory(batonHome, 'host');
+  if (release === null) throw alreadyRunning(batonHome);
+  return release;
 }

@@ -1,37 +1,66 @@
 import { randomBytes } from 'node:crypto';
-import { basename, join } from 'node:path';
+import { basename, join, relative, sep } from 'node:path';
 import { z } from 'zod';
 import { requirements } from '../handoff/policy';
-import { listManagedWorktrees } from '../git/worktrees';
 import type { JsonStore } from './jsonStore';
-import type { ManagedWorktree } from './protocol';
 
-export const worktreeRecords = z.array(
-  z.object({
-    id: z.string().regex(/^[0-9a-f]{8}$/),
-    path: z.string(),
-    /** The checkout whose repository the worktree belongs to. */
-    projectRoot: z.string(),
-    threadIds: z.array(z.string()),
-    permanent: z.boolean(),
-    pinned: z.boolean(),
-    /** Of the working state with which the thread last left; null while a thread is here. */
-    leftWith: z.string().nullable(),
-    /** Constraints of the administrators of the hosts that the thread came from; they go on holding at the next one. */
-    requirements: requirements.nullable(),
-  }),
-);
-export type WorktreeRecord = z.infer<typeof worktreeRecords>[number];
+const snapshot = z.object({ ref: z.string().startsWith('refs/baton/snapshots/'), tip: z.string(), fingerprint: z.string(), head: z.string().nullable(), branch: z.string().nullable() });
+
+/** Where a worktree is in its life. Written before what it says is begun, so that a host after this one can end or undo it. */
+const life = z.discriminatedUnion('is', [
+  z.object({ is: z.literal('here') }),
+  /** Its directory lies at `aside`, or is about to. Once `verified` the snapshot is known to have all of it, and it only goes forward. */
+  z.object({ is: z.literal('removing'), aside: z.string(), gitDir: z.string(), snapshot, verified: z.boolean() }),
+  z.object({ is: z.literal('removed'), snapshot, at: z.iso.datetime() }),
+  /** What was restored is taken back by what lies in `directory`. */
+  z.object({ is: z.literal('restoring'), snapshot, at: z.iso.datetime(), directory: z.string() }),
+]);
+
+const longAgo = new Date(0).toISOString();
+
+const worktreeRecord = z.object({
+  id: z.string().regex(/^[0-9a-f]{8}$/),
+  path: z.string(),
+  /** The checkout whose repository the worktree belongs to. */
+  projectRoot: z.string(),
+  threadIds: z.array(z.string()),
+  permanent: z.boolean(),
+  pinned: z.boolean(),
+  /** Of the working state with which the thread last left; null while a thread is here. */
+  leftWith: z.string().nullable(),
+  /** Constraints of the administrators of the hosts that the thread came from; they go on holding at the next one. */
+  requirements: requirements.nullable(),
+  /** Its entry in the repository, as it was last seen. */
+  gitDir: z.string().nullable().default(null),
+  createdAt: z.iso.datetime().default(longAgo),
+  lastUsedAt: z.iso.datetime().default(longAgo),
+  life: life.default({ is: 'here' }),
+});
+export const worktreeRecords = z.array(worktreeRecord);
+export type WorktreeRecord = z.output<typeof worktreeRecord>;
+
+/** How often at most the time of its last use is written down. */
+const TOUCH_MS = 60_000;
 
 /** The worktrees that Baton made on this host, and whose they are: a thread keeps its worktree for life (affinity). */
 export class ManagedWorktrees {
   constructor(
     readonly base: string,
     private readonly store: JsonStore<typeof worktreeRecords>,
+    private readonly now: () => Date = () => new Date(),
   ) {}
+
+  all(): readonly WorktreeRecord[] {
+    return this.store.value;
+  }
 
   ofThread(threadId: string): WorktreeRecord | undefined {
     return this.store.value.find((record) => record.threadIds.includes(threadId));
+  }
+
+  /** The worktree in which a directory lies. */
+  around(directory: string): WorktreeRecord | undefined {
+    return this.store.value.find(({ path }) => isWithin(directory, path));
   }
 
   get(id: string): WorktreeRecord | undefined {
@@ -44,33 +73,39 @@ export class ManagedWorktrees {
     return { id, path: join(this.base, id, basename(projectRoot) || 'repository') };
   }
 
-  /** Adds or replaces a record. A thread is in one worktree: it leaves any other that it had. */
-  async save(record: WorktreeRecord): Promise<void> {
-    await this.store.update((records) => [
-      ...records.filter((other) => other.id !== record.id).map((other) => ({ ...other, threadIds: other.threadIds.filter((id) => !record.threadIds.includes(id)) })),
-      record,
-    ]);
+  /** Adds a record or changes one. A thread is in one worktree: it leaves any other that it had. */
+  async save(record: Pick<WorktreeRecord, 'id'> & Partial<WorktreeRecord>): Promise<WorktreeRecord> {
+    const at = this.now().toISOString();
+    const saved = await this.store.update((records) => {
+      const fresh = { path: '', projectRoot: '', threadIds: [], permanent: false, pinned: false, leftWith: null, requirements: null, createdAt: at, lastUsedAt: at };
+      const next = { ...fresh, ...records.find((other) => other.id === record.id), ...record };
+      return [...records.filter((other) => other.id !== record.id).map((other) => ({ ...other, threadIds: other.threadIds.filter((id) => !next.threadIds.includes(id)) })), next];
+    });
+    const made = saved.at(-1);
+    if (made === undefined) throw new Error('A worktree that was just noted is not there.');
+    return made;
+  }
+
+  async forget(id: string): Promise<void> {
+    await this.store.update((records) => records.filter((record) => record.id !== id));
   }
 
   /** Notes with which state a thread leaves its worktree, so that its return can tell whether anybody touched it since. */
   async left(threadId: string, fingerprint: string): Promise<void> {
     const record = this.ofThread(threadId);
-    if (record !== undefined) await this.save({ ...record, leftWith: fingerprint });
+    if (record !== undefined) await this.save({ id: record.id, leftWith: fingerprint });
   }
 
-  async list(): Promise<ManagedWorktree[]> {
-    const found = await listManagedWorktrees(this.base);
-    return found.map((state) => {
-      const record = this.get(state.id);
-      return {
-        id: state.id,
-        path: state.path,
-        threadIds: record?.threadIds ?? [],
-        branch: state.branch,
-        dirty: state.dirty,
-        permanent: record?.permanent ?? false,
-        pinned: record?.pinned ?? false,
-      };
-    });
+  /** Notes that a worktree is used now. */
+  async touch(id: string): Promise<void> {
+    const record = this.get(id);
+    const now = this.now();
+    if (record !== undefined && now.getTime() - Date.parse(record.lastUsedAt) >= TOUCH_MS) await this.save({ id, lastUsedAt: now.toISOString() });
   }
+}
+
+/** Whether a directory is another or lies below it. */
+export function isWithin(directory: string, above: string): boolean {
+  const between = relative(above, directory);
+  return between === '' || (between !== '..' && !between.startsWith(`..${sep}`) && !/^([a-z]:|[\\/])/i.test(between));
 }

@@ -3,6 +3,7 @@ import type { PeerHandlers } from './peerLink';
 import { PROTOCOL_VERSION } from './protocol';
 import type { HostService } from './service';
 import { batonVersion } from './version';
+import { answerPeer } from './worktreeMethods';
 
 /** What a host answers to its peers, method by method (peerProtocol.ts says what each is for). */
 export function peerHandlers(host: HostService): PeerHandlers {
@@ -32,6 +33,10 @@ export function peerHandlers(host: HostService): PeerHandlers {
     },
     'handoff/wait': ({ handoffId }, link) => host.handoffs.wait(handoffId, link.hostId),
     'handoff/cancel': ({ handoffId }, link) => host.handoffs.cancel(handoffId, link.hostId),
+    'host/ask': async ({ method, params }, link) => {
+      if (host.peers.get(link.hostId)?.role !== 'operator') throw new HostError('not-permitted', `${host.name} does not let your host steer it. Pair the hosts with "baton invite --role operator" made there.`);
+      return { result: await answerPeer(host, method, params) };
+    },
   };
 }
 

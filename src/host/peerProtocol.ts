@@ -9,7 +9,7 @@ import { carriedThread } from '../handoff/carriedThread';
 import { requirements } from '../handoff/policy';
 import { offerFacts } from '../handoff/preflight';
 import { holdings, receipt } from '../handoff/receipt';
-import { finding, handoffId, handoffPreflight, handoffResult, hostName, repositoryIdentity, threadId } from './protocol';
+import { finding, handoffId, handoffPreflight, handoffResult, hostName, remoteMethods, repositoryIdentity, threadId } from './protocol';
 
 const bytes = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -117,6 +117,8 @@ export const peerMethods = {
   'handoff/request': method(z.object({ threadId }), z.object({ handoffId })),
   'handoff/wait': method(z.object({ handoffId }), handoffResult),
   'handoff/cancel': method(z.object({ handoffId }), z.object({ cancelled: z.boolean() })),
+  /** One of the controllers' own methods, with their params and result; for a peer that is trusted as an operator. */
+  'host/ask': method(z.object({ method: z.enum(remoteMethods), params: z.record(z.string(), z.unknown()).optional() }), z.object({ result: z.unknown() })),
 } as const;
 
 export type PeerMethods = typeof peerMethods;

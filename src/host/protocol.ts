@@ -72,16 +72,66 @@ export const project = z.object({
 });
 export type Project = z.infer<typeof project>;
 
+export const worktreeId = z.string().regex(/^[0-9a-f]{8}$/, 'the id of a worktree is 8 hex digits');
+const snapshotRef = z.string().max(256).regex(/^refs\/baton\/snapshots\/[A-Za-z0-9/-]+$/, 'not a snapshot');
+
+/** What a host keeps: the newest worktrees, and snapshots for so many days. */
+export const worktreeRetention = z.object({ keep: z.number().int().min(0).max(10_000), snapshotDays: z.number().int().min(1).max(3_650) });
+export type WorktreeRetention = z.infer<typeof worktreeRetention>;
+
 export const managedWorktree = z.object({
+  /** Of a foreign one the name of its directory. */
   id: z.string(),
   path: z.string(),
+  /** The checkout whose repository it belongs to; null for a foreign one. */
+  project: z.string().nullable(),
   threadIds: z.array(threadId),
   branch: z.string().nullable(),
+  head: objectId.nullable(),
   dirty: z.boolean(),
   permanent: z.boolean(),
   pinned: z.boolean(),
+  /** `removed`: a snapshot has it, and opening one of its threads restores it. `foreign`: Baton did not make it, and leaves it alone. */
+  state: z.enum(['here', 'removed', 'removing', 'restoring', 'moved', 'gone', 'unlinked', 'unreadable', 'foreign']),
+  /** Paths that differ from HEAD, by kind; an untracked directory counts once. */
+  changes: z.object({ staged: count, unstaged: count, untracked: count, unmerged: count }).nullable(),
+  /** A merge, rebase, … in progress. */
+  operation: z.string().nullable(),
+  locked: z.boolean(),
+  /** Commits that no remote-tracking branch, tag or other branch has; at most 1000. */
+  unpushed: count,
+  /** Ignored files that nothing else has: they would be lost with it, so it is not removed by itself. */
+  ignored: z.object({ count, bytes: count, names: z.array(z.string()) }).nullable(),
+  lastUsedAt: z.string(),
+  /** On disk; null unless asked for. */
+  bytes: count.nullable(),
+  safeToRemove: z.boolean(),
+  /** One sentence: why it may be removed, or why not. */
+  reason: text,
+  /** The snapshot from which a removed one is restored. */
+  snapshot: z.string().nullable(),
 });
 export type ManagedWorktree = z.infer<typeof managedWorktree>;
+
+export const snapshot = z.object({
+  ref: z.string(),
+  worktreeId,
+  /** Where its worktree is, or was; null where this host knows none of that id. */
+  path: z.string().nullable(),
+  takenAt: z.string(),
+  /** It holds what nothing else has, so it does not expire by itself. */
+  onlyCopy: z.boolean(),
+  expiresAt: z.string().nullable(),
+});
+export type Snapshot = z.infer<typeof snapshot>;
+
+export const sweepReport = z.object({
+  removed: z.array(z.object({ id: worktreeId, path: z.string(), reason: text })),
+  kept: z.array(z.object({ id: worktreeId, path: z.string(), reason: text })),
+  /** Snapshots that expired. */
+  expired: z.array(z.string()),
+});
+export type SweepReport = z.infer<typeof sweepReport>;
 
 /** What the host adds, as `thread.baton`, to each Codex thread that it passes on. */
 export const threadOwnership = z.object({
@@ -212,6 +262,13 @@ export const initializeResult = z.looseObject({
 });
 export type InitializeResult = z.infer<typeof initializeResult>;
 
+/** Methods that a host also answers to a paired host that it trusts as an operator. */
+export const remoteMethods = [
+  'worktree/list', 'worktree/create', 'worktree/pin', 'worktree/unpin', 'worktree/permanent', 'worktree/remove', 'worktree/restore', 'worktree/repair', 'worktree/sweep', 'worktree/retention',
+  'snapshot/list', 'snapshot/expire',
+] as const;
+export type RemoteMethod = (typeof remoteMethods)[number];
+
 const empty = z.object({}).optional();
 const method = <P extends z.ZodType, R extends z.ZodType>(least: Role, params: P, result: R) => ({ role: least, params, result });
 
@@ -230,7 +287,28 @@ export const methods = {
   'project/list': method('viewer', empty, z.object({ projects: z.array(project) })),
   'project/remove': method('operator', z.object({ id: z.string() }), z.object({ removed: z.boolean() })),
 
-  'worktree/list': method('viewer', empty, z.object({ worktrees: z.array(managedWorktree) })),
+  /** `sizes` reads every directory, which takes its time. */
+  'worktree/list': method('viewer', z.object({ sizes: z.boolean().optional() }).optional(), z.object({ worktrees: z.array(managedWorktree) })),
+  /** `project` is the id of a saved one, or its folder. Without `branch` HEAD is detached where the checkout's is; a branch that does not exist is made. */
+  'worktree/create': method('operator', z.object({ project: z.string().max(4096), branch: z.string().min(1).max(1024).optional(), permanent: z.boolean().optional() }), z.object({ worktree: managedWorktree, notes: z.array(z.string()) })),
+  'worktree/pin': method('operator', z.object({ id: worktreeId }), z.object({ worktree: managedWorktree })),
+  'worktree/unpin': method('operator', z.object({ id: worktreeId }), z.object({ worktree: managedWorktree })),
+  /** Baton never removes a permanent one. */
+  'worktree/permanent': method('operator', z.object({ id: worktreeId, permanent: z.boolean().default(true) }), z.object({ worktree: managedWorktree })),
+  /** Takes a snapshot, verifies it, and removes the directory. `discardIgnored` lets ignored files go that nothing else has. */
+  'worktree/remove': method('operator', z.object({ id: worktreeId, discardIgnored: z.boolean().optional() }), z.object({ removed: z.literal(true), snapshot: z.string().nullable() })),
+  'worktree/restore': method('operator', z.object({ id: worktreeId }), z.object({ worktree: managedWorktree, notes: z.array(z.string()) })),
+  /** Mends one that was moved or deleted by hand; `directory` says where it is now; `anew` makes one that was deleted again from what git still has. */
+  'worktree/repair': method('operator', z.object({ id: worktreeId, directory: z.string().max(4096).optional(), anew: z.boolean().optional() }), z.object({ worktree: managedWorktree, done: text })),
+  /** What the host does by itself every hour and after each handoff; `dryRun` only tells. */
+  'worktree/sweep': method('operator', z.object({ dryRun: z.boolean().optional() }).optional(), sweepReport),
+  'worktree/retention': method('operator', worktreeRetention.partial(), worktreeRetention),
+  'snapshot/list': method('viewer', empty, z.object({ snapshots: z.array(snapshot) })),
+  /** Drops those named, or all that are older than the host's limit. `evenOnlyCopies` also those that hold what nothing else has. */
+  'snapshot/expire': method('operator', z.object({ refs: z.array(snapshotRef).max(10_000).optional(), evenOnlyCopies: z.boolean().optional() }), z.object({ expired: z.array(z.string()), kept: z.array(z.object({ ref: z.string(), reason: text })) })),
+
+  /** Asks a paired host one of `remoteMethods`, where it trusts this one as an operator. The result is that method's. */
+  'host/ask': method('operator', z.object({ host: hostId, method: z.enum(remoteMethods), params: z.record(z.string(), z.unknown()).optional() }), z.object({ result: z.unknown() })),
 
   /** The thread's transcript is Codex's `thread/read`; this is the rest of what a thread view shows. */
   'host/thread': method('viewer', z.object({ threadId }), z.object({ thread, plan: plan.nullable(), approvals: z.array(approval) })),

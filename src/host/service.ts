@@ -28,6 +28,8 @@ import { ThreadHandoff } from './threadHandoff';
 import { Threads } from './threads';
 import { batonVersion } from './version';
 import { describeError } from './wireError';
+import { WorktreeKeeper } from './worktreeKeeper';
+import { WorktreeSweep } from './worktreeSweep';
 
 export interface HostOptions {
   readonly batonHome: string;
@@ -98,6 +100,8 @@ export class HostService implements RunningHost {
   readonly destination: HandoffDestination;
   readonly threadHandoff: ThreadHandoff;
   readonly audit: AuditLog;
+  readonly keeper: WorktreeKeeper;
+  readonly sweep: WorktreeSweep;
   private outcomeTimer: NodeJS.Timeout | undefined;
 
   static async open(options: HostOptions, closeLocal: () => Promise<void>): Promise<HostService> {
@@ -141,7 +145,29 @@ export class HostService implements RunningHost {
     });
     this.audit = new AuditLog(join(batonHome, 'audit'));
     this.codex = new CodexHost({ batonHome, codexHome, socketDirectory: dirname(localSocketPath(batonHome)), env, version: batonVersion, log });
-    this.threads = new Threads(identity.hostId, this.codex, ledger, worktrees, (threadId) => this.approvals.list(threadId).length);
+    this.threads = new Threads({
+      hostId: identity.hostId,
+      codex: this.codex,
+      ledger,
+      worktrees,
+      pendingApprovals: (threadId) => this.approvals.list(threadId).length,
+      wake: (threadId) => this.keeper.wake(threadId),
+    });
+    const keeping = {
+      worktrees, log,
+      directory: join(batonHome, 'snapshots'),
+      audit: this.audit,
+      inUse: (threadId: string) => this.threads.inUse(threadId),
+      underWay: (threadId: string) => this.threads.underWay(threadId),
+      now: () => new Date(),
+      onChanged: () => this.changed('worktrees'),
+    };
+    this.keeper = new WorktreeKeeper(keeping);
+    this.sweep = new WorktreeSweep({
+      ...keeping,
+      retention: () => ({ keep: this.settings.value.worktreesKeep, snapshotDays: this.settings.value.snapshotDays }),
+      checkouts: () => [...projects.list().map(({ root }) => root), ...worktrees.all().map(({ projectRoot }) => projectRoot)],
+    }, this.keeper);
     this.controllers = new Controllers({
       implementations: hostMethods(this),
       log,
@@ -165,7 +191,7 @@ export class HostService implements RunningHost {
       now: () => new Date(),
     });
 
-    this.threadHandoff = new ThreadHandoff(this.codex, this.approvals, worktrees, log, () => this.settings.value.name);
+    this.threadHandoff = new ThreadHandoff(this.codex, this.approvals, worktrees, log, () => this.settings.value.name, (threadId) => this.keeper.wake(threadId));
     const shared = {
       hostId: identity.hostId,
       name: () => this.settings.value.name,
@@ -208,7 +234,10 @@ export class HostService implements RunningHost {
         const requester = this.handoffs.requester(handoff.handoffId);
         if (requester !== null) void this.network.connect(requester).then((link) => link.progress(progress), () => undefined);
       },
-      onEnded: (ended) => this.controllers.notify('handoff/ended', ended),
+      onEnded: (ended) => {
+        this.controllers.notify('handoff/ended', ended);
+        this.sweep.later();
+      },
     });
     this.destination = new HandoffDestination({
       ...shared,
@@ -218,6 +247,8 @@ export class HostService implements RunningHost {
       heldRollouts: (names) => this.threadHandoff.heldRollouts(names),
       stageRollouts: (incoming, announced, cwd) => this.threadHandoff.stageRollouts(incoming, announced, cwd),
       activate: (arrival) => this.threadHandoff.activate(arrival),
+      wake: (threadId) => this.keeper.wake(threadId),
+      onArrived: () => this.sweep.later(),
     });
 
     this.codex.on('notification', (method, params) => {
@@ -251,6 +282,8 @@ export class HostService implements RunningHost {
     this.network.setRelay(this.settings.value.relayUrl);
     // Without Codex the host still pairs, lists and explains; "baton doctor" says what is missing.
     await this.codex.ready().catch((error: unknown) => this.options.log.error(`Codex is not available: ${describeError(error).message}`));
+    await this.keeper.recover();
+    this.sweep.start();
     this.handoffs.recover();
     await this.destination.sweep();
     this.recoverDestination(0, OUTCOME_RETRY_MS);
@@ -282,6 +315,7 @@ export class HostService implements RunningHost {
   close(): Promise<void> {
     this.closing ??= (async () => {
       clearTimeout(this.outcomeTimer);
+      this.sweep.dispose();
       this.handoffs.dispose();
       this.network.dispose();
       await this.approvals.keep().catch((error: unknown) => this.options.log.error(`Pending approvals could not be kept: ${describeError(error).message}`));

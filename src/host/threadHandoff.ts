@@ -34,10 +34,13 @@ export class ThreadHandoff {
     private readonly worktrees: ManagedWorktrees,
     private readonly log: Log,
     private readonly hostName: () => string,
+    /** Brings the thread's worktree back where it was removed. */
+    private readonly wake: (threadId: string) => Promise<void>,
   ) {}
 
   async describe(subject: Subject): Promise<SourceThread> {
     const server = await this.codex.ready();
+    if ('threadId' in subject) await this.wake(subject.threadId);
     const [requirements, configured] = await Promise.all([this.requirements('threadId' in subject ? subject.threadId : null), this.codex.configuredPolicy()]);
     const common = { requirements, codexVersion: server.version };
     if (!('threadId' in subject)) return { ...common, cwd: subject.directory, modelProvider: configured.modelProvider, policy: configured.policy ?? cautious };

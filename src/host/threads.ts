@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
 import { CodexError } from '../codex/codexError';
@@ -6,7 +7,7 @@ import { describeSource } from '../handoff/sourceTransaction';
 import type { CodexHost } from './codexHost';
 import { HostError } from './hostError';
 import type { LedgerStore } from './ledgerStore';
-import type { ManagedWorktrees } from './managedWorktrees';
+import { isWithin, type ManagedWorktrees } from './managedWorktrees';
 import type { ThreadOwnership } from './protocol';
 
 /** Methods that only a thread's owner may carry out. Reading, also of a thread that moved on, is always possible. */
@@ -14,17 +15,32 @@ const ownersOnly = new Set(['thread/resume', 'thread/fork', 'thread/unarchive', 
 /** Of those, the ones that Codex refuses for a thread that is not loaded. */
 const loadedOnly = new Set(['turn/start', 'turn/steer', 'turn/interrupt', 'thread/compact/start']);
 
+/** Of those, the ones that may work in the thread's directory. */
+const needsWorktree = new Set(['thread/resume', 'thread/fork', 'turn/start', 'turn/steer']);
+
 const withThreadId = z.looseObject({ threadId: z.string() });
+const startedThread = z.looseObject({ thread: z.looseObject({ id: z.string() }), cwd: z.string() });
+
+export interface ThreadsPorts {
+  readonly hostId: string;
+  readonly codex: CodexHost;
+  readonly ledger: LedgerStore;
+  readonly worktrees: ManagedWorktrees;
+  pendingApprovals(threadId: string): number;
+  /** Brings the thread's worktree back where it was removed. */
+  wake(threadId: string): Promise<void>;
+}
 
 /** Codex's own thread and turn methods: passed on to the app-server, with ownership enforced before and shown after. */
 export class Threads {
-  constructor(
-    private readonly hostId: string,
-    private readonly codex: CodexHost,
-    private readonly ledger: LedgerStore,
-    private readonly worktrees: ManagedWorktrees,
-    private readonly pendingApprovals: (threadId: string) => number,
-  ) {}
+  private readonly hostId: string;
+  private readonly codex: CodexHost;
+  private readonly ledger: LedgerStore;
+  private readonly worktrees: ManagedWorktrees;
+
+  constructor(private readonly ports: ThreadsPorts) {
+    ({ hostId: this.hostId, codex: this.codex, ledger: this.ledger, worktrees: this.worktrees } = ports);
+  }
 
   ownership(threadId: string): ThreadOwnership {
     const ledger = this.ledger.get(threadId);
@@ -34,7 +50,7 @@ export class Threads {
       movedTo: ledger.movedTo,
       moving: !mayRun(ledger) && ledger.movedTo === null,
       worktreeId: this.worktrees.ofThread(threadId)?.id ?? null,
-      pendingApprovals: this.pendingApprovals(threadId),
+      pendingApprovals: this.ports.pendingApprovals(threadId),
     };
   }
 
@@ -51,20 +67,56 @@ export class Threads {
     const named = withThreadId.safeParse(params);
     if (named.success && ownersOnly.has(method)) {
       this.requireOwner(named.data.threadId);
+      if (needsWorktree.has(method)) await this.ports.wake(named.data.threadId);
       if (loadedOnly.has(method) && !this.codex.isLoaded(named.data.threadId)) await this.codex.settingsOf(named.data.threadId);
     }
     const given = method === 'thread/list' ? { modelProviders: [], ...(params as object) } : method === 'turn/start' ? this.inItsWorktree(params) : params;
     const answer = await onceWritten(() => server.forward(method, given));
     if (method === 'thread/start' || method === 'thread/resume' || method === 'thread/fork') this.codex.remember(answer);
+    if (method === 'thread/start' || method === 'thread/fork') await this.settle(answer);
     return this.withOwnership(answer);
+  }
+
+  /** A thread that begins in a managed worktree belongs to it from then on. */
+  private async settle(answer: unknown): Promise<void> {
+    const started = startedThread.safeParse(answer);
+    if (!started.success) return;
+    const { thread: { id }, cwd } = started.data;
+    const worktree = this.worktrees.around(cwd);
+    if (worktree === undefined || worktree.threadIds.includes(id)) return;
+    await this.worktrees.save({ id: worktree.id, threadIds: [...worktree.threadIds, id], lastUsedAt: new Date().toISOString() });
+  }
+
+  /** Why a thread keeps its worktree from being removed; null where it is at rest. */
+  async inUse(threadId: string): Promise<string | null> {
+    if (this.ownership(threadId).owner !== this.hostId) return null;
+    if (this.ports.pendingApprovals(threadId) > 0) return 'an approval of it waits';
+    try {
+      const server = await this.codex.ready();
+      const { thread } = await server.request('thread/read', { threadId, includeTurns: false });
+      return thread.status.type === 'active' ? 'its turn runs' : null;
+    } catch (error) {
+      // Codex has forgotten it, as it does a thread that never had a turn.
+      return CodexError.is(error, 'thread-not-found') ? null : 'Codex cannot say whether it runs';
+    }
+  }
+
+  /** What is under way with a thread that must find its worktree as it is; null where nothing is. */
+  underWay(threadId: string): string | null {
+    const { moving } = this.ownership(threadId);
+    const { is } = this.ledger.get(threadId).destination;
+    return moving || is === 'receiving' || is === 'prepared' || is === 'committed' || is === 'withdrawing' ? 'A handoff of its thread is under way.' : null;
   }
 
   /** Every turn of a thread in a managed worktree is told its directory, so that no turn runs where the thread used to be. */
   private inItsWorktree(params: unknown): unknown {
     const { threadId } = withThreadId.parse(params);
-    if (this.worktrees.ofThread(threadId)?.leftWith !== null) return params;
+    const worktree = this.worktrees.ofThread(threadId);
+    if (worktree?.leftWith !== null) return params;
     const cwd = this.codex.knownCwd(threadId);
-    return cwd === null ? params : { cwd, ...(params as object) };
+    if (cwd === null) return params;
+    // A worktree that was moved by hand is where its record says.
+    return { cwd: isWithin(cwd, worktree.path) || existsSync(cwd) ? cwd : worktree.path, ...(params as object) };
   }
 
   private withOwnership(answer: unknown): unknown {

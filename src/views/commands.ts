@@ -1,6 +1,6 @@
 import * as vscode from 'vscode';
 import { HostError } from '../host/hostError';
-import { managedWorktree, thread, type Thread } from '../host/protocol';
+import { thread, type Thread } from '../host/protocol';
 import { bringBack, handOff, type HandOffContext } from './handOff';
 import { inviteHost, joinHost } from './pairing';
 import { pickStep } from './pickSteps';
@@ -8,6 +8,7 @@ import { listThreads } from './threadList';
 import type { ThreadPanels } from './threadPanels';
 import { t } from './translate';
 import { threadText } from './treeText';
+import { openWorktree, removeWorktree, repairWorktree, restoreWorktree, worktreeOf } from './worktreeActions';
 
 export interface CommandContext extends HandOffContext {
   readonly panels: ThreadPanels;
@@ -28,8 +29,36 @@ export function commandHandlers(context: CommandContext): Readonly<Record<string
       if (id !== undefined) panels.open(id);
     },
     'baton.openWorktree': async (argument) => {
-      const worktree = managedWorktree.safeParse(argument).data;
-      if (worktree !== undefined) await vscode.commands.executeCommand('vscode.openFolder', vscode.Uri.file(worktree.path), { forceNewWindow: true });
+      const worktree = worktreeOf(argument);
+      if (worktree !== undefined) await openWorktree(connection.client, worktree);
+    },
+    'baton.pinWorktree': async (argument) => {
+      const worktree = worktreeOf(argument);
+      if (worktree !== undefined) await connection.client.call('worktree/pin', { id: worktree.id });
+    },
+    'baton.unpinWorktree': async (argument) => {
+      const worktree = worktreeOf(argument);
+      if (worktree !== undefined) await connection.client.call('worktree/unpin', { id: worktree.id });
+    },
+    'baton.keepWorktree': async (argument) => {
+      const worktree = worktreeOf(argument);
+      if (worktree !== undefined) await connection.client.call('worktree/permanent', { id: worktree.id, permanent: true });
+    },
+    'baton.releaseWorktree': async (argument) => {
+      const worktree = worktreeOf(argument);
+      if (worktree !== undefined) await connection.client.call('worktree/permanent', { id: worktree.id, permanent: false });
+    },
+    'baton.removeWorktree': async (argument) => {
+      const worktree = worktreeOf(argument);
+      if (worktree !== undefined) await removeWorktree(connection.client, worktree);
+    },
+    'baton.restoreWorktree': async (argument) => {
+      const worktree = worktreeOf(argument);
+      if (worktree !== undefined) await restoreWorktree(connection.client, worktree);
+    },
+    'baton.repairWorktree': async (argument) => {
+      const worktree = worktreeOf(argument);
+      if (worktree !== undefined) await repairWorktree(connection.client, worktree);
     },
     'baton.inviteHost': async () => await inviteHost(connection.client),
     'baton.joinHost': async () => await joinHost(connection.client),

@@ -5,7 +5,7 @@ import type { ConnectionState, HostConnection } from './hostConnection';
 import type { HostTree } from './hostTree';
 import type { OpenRepositories } from './openRepositories';
 import type { PendingApprovals } from './pendingApprovals';
-import { relayUrl } from './settings';
+import { relayUrl, retention } from './settings';
 import type { StatusBar } from './statusBar';
 
 export interface FollowContext {
@@ -43,6 +43,7 @@ export function followHost({ connection, repositories, approvals, log, statusBar
     });
     readCodex(client).catch(failed('Reading the host'));
     applyRelay(client).catch(failed('Setting the relay'));
+    applyRetention(client).catch(failed('Setting what is kept'));
   };
   const changed = (state: ConnectionState) => {
     setContextKey('baton.connection', state.kind);
@@ -63,7 +64,10 @@ export function followHost({ connection, repositories, approvals, log, statusBar
   return [
     repositories.onDidChange(() => trees.threads.refresh()),
     vscode.workspace.onDidChangeConfiguration((event) => {
-      if (event.affectsConfiguration('baton.relayUrl') && connection.state.kind === 'connected') applyRelay(connection.state.client).catch(failed('Setting the relay'));
+      if (connection.state.kind !== 'connected') return;
+      const { client } = connection.state;
+      if (event.affectsConfiguration('baton.relayUrl')) applyRelay(client).catch(failed('Setting the relay'));
+      if (event.affectsConfiguration('baton.worktrees') || event.affectsConfiguration('baton.snapshots')) applyRetention(client).catch(failed('Setting what is kept'));
     }),
     new vscode.Disposable(() => {
       for (const end of ends) end();
@@ -74,6 +78,11 @@ export function followHost({ connection, repositories, approvals, log, statusBar
 async function readCodex(client: HostClient): Promise<void> {
   const { codexVersion } = await client.call('host/read', {});
   setContextKey('baton.codex', codexVersion === null ? 'missing' : 'found');
+}
+
+async function applyRetention(client: HostClient): Promise<void> {
+  const wanted = retention();
+  if (Object.keys(wanted).length > 0) await client.call('worktree/retention', wanted);
 }
 
 async function applyRelay(client: HostClient): Promise<void> {

@@ -12,6 +12,19 @@ export function relayUrl(): string | undefined {
   return setting('relayUrl');
 }
 
+/** What the user set for this machine's host to keep; members are missing where the host's own choice holds. */
+export function retention(): { keep?: number; snapshotDays?: number } {
+  const keep = chosen('worktrees.keep');
+  const snapshotDays = chosen('snapshots.days');
+  return { ...(keep === undefined ? {} : { keep }), ...(snapshotDays === undefined ? {} : { snapshotDays }) };
+}
+
+/** A number that the user has set; a default of package.json is not one. */
+function chosen(name: 'worktrees.keep' | 'snapshots.days'): number | undefined {
+  const { globalValue } = vscode.workspace.getConfiguration('baton').inspect<number>(name) ?? {};
+  return typeof globalValue === 'number' && Number.isInteger(globalValue) ? globalValue : undefined;
+}
+
 function setting(name: 'home' | 'codexPath' | 'relayUrl'): string | undefined {
   const value = vscode.workspace.getConfiguration('baton').get<string>(name)?.trim();
   return value === undefined || value === '' ? undefined : value;

@@ -129,17 +129,48 @@ function relayText(relay: HostDetails['relay'], t: Translate): string {
 export function worktreeText(worktree: ManagedWorktree, threads: readonly string[], t: Translate): TreeText {
   const label = plainLabel(basename(worktree.path));
   const branch = worktree.branch === null ? t('detached HEAD') : plainLabel(worktree.branch, 80);
-  const parts = [branch, worktree.dirty ? t('changed') : t('clean')];
+  const parts = worktree.state === 'foreign' ? [t('not Baton’s')] : [branch, worktreeState(worktree, t)];
   if (worktree.permanent) parts.push(t('permanent'));
   else if (worktree.pinned) parts.push(t('pinned'));
+  const reason = plainLabel(worktree.reason, 600);
   return {
-    id: `worktree:${worktree.id}`,
+    id: `worktree:${worktree.id}:${worktree.path}`,
     label,
     description: parts.join(' · '),
-    tooltip: [plainLabel(worktree.path, 400), ...parts, ...threads].join('\n'),
+    tooltip: [plainLabel(worktree.path, 400), ...parts, ...(worktree.state === 'here' ? [worktree.safeToRemove ? t('Can be removed: {0}', reason) : t('Is kept: {0}', reason)] : [reason]), ...threads].join('\n'),
     accessibilityLabel: t('Worktree {0}, {1}', label, parts.join(', ')),
-    icon: 'repo',
-    ...(worktree.dirty ? { tint: 'gitDecoration.modifiedResourceForeground' } : {}),
-    contextValue: contextValue('worktree', { dirty: worktree.dirty, permanent: worktree.permanent, pinned: worktree.pinned }),
+    ...worktreeIcon(worktree),
+    contextValue: contextValue('worktree', {
+      dirty: worktree.dirty, permanent: worktree.permanent, pinned: worktree.pinned,
+      here: worktree.state === 'here', removed: worktree.state === 'removed', mendable: worktree.state === 'moved' || worktree.state === 'gone' || worktree.state === 'unlinked',
+    }),
   };
+}
+
+function worktreeState(worktree: ManagedWorktree, t: Translate): string {
+  switch (worktree.state) {
+    case 'here':
+      return worktree.dirty ? t('changed') : t('clean');
+    case 'removed':
+      return t('removed, kept in a snapshot');
+    case 'removing':
+    case 'restoring':
+      return t('interrupted');
+    case 'moved':
+      return t('moved');
+    case 'gone':
+      return t('not there any more');
+    case 'unlinked':
+    case 'unreadable':
+      return t('git cannot read it');
+    case 'foreign':
+      return t('not Baton’s');
+  }
+}
+
+function worktreeIcon({ state, dirty }: ManagedWorktree): Pick<TreeText, 'icon' | 'tint'> {
+  if (state === 'removed') return { icon: 'archive', tint: 'disabledForeground' };
+  if (state === 'foreign') return { icon: 'circle-slash', tint: 'disabledForeground' };
+  if (state !== 'here') return { icon: 'warning', tint: 'list.warningForeground' };
+  return { icon: 'repo', ...(dirty ? { tint: 'gitDecoration.modifiedResourceForeground' } : {}) };
 }

@@ -7,7 +7,6 @@ import { estimateTransfer } from '../../src/git/estimate';
 import { listTips } from '../../src/git/bundle';
 import { readRepositoryIdentity, sameRepository } from '../../src/git/repository';
 import { restoreWorkingState, rollbackRestore } from '../../src/git/restore';
-import { listManagedWorktrees, removeManagedWorktree } from '../../src/git/worktrees';
 import { belongings, carry, git, gitThatMayFail, gitWithEnvironment, makePair, observe, ownCheckout, photograph, remove, removeTemporaryDirectories, send, THREAD, write, type Pair } from './laboratory';
 
 let pair: Pair;
@@ -290,15 +289,5 @@ describe('identity and managed worktrees', () => {
     if (laptop === undefined || server === undefined || stranger === undefined) throw new Error('three were asked for');
     expect(sameRepository(laptop, server)).toBe(true);
     expect(sameRepository(laptop, stranger)).toBe(false);
-  });
-  it('managed worktrees are listed and removed, and nothing else is', async () => {
-    await carry(pair, pair.laptop, pair.server, worktree);
-    write(worktree, 'u', 'u');
-    const base = path.join(pair.directory, 'server', 'worktrees');
-    expect(await listManagedWorktrees(base)).toEqual([{ id: '1', path: worktree, branch: 'main', head: git(pair.laptop, 'rev-parse', 'HEAD'), dirty: true }]);
-    await expect(removeManagedWorktree({ base: pair.directory, path: pair.server })).rejects.toMatchObject({ reason: 'not-managed' });
-    await removeManagedWorktree({ base, path: worktree });
-    expect(await listManagedWorktrees(base)).toEqual([]);
-    expect(git(pair.server, 'worktree', 'list').split('\n')).toHaveLength(1);
   });
 });

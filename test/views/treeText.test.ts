@@ -8,7 +8,7 @@ const there = 'b'.repeat(43);
 const ownership = { owner: here, epoch: 1, movedTo: null, moving: false, worktreeId: null, pendingApprovals: 0 };
 const thread: Thread = { id: '01999999-0000-7000-8000-000000000001', preview: 'Fix the parser', name: null, cwd: '/src/parser', updatedAt: 1, status: { type: 'idle' }, baton: ownership };
 const host: HostSummary = { hostId: there, name: 'server', online: true, self: false, codexVersion: '0.169.0' };
-const worktree: ManagedWorktree = { id: 'w1', path: '/home/u/.baton/worktrees/w1/parser', threadIds: [], branch: 'main', dirty: false, permanent: false, pinned: false };
+const worktree: ManagedWorktree = { id: 'w1', path: '/home/u/.baton/worktrees/w1/parser', project: '/src/parser', threadIds: [], branch: 'main', head: 'a'.repeat(40), dirty: false, permanent: false, pinned: false, state: 'here', changes: { staged: 0, unstaged: 0, untracked: 0, unmerged: 0 }, operation: null, locked: false, unpushed: 0, ignored: null, lastUsedAt: '2026-01-01T00:00:00.000Z', bytes: null, safeToRemove: true, reason: 'It is clean.', snapshot: null };
 
 describe('the context value of a tree item', () => {
   it('is its kind and the flags that hold', () => {
@@ -71,7 +71,15 @@ describe('a host in the tree', () => {
 
 describe('a worktree in the tree', () => {
   it('says its branch and whether it has changes', () => {
-    expect(worktreeText({ ...worktree, dirty: true, pinned: true }, ['Fix the parser'], translate)).toMatchObject({ label: 'parser', description: 'main · changed · pinned', accessibilityLabel: 'Worktree parser, main, changed, pinned', contextValue: 'worktree+dirty+pinned' });
-    expect(worktreeText({ ...worktree, branch: null, permanent: true }, [], translate)).toMatchObject({ description: 'detached HEAD · clean · permanent', contextValue: 'worktree+permanent' });
+    expect(worktreeText({ ...worktree, dirty: true, pinned: true }, ['Fix the parser'], translate)).toMatchObject({ label: 'parser', description: 'main · changed · pinned', accessibilityLabel: 'Worktree parser, main, changed, pinned', contextValue: 'worktree+dirty+pinned+here' });
+    expect(worktreeText({ ...worktree, branch: null, permanent: true }, [], translate)).toMatchObject({ description: 'detached HEAD · clean · permanent', contextValue: 'worktree+permanent+here' });
+  });
+
+  it('says why it is kept, or may be removed, and what became of one that is not there', () => {
+    expect(worktreeText(worktree, [], translate).tooltip).toContain('Can be removed: It is clean.');
+    expect(worktreeText({ ...worktree, safeToRemove: false, reason: 'A merge is in progress in it.' }, [], translate).tooltip).toContain('Is kept: A merge is in progress in it.');
+    expect(worktreeText({ ...worktree, state: 'removed' }, [], translate)).toMatchObject({ description: 'main · removed, kept in a snapshot', contextValue: 'worktree+removed' });
+    expect(worktreeText({ ...worktree, state: 'gone' }, [], translate)).toMatchObject({ description: 'main · not there any more', contextValue: 'worktree+mendable' });
+    expect(worktreeText({ ...worktree, state: 'foreign', reason: 'Baton did not make it \u202e$(x)' }, [], translate)).toMatchObject({ description: 'not Baton’s', contextValue: 'worktree' });
   });
 });

@@ -14,7 +14,7 @@ import { batonVersion } from '../version';
 import { Session, UsageError } from './session';
 import { addThreadCommands } from './threadCommands';
 import { addTurnCommands } from './turnCommands';
-import { addWorktreesCommand } from './worktreesCommand';
+import { addWorktreeCommands } from './worktreeCommands';
 
 /** Exit codes of the contract. */
 const ExitCode = { Done: 0, Failed: 1, Usage: 2, Blocked: 3 } as const;
@@ -42,7 +42,7 @@ async function run(argv: readonly string[]): Promise<number> {
   addThreadCommands(commands);
   addApprovalCommands(commands);
   addHandoffCommand(commands);
-  addWorktreesCommand(commands);
+  addWorktreeCommands(commands);
   addRpcCommand(commands);
   addDoctorCommand(commands);
   for (const command of allCommands(program)) {

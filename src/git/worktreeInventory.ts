@@ -1,0 +1,158 @@
+import { lstat, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { absolutePath, pathForPeople, type BytePath } from './bytePath';
+import { carriedPaths } from './carriedPaths';
+import { gitText, nulRecords, streamGit } from './git';
+import { GitError } from './gitError';
+import { diskUsage, readIgnored, type IgnoredFiles } from './ignoredFiles';
+import { readRepository, type ObjectId, type Operation } from './repository';
+import { locateWorktree, type Whereabouts } from './worktreeEntry';
+import { WorktreeLooker } from './worktreeScan';
+
+/** What a worktree is at, as git and the file system say it. */
+export interface WorktreeStanding {
+  readonly gitDir: string;
+  readonly commonDir: string;
+  readonly head: ObjectId | null;
+  /** Short name; null when detached. */
+  readonly branch: string | null;
+  /** Paths, by kind of change; an untracked directory counts once. */
+  readonly changes: { readonly staged: number; readonly unstaged: number; readonly untracked: number; readonly unmerged: number };
+  readonly operation: Operation | null;
+  /** Why somebody locked it (`git worktree lock`), empty where none was said; null where nobody did. */
+  readonly locked: string | null;
+  /** Commits of HEAD that no remote-tracking branch, tag or other branch has; at most {@link UNPUSHED_LIMIT}. */
+  readonly unpushed: number;
+  readonly ignored: IgnoredFiles;
+  /** Populated submodules and untracked repositories in it, which no snapshot keeps. At most a few. */
+  readonly repositoriesWithin: readonly string[];
+  /** The latest time that its own files tell of. */
+  readonly touchedAt: Date;
+}
+
+export interface WorktreeFacts {
+  readonly path: string;
+  readonly whereabouts: Whereabouts;
+  /** Null where it is not at its place, or git cannot read it. */
+  readonly standing: WorktreeStanding | null;
+  /** Why git cannot read it. */
+  readonly unreadable: string | null;
+  /** Bytes on disk; null where that was not asked. */
+  readonly bytes: number | null;
+}
+
+export const UNPUSHED_LIMIT = 1_000;
+/** Changed files whose times are looked at; those of git's own files tell the rest. */
+const TIMES_LOOKED_AT = 200;
+
+/** What is known of the worktree that should be at `path`. Reads only; never throws for the state that a worktree is in. */
+export async function inspectWorktree(options: {
+  readonly path: string;
+  /** Its entry, as it was last seen. */
+  readonly gitDir: string | null;
+  readonly base: string;
+  /** The user's own checkout of the repository. */
+  readonly checkout: string;
+  readonly sizes: boolean;
+}): Promise<WorktreeFacts> {
+  const whereabouts = await locateWorktree(options.path, options.gitDir, options.base);
+  const bytes = options.sizes && whereabouts.is !== 'gone' ? await diskUsage(whereabouts.is === 'moved' ? whereabouts.to : options.path) : null;
+  const facts = { path: options.path, whereabouts, bytes };
+  if (whereabouts.is !== 'here') return { ...facts, standing: null, unreadable: null };
+  try {
+    return { ...facts, standing: await readStanding(options.path, whereabouts.gitDir, options.checkout), unreadable: null };
+  } catch (error) {
+    return { ...facts, standing: null, unreadable: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** @throws {GitError} what git says of a worktree that it cannot read */
+export async function readStanding(root: string, gitDir: string, checkout: string): Promise<WorktreeStanding> {
+  const [{ commonDir, operation }, status, locked] = await Promise.all([
+    readRepository(root), readStatus(root),
+    readFile(path.join(gitDir, 'locked'), 'utf8').then((text) => text.trim(), () => null),
+  ]);
+  const [unpushed, carried, submodules] = await Promise.all([
+    status.head === null ? 0 : countUnpushed(root, status.branch),
+    carriedPaths(gitDir, new WorktreeLooker(root)),
+    populatedSubmodules(root),
+  ]);
+  const nested: string[] = [];
+  for (const name of status.untracked) if (name.endsWith('/') && (await exists(root, `${name}.git`))) nested.push(pathForPeople(name));
+  return {
+    gitDir, commonDir, locked, unpushed,
+    head: status.head, branch: status.branch, changes: { ...status.counts, untracked: status.untracked.length },
+    operation,
+    ignored: await readIgnored(root, status.ignored, checkout, new Set(carried)),
+    repositoriesWithin: [...submodules, ...nested].slice(0, 5),
+    touchedAt: await latestTime([root, ...['index', 'HEAD', 'logs/HEAD'].map((name) => path.join(gitDir, name)), ...[...status.changed, ...status.untracked].slice(0, TIMES_LOOKED_AT).map((name) => absolutePath(root, name.replace(/\/$/, '')))]),
+  };
+}
+
+/** Submodules that have a repository here. A worktree without `.gitmodules` is not searched for them; a snapshot would find them all the same. */
+async function populatedSubmodules(root: string): Promise<string[]> {
+  if (!(await exists(root, '.gitmodules'))) return [];
+  const found: string[] = [];
+  for await (const record of nulRecords(streamGit(['ls-files', '-s', '-z'], { cwd: root }))) {
+    const entry = record.toString('latin1');
+    const name = entry.slice(entry.indexOf('\t') + 1);
+    if (entry.startsWith('160000 ') && (await exists(root, `${name}/.git`))) found.push(pathForPeople(name));
+  }
+  return found;
+}
+
+interface Status {
+  readonly head: ObjectId | null;
+  readonly branch: string | null;
+  readonly counts: { staged: number; unstaged: number; unmerged: number };
+  readonly changed: readonly BytePath[];
+  readonly untracked: readonly BytePath[];
+  readonly ignored: readonly BytePath[];
+}
+
+/** `git status --porcelain=v2 -z` (git-status(1)). */
+async function readStatus(root: string): Promise<Status> {
+  const counts = { staged: 0, unstaged: 0, unmerged: 0 };
+  const [changed, untracked, ignored]: [BytePath[], BytePath[], BytePath[]] = [[], [], []];
+  let head: ObjectId | null = null;
+  let branch: string | null = null;
+  const args = ['status', '--porcelain=v2', '--branch', '-z', '--no-renames', '--untracked-files=normal', '--ignored=traditional', '--ignore-submodules=dirty'];
+  for await (const record of nulRecords(streamGit(args, { cwd: root }))) {
+    const text = record.toString('latin1');
+    const rest = text.slice(2);
+    if (text.startsWith('# branch.oid ')) head = text.endsWith('(initial)') ? null : text.slice('# branch.oid '.length);
+    else if (text.startsWith('# branch.head ')) branch = text.endsWith(' (detached)') ? null : record.toString('utf8').slice('# branch.head '.length);
+    else if (text.startsWith('? ')) untracked.push(rest);
+    else if (text.startsWith('! ')) ignored.push(rest);
+    else if (text.startsWith('1 ') || text.startsWith('u ')) {
+      // `1 XY sub mH mI mW hH hI path`; an unmerged one has two fields more.
+      if (text.startsWith('u ')) counts.unmerged++;
+      else {
+        if (text[2] !== '.') counts.staged++;
+        if (text[3] !== '.') counts.unstaged++;
+      }
+      changed.push(text.split(' ').slice(text.startsWith('u ') ? 10 : 8).join(' '));
+    }
+  }
+  return { head, branch, counts, changed, untracked, ignored };
+}
+
+async function countUnpushed(root: string, branch: string | null): Promise<number> {
+  const others = [...(branch === null ? [] : [`--exclude=${branch}`]), '--branches', '--tags', '--remotes'];
+  return Number(await gitText(['rev-list', '--count', `--max-count=${UNPUSHED_LIMIT}`, 'HEAD', '--not', ...others], { cwd: root }));
+}
+
+async function latestTime(files: readonly (string | Buffer)[]): Promise<Date> {
+  const times = await Promise.all(files.map((file) => lstat(file).then(({ mtimeMs }) => mtimeMs, () => 0)));
+  return new Date(Math.max(0, ...times));
+}
+
+async function exists(root: string, name: BytePath): Promise<boolean> {
+  return lstat(absolutePath(root, name)).then(() => true, () => false);
+}
+
+/** Fails where a worktree is not at its place. @throws {GitError} `not-managed` */
+export function expectHere(facts: WorktreeFacts): WorktreeStanding {
+  if (facts.standing !== null) return facts.standing;
+  throw new GitError('not-managed', `${facts.path} is not a worktree that git can read here: ${facts.unreadable ?? facts.whereabouts.is}.`);
+}

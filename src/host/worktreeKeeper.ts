@@ -1,0 +1,355 @@
+import { lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { pathForPeople } from '../git/bytePath';
+import { runGit } from '../git/git';
+import { readRepository } from '../git/repository';
+import { finishSnapshot, restoreSnapshot, rollbackSnapshot } from '../git/snapshotRestore';
+import { listSnapshots, lookAgain, readSnapshot, snapshotRef, takeSnapshot, type Snapshot } from '../git/snapshots';
+import { linkWorktree, locateWorktree, pointerOf, removeEntry } from '../git/worktreeEntry';
+import { expectHere, inspectWorktree, readStanding, type WorktreeFacts } from '../git/worktreeInventory';
+import { copyIncluded, includeNotes } from '../git/worktreeInclude';
+import { safeToRemove, type Verdict, type WorktreeUse } from '../git/worktreeSafety';
+import type { AuditEvent, AuditLog } from './audit';
+import { deleteTree } from './deleteTree';
+import { HostError } from './hostError';
+import { awaitClaim } from './kernelClaim';
+import type { Log } from './log';
+import { isWithin, type ManagedWorktrees, type WorktreeRecord } from './managedWorktrees';
+import { processesIn } from './processesIn';
+import { describeError } from './wireError';
+
+export interface KeeperPorts {
+  readonly worktrees: ManagedWorktrees;
+  /** Directory of the keeper's own, for captures and for what takes a restore back. */
+  readonly directory: string;
+  readonly audit: Pick<AuditLog, 'append'>;
+  readonly log: Log;
+  /** Why a thread keeps its worktree from being removed: its turn runs, an approval waits; null where it is at rest. */
+  inUse(threadId: string): Promise<string | null>;
+  /** What is under way with a thread, a handoff above all; null where nothing is. */
+  underWay(threadId: string): string | null;
+  now(): Date;
+  onChanged(): void;
+}
+
+export type WorktreeActor = Extract<AuditEvent, { worktreeId: string }>['by'];
+
+/** How long an act waits for another Baton that is at work on the same repository. */
+const PATIENCE_MS = 30_000;
+
+/**
+ * Removes worktrees and brings them back, so that nothing is lost whatever happens in between: each step is written into
+ * the worktree's record before it is begun, and `recover` ends or undoes what a host before this one left.
+ *
+ * Removal: snapshot, verified in the repository · "removing" · the directory is renamed aside · captured again there, which must
+ * give the same fingerprint · "verified" · git's entry goes, then the directory · "removed".
+ */
+export class WorktreeKeeper {
+  private readonly tails = new Map<string, Promise<unknown>>();
+
+  constructor(private readonly ports: KeeperPorts) {}
+
+  /** The record of a worktree. Throws HostError `no-such-worktree`. */
+  known(id: string): WorktreeRecord {
+    const record = this.ports.worktrees.get(id);
+    if (record === undefined) throw new HostError('no-such-worktree', `There is no managed worktree ${id} on this host. "baton worktrees" lists those that there are.`);
+    return record;
+  }
+
+  facts(record: WorktreeRecord, sizes: boolean): Promise<WorktreeFacts> {
+    return inspectWorktree({ path: record.path, gitDir: record.gitDir, base: this.ports.worktrees.base, checkout: record.projectRoot, sizes });
+  }
+
+  /** Whether a worktree may be removed. `overruling` leaves out what the user has decided otherwise. */
+  async verdict(record: WorktreeRecord, facts: WorktreeFacts, overruling: { readonly ignoredFiles?: boolean | undefined } = {}): Promise<Verdict> {
+    const running = (await Promise.all(record.threadIds.map((id) => this.ports.inUse(id)))).find((why) => why !== null) ?? null;
+    const use: WorktreeUse = {
+      pinned: record.pinned, permanent: record.permanent, running,
+      busy: record.threadIds.map((id) => this.ports.underWay(id)).find((why) => why !== null) ?? null,
+      processes: facts.whereabouts.is === 'here' ? await processesIn(record.path) : [],
+      below: isWithin(record.path, this.ports.worktrees.base),
+    };
+    return safeToRemove(overruling.ignoredFiles === true ? withoutIgnored(facts) : facts, use);
+  }
+
+  /**
+   * Removes a worktree, keeping all of its working state in a snapshot. Throws HostError `worktree-kept` with the reason where it may
+   * not be removed, `worktree-changed` where somebody wrote to it meanwhile, GitError; the worktree is then as it was.
+   *
+   * @param still asked last, under the lock: false leaves it alone
+   */
+  remove(id: string, by: WorktreeActor, options: { readonly discardIgnored?: boolean | undefined; readonly still?: (record: WorktreeRecord) => boolean } = {}): Promise<Snapshot> {
+    return this.exclusively(id, async () => {
+      const record = this.known(id);
+      if (record.life.is !== 'here') throw new HostError('worktree-kept', record.life.is === 'removed' ? `${record.path} is removed already.` : `${record.path} is being restored or removed.`);
+      if (options.still?.(record) === false) throw new HostError('worktree-kept', `${record.path} was used meanwhile.`);
+      const facts = await this.facts(record, false);
+      const overruling = { ignoredFiles: options.discardIgnored };
+      const verdict = await this.verdict(record, facts, overruling);
+      if (!verdict.safe) throw new HostError('worktree-kept', `${record.path} is not removed. ${verdict.reason}`);
+      const { gitDir, commonDir } = expectHere(facts);
+      return this.holding(commonDir, () => this.withSpool(`removal-${id}`, async (spool) => {
+        const snapshot = await takeSnapshot({ root: record.path, ref: snapshotRef(id, this.ports.now()), spool: join(spool, 'capture') });
+        const aside = join(this.ports.worktrees.base, `.removing-${id}`);
+        if (await exists(aside)) throw new HostError('worktree-kept', `${aside} is in the way. Baton has no record of it; move it away.`);
+        const removing = { is: 'removing' as const, aside, gitDir, snapshot, verified: false };
+        await this.ports.worktrees.save({ id, gitDir, life: removing });
+        try {
+          await rename(record.path, aside);
+          // Nobody finds it by its path any more; what was written until then shows now.
+          const standing = await readStanding(aside, gitDir, record.projectRoot);
+          const again = await this.verdict(record, { ...facts, standing }, overruling);
+          if (!again.safe) throw new HostError('worktree-changed', `${record.path} changed while it was being removed, and is back at its place. ${again.reason}`);
+          if ((await processesIn(aside)).length > 0 || (await lookAgain(aside, join(spool, 'again'))) !== snapshot.fingerprint) throw new HostError('worktree-changed', `${record.path} changed while it was being removed, so it is back at its place. Its snapshot stays.`);
+        } catch (error) {
+          await this.putBack(this.known(id));
+          throw error;
+        }
+        await this.ports.worktrees.save({ id, life: { ...removing, verified: true } });
+        await this.finishRemoval(this.known(id));
+        await this.ports.audit.append({ type: 'worktree-removed', worktreeId: id, path: record.path, snapshot: snapshot.ref, by });
+        this.ports.onChanged();
+        return snapshot;
+      }));
+    });
+  }
+
+  /** Forgets a worktree whose directory somebody else has deleted, where git has all of it elsewhere. Throws HostError `worktree-kept`. */
+  async forget(id: string): Promise<void> {
+    const record = this.known(id);
+    const { whereabouts } = await this.facts(record, false);
+    if (whereabouts.is !== 'gone' || whereabouts.gitDir !== null) throw new HostError('worktree-kept', `${record.path} is not gone.`);
+    await this.ports.worktrees.forget(id);
+    this.ports.onChanged();
+  }
+
+  /** Brings a removed worktree back, exactly, at its place. Gives what the user should know. Throws GitError, HostError `snapshot-expired`. */
+  restore(id: string, by: WorktreeActor): Promise<readonly string[]> {
+    return this.exclusively(id, async () => {
+      const record = this.known(id);
+      if (record.life.is === 'here' && (await exists(record.path))) return [];
+      return this.restoreNow(record, by);
+    });
+  }
+
+  private async restoreNow(record: WorktreeRecord, by: WorktreeActor): Promise<readonly string[]> {
+    const { id, path, projectRoot } = record;
+    const repository = await readRepository(projectRoot);
+    return this.holding(repository.commonDir, async () => {
+      const directory = join(this.ports.directory, `restore-${id}`);
+      await rm(directory, { recursive: true, force: true });
+      await mkdir(this.ports.directory, { recursive: true, mode: 0o700 });
+      const { snapshot, at } = await this.snapshotFor(record);
+      const name = record.threadIds[0] ?? id;
+      await this.ports.worktrees.save({ id, life: { is: 'restoring', snapshot, at, directory } });
+      let notes: readonly string[];
+      try {
+        ({ notes } = await restoreSnapshot({ root: projectRoot, snapshot, worktree: path, name, directory }));
+      } catch (error) {
+        await this.takeBack(this.known(id)).catch((failure: unknown) => this.ports.log.warn(`${path} could not be cleared away yet: ${describeError(failure).message}`));
+        throw error;
+      }
+      await this.ports.worktrees.save({ id, gitDir: await pointerOf(path), lastUsedAt: this.ports.now().toISOString(), life: { is: 'here' } });
+      await finishSnapshot({ root: projectRoot, directory, name });
+      notes = [...notes, ...(await this.include(projectRoot, path))];
+      await this.ports.audit.append({ type: 'worktree-restored', worktreeId: id, path, snapshot: snapshot.ref, by });
+      this.ports.onChanged();
+      return notes;
+    });
+  }
+
+  /** Copies the ignored files that the user's checkout lists for worktrees. One that cannot be copied is no reason to do without the worktree. */
+  async include(from: string, to: string): Promise<string[]> {
+    try {
+      return includeNotes(await copyIncluded({ from, to }));
+    } catch (error) {
+      return [`The files that .worktreeinclude of ${from} lists could not be copied: ${describeError(error).message}`];
+    }
+  }
+
+  /** Which snapshot brings a worktree back: that of its removal, or the last one of a worktree that somebody else has deleted. */
+  private async snapshotFor(record: WorktreeRecord): Promise<{ snapshot: Snapshot; at: string }> {
+    const repository = await readRepository(record.projectRoot);
+    const kept = (await listSnapshots(repository.commonDir)).filter(({ worktreeId }) => worktreeId === record.id);
+    if (record.life.is === 'removed') {
+      const { snapshot, at } = record.life;
+      if (!kept.some(({ ref, tip }) => ref === snapshot.ref && tip === snapshot.tip)) {
+        throw new HostError('snapshot-expired', `${record.path} was removed, and its snapshot has expired${snapshot.head === null ? '' : `; it was at the commit ${snapshot.head.slice(0, 12)}${snapshot.branch === null ? '' : ` of ${pathForPeople(Buffer.from(snapshot.branch.replace('refs/heads/', '')).toString('latin1'))}`}`}. "baton worktree create" makes another.`, {});
+      }
+      return { snapshot, at };
+    }
+    const where = await locateWorktree(record.path, record.gitDir, this.ports.worktrees.base);
+    if (where.is !== 'gone') throw new HostError('worktree-kept', `${record.path} is not gone; only what is gone is restored.`);
+    if (where.gitDir !== null) throw new HostError('worktree-kept', `${record.path} was deleted by hand, and git still has its commits and what was staged. "baton worktree repair ${record.id} --anew" puts that back.`);
+    const newest = kept.at(-1);
+    if (newest === undefined) throw new HostError('snapshot-expired', `${record.path} was deleted by hand, git has forgotten it, and there is no snapshot of it. "baton worktree remove ${record.id}" forgets it.`);
+    return this.withSpool(`reading-${record.id}`, async (spool) => ({ snapshot: await readSnapshot(repository, newest, join(spool, 'shadow')), at: this.ports.now().toISOString() }));
+  }
+
+  /** A thread is about to be used: its worktree is brought back where it was removed. */
+  async wake(threadId: string): Promise<void> {
+    const record = this.ports.worktrees.ofThread(threadId);
+    if (record === undefined) return;
+    await this.ports.worktrees.touch(record.id);
+    // A removal or restore that is under way is waited for.
+    if (record.life.is !== 'here' || this.tails.has(record.id)) await this.exclusively(record.id, async () => {
+      await this.settle(record.id);
+      if (this.known(record.id).life.is === 'removed') await this.restoreNow(this.known(record.id), 'local');
+    });
+  }
+
+  /**
+   * Mends what somebody moved or deleted by hand, where git has what that takes. Gives what was done, in words. Throws HostError
+   * `worktree-kept`.
+   *
+   * @param how where it is now, or that it was deleted and is to be made anew from what git still has
+   */
+  repair(id: string, how: { readonly directory?: string | undefined; readonly anew?: boolean | undefined } = {}): Promise<string> {
+    return this.exclusively(id, async () => {
+      const record = this.known(id);
+      if (record.life.is !== 'here') throw new HostError('worktree-kept', `${record.path} is removed. "baton worktree restore ${id}" brings it back.`);
+      const where = await locateWorktree(record.path, record.gitDir, this.ports.worktrees.base);
+      switch (where.is) {
+        case 'here':
+          await this.ports.worktrees.save({ id, gitDir: where.gitDir });
+          return 'Nothing was wrong with it.';
+        case 'moved':
+          return this.relink(record, where.to, where.gitDir, `Baton and git know now that it is at ${where.to}.`);
+        case 'unlinked':
+          if (where.gitDir === null) throw new HostError('worktree-kept', `${record.path} cannot be mended: ${where.why}. Nothing was changed.`);
+          return this.relink(record, record.path, where.gitDir, 'Git knows it again.');
+        case 'gone':
+          break;
+      }
+      const { gitDir } = where;
+      const { directory } = how;
+      if (gitDir === null) throw new HostError('worktree-kept', `The directory ${record.path} was deleted, and git has forgotten it. "baton worktree restore ${id}" brings back its last snapshot, if there is one; "baton worktree remove ${id}" forgets it.`);
+      if (directory === undefined && how.anew !== true) {
+        throw new HostError('worktree-kept', `There is no directory ${record.path} any more. If you moved it, say where to: "baton worktree repair ${id} --at DIR". If you deleted it, "baton worktree repair ${id} --anew" makes it again from what git still has: its commits, and what was staged.`);
+      }
+      if (directory === undefined) {
+        await linkWorktree(record.path, gitDir);
+        // Unmerged files have no one content, and those outside of a sparse checkout are not wanted.
+        await runGit(['checkout-index', '--all', '--quiet'], { cwd: record.path, answers: [1] });
+        await this.ports.worktrees.save({ id, gitDir });
+        this.ports.onChanged();
+        return 'It is there again as git had it: its commits, and what was staged. Changes that were not staged are gone.';
+      }
+      // Only a directory that says itself that it is this worktree.
+      if ((await pointerOf(directory)) !== gitDir) throw new HostError('worktree-kept', `${directory} is not the worktree ${id}: its .git file does not say so. Nothing was changed.`);
+      return this.relink(record, directory, gitDir, `Baton and git know now that it is at ${directory}.`);
+    });
+  }
+
+  private async relink(record: WorktreeRecord, path: string, gitDir: string, done: string): Promise<string> {
+    await linkWorktree(path, gitDir);
+    await this.ports.worktrees.save({ id: record.id, path, gitDir });
+    this.ports.onChanged();
+    return done;
+  }
+
+  /** Ends or undoes what a host before this one left in the middle. Never throws: what cannot be done yet is tried at the next sweep. */
+  async recover(): Promise<void> {
+    const wanted = new Set<string>();
+    for (const { id, life: { is } } of this.ports.worktrees.all()) {
+      if (is !== 'removing' && is !== 'restoring') continue;
+      try {
+        await this.exclusively(id, () => this.settle(id));
+        this.ports.onChanged();
+      } catch (error) {
+        wanted.add(`restore-${id}`);
+        this.ports.log.warn(`The worktree ${id} was left in the middle of its ${is === 'removing' ? 'removal' : 'restoration'}, and that cannot be ended yet: ${describeError(error).message}`);
+      }
+    }
+    for (const name of await readdir(this.ports.directory).catch(() => [])) if (!wanted.has(name) && !this.tails.has(name.slice(-8))) await rm(join(this.ports.directory, name), { recursive: true, force: true }).catch(() => undefined);
+  }
+
+  /** Ends or undoes what was begun with a worktree; nothing where nothing was. */
+  private async settle(id: string): Promise<void> {
+    const record = this.known(id);
+    const { life } = record;
+    if (life.is === 'here' || life.is === 'removed') return;
+    const { commonDir } = await readRepository(record.projectRoot);
+    await this.holding(commonDir, () => (life.is === 'restoring' ? this.takeBack(record) : life.verified ? this.finishRemoval(record) : this.putBack(record)));
+  }
+
+  private async finishRemoval(record: WorktreeRecord): Promise<void> {
+    const { life, path, id } = record;
+    if (life.is !== 'removing' || !life.verified) throw new HostError('internal', 'Only a verified removal is finished.');
+    await removeEntry(life.gitDir, [path, life.aside]);
+    await deleteTree(life.aside);
+    await removeIfEmpty(dirname(path), this.ports.worktrees.base);
+    await this.ports.worktrees.save({ id, gitDir: null, life: { is: 'removed', snapshot: life.snapshot, at: this.ports.now().toISOString() } });
+  }
+
+  /** Undoes a removal that was not verified. */
+  private async putBack(record: WorktreeRecord): Promise<void> {
+    const { life, path, id } = record;
+    if (life.is !== 'removing' || life.verified) throw new HostError('internal', 'Only a removal that was not verified is undone.');
+    if (await exists(life.aside)) {
+      if (await exists(path)) throw new HostError('worktree-kept', `${path} was made anew while its worktree lay at ${life.aside}. Move it away; then the worktree goes back to its place.`);
+      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await rename(life.aside, path);
+      // Git may have noted the other place meanwhile, as it does by itself.
+      if ((await locateWorktree(path, life.gitDir, this.ports.worktrees.base)).is !== 'here') await linkWorktree(path, life.gitDir);
+    }
+    await this.ports.worktrees.save({ id, life: { is: 'here' } });
+  }
+
+  private async takeBack(record: WorktreeRecord): Promise<void> {
+    const { life, projectRoot, path, id } = record;
+    if (life.is !== 'restoring') throw new HostError('internal', 'Only a restoration is taken back.');
+    await rollbackSnapshot({ root: projectRoot, directory: life.directory });
+    await removeIfEmpty(dirname(path), this.ports.worktrees.base);
+    await this.ports.worktrees.save({ id, gitDir: null, life: { is: 'removed', snapshot: life.snapshot, at: life.at } });
+  }
+
+  /** One act at a time in a worktree. */
+  exclusively<T>(id: string, act: () => Promise<T>): Promise<T> {
+    const turn = (this.tails.get(id) ?? Promise.resolve()).then(act);
+    const tail = turn.catch(() => undefined).then(() => {
+      if (this.tails.get(id) === tail) this.tails.delete(id);
+    });
+    this.tails.set(id, tail);
+    return turn;
+  }
+
+  /** One Baton at a time in a repository, whatever home it has. Throws HostError `worktree-busy`. */
+  private async holding<T>(commonDir: string, act: () => Promise<T>): Promise<T> {
+    const release = await awaitClaim(commonDir, 'worktrees', PATIENCE_MS);
+    if (release === null) throw new HostError('worktree-busy', `Another Baton host is at work on the worktrees of ${commonDir}. Try again in a moment.`);
+    try {
+      return await act();
+    } finally {
+      await release();
+    }
+  }
+
+  private async withSpool<T>(name: string, act: (spool: string) => Promise<T>): Promise<T> {
+    const spool = join(this.ports.directory, name);
+    await rm(spool, { recursive: true, force: true });
+    await mkdir(spool, { recursive: true, mode: 0o700 });
+    try {
+      return await act(spool);
+    } finally {
+      await rm(spool, { recursive: true, force: true });
+    }
+  }
+}
+
+function withoutIgnored(facts: WorktreeFacts): WorktreeFacts {
+  if (facts.standing === null) return facts;
+  return { ...facts, standing: { ...facts.standing, ignored: { ...facts.standing.ignored, own: { count: 0, bytes: 0, names: [] } } } };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return lstat(path).then(() => true, (error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || (error as NodeJS.ErrnoException).code === 'ENOTDIR') return false;
+    throw error;
+  });
+}
+
+/** The directory that a worktree had to itself, if nothing else is in it. */
+async function removeIfEmpty(directory: string, base: string): Promise<void> {
+  if (dirname(directory) === base && /^[0-9a-f]{8}$/.test(basename(directory))) await rmdir(directory).catch(() => undefined);
+}

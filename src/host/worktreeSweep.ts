@@ -1,0 +1,159 @@
+import { readRepository, type Repository } from '../git/repository';
+import { dropSnapshot, isOnlyCopy, listSnapshots, type KnownSnapshot } from '../git/snapshots';
+import { REST_MS } from '../git/worktreeSafety';
+import type { Snapshot, SweepReport, WorktreeRetention } from './protocol';
+import type { KeeperPorts, WorktreeActor, WorktreeKeeper } from './worktreeKeeper';
+import { plan, survey } from './worktreeSurvey';
+import { describeError } from './wireError';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const EVERY_MS = 60 * 60 * 1000;
+/** After the start of the host: its first minutes belong to its user. */
+const FIRST_MS = 10 * 60 * 1000;
+
+export interface SweepPorts extends KeeperPorts {
+  retention(): WorktreeRetention;
+  /** Checkouts whose repositories may hold snapshots. */
+  checkouts(): readonly string[];
+}
+
+/** Bounds what worktrees and snapshots take: every hour, after each handoff, and when asked. */
+export class WorktreeSweep {
+  private running: Promise<SweepReport> | null = null;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly ports: SweepPorts,
+    private readonly keeper: WorktreeKeeper,
+  ) {}
+
+  /** Begins to sweep by itself. */
+  start(): void {
+    const again = (delayMs: number) => {
+      this.timer = setTimeout(() => {
+        this.later();
+        again(EVERY_MS);
+      }, delayMs);
+      this.timer.unref();
+    };
+    again(FIRST_MS);
+  }
+
+  dispose(): void {
+    clearTimeout(this.timer);
+  }
+
+  /** Sweeps without anybody waiting for it. */
+  later(): void {
+    this.sweep().catch((error: unknown) => this.ports.log.warn(`The worktrees could not be swept: ${describeError(error).message}`));
+  }
+
+  /** One sweep at a time; who asks while one runs gets what that one finds. */
+  sweep(): Promise<SweepReport> {
+    this.running ??= this.sweepNow().finally(() => {
+      this.running = null;
+    });
+    return this.running;
+  }
+
+  /** What a sweep would do now. Nothing is changed. */
+  async preview(): Promise<SweepReport> {
+    const { removed, kept } = await this.decide();
+    return { removed, kept, expired: (await this.snapshots()).filter(({ expiresAt }) => expiresAt !== null && Date.parse(expiresAt) <= this.ports.now().getTime()).map(({ ref }) => ref) };
+  }
+
+  private async decide(): Promise<Pick<SweepReport, 'removed' | 'kept'>> {
+    const surveyed = await survey(this.ports.worktrees, this.keeper, false);
+    const planned = plan(surveyed, this.ports.retention().keep, this.ports.now());
+    const report = (remove: boolean) => planned.filter((entry) => entry.remove === remove).map(({ id, reason }) => ({ id, path: this.keeper.known(id).path, reason }));
+    return { removed: report(true), kept: report(false) };
+  }
+
+  private async sweepNow(): Promise<SweepReport> {
+    await this.keeper.recover();
+    const decided = await this.decide();
+    const removed: SweepReport['removed'] = [];
+    const kept = [...decided.kept];
+    for (const entry of decided.removed) {
+      try {
+        await this.keeper.remove(entry.id, 'sweep', { still: ({ lastUsedAt, pinned, permanent }) => !pinned && !permanent && this.ports.now().getTime() - Date.parse(lastUsedAt) >= REST_MS });
+        removed.push(entry);
+      } catch (error) {
+        const { message } = describeError(error);
+        this.ports.log.warn(`The worktree ${entry.id} was not swept: ${message}`);
+        kept.push({ ...entry, reason: message });
+      }
+    }
+    const { expired } = await this.expire(undefined, false, 'sweep');
+    return { removed, kept, expired };
+  }
+
+  /** Every snapshot of a managed worktree in the repositories that this host knows, oldest first. */
+  async snapshots(): Promise<Snapshot[]> {
+    const found: Snapshot[] = [];
+    for (const repository of await this.repositories()) {
+      for (const snapshot of await listSnapshots(repository.commonDir)) {
+        const onlyCopy = await this.isNeeded(repository, snapshot);
+        const record = this.ports.worktrees.get(snapshot.worktreeId);
+        const expires = !onlyCopy && record !== undefined;
+        found.push({
+          ref: snapshot.ref, worktreeId: snapshot.worktreeId, path: record?.path ?? null, takenAt: snapshot.takenAt.toISOString(), onlyCopy,
+          expiresAt: expires ? new Date(snapshot.takenAt.getTime() + this.ports.retention().snapshotDays * DAY_MS).toISOString() : null,
+        });
+      }
+    }
+    return found.sort((a, b) => (a.takenAt < b.takenAt ? -1 : 1));
+  }
+
+  /**
+   * Drops snapshots: those named, or else all that are past their time. Those that hold what nothing else has stay, unless
+   * `evenOnlyCopies`; those of worktrees that this host knows nothing of belong to another, and go only by name.
+   */
+  async expire(refs: readonly string[] | undefined, evenOnlyCopies: boolean, by: WorktreeActor): Promise<{ expired: string[]; kept: { ref: string; reason: string }[] }> {
+    const expired: string[] = [];
+    const kept: { ref: string; reason: string }[] = [];
+    const missing = new Set(refs);
+    const before = this.ports.now().getTime() - this.ports.retention().snapshotDays * DAY_MS;
+    for (const repository of await this.repositories()) {
+      for (const snapshot of await listSnapshots(repository.commonDir)) {
+        missing.delete(snapshot.ref);
+        const record = this.ports.worktrees.get(snapshot.worktreeId);
+        if (refs === undefined ? snapshot.takenAt.getTime() > before || record === undefined : !refs.includes(snapshot.ref)) continue;
+        const keep = (reason: string) => kept.push({ ref: snapshot.ref, reason });
+        try {
+          if (record?.life.is === 'removing' || record?.life.is === 'restoring') keep('Its worktree is being removed or restored.');
+          else if (!evenOnlyCopies && (await this.isNeeded(repository, snapshot))) keep('It holds what nothing else has.');
+          else {
+            await dropSnapshot(repository, snapshot);
+            await this.ports.audit.append({ type: 'snapshot-expired', ref: snapshot.ref, tip: snapshot.tip, by });
+            expired.push(snapshot.ref);
+            // Nothing is left of a worktree that was nobody's and can no longer be restored.
+            if (record?.life.is === 'removed' && record.life.snapshot.ref === snapshot.ref && record.threadIds.length === 0) await this.ports.worktrees.forget(record.id);
+          }
+        } catch (error) {
+          keep(describeError(error).message);
+        }
+      }
+    }
+    for (const ref of missing) kept.push({ ref, reason: 'There is no such snapshot.' });
+    if (expired.length > 0) this.ports.onChanged();
+    return { expired, kept };
+  }
+
+  /** What a worktree that is there was restored from, or was not removed after, lives on in it; a snapshot of one that is gone may be the last of it. */
+  private async isNeeded(repository: Repository, snapshot: KnownSnapshot): Promise<boolean> {
+    const record = this.ports.worktrees.get(snapshot.worktreeId);
+    if (record?.life.is === 'here' && (await this.keeper.facts(record, false)).whereabouts.is === 'here') return false;
+    return isOnlyCopy(repository, snapshot);
+  }
+
+  private async repositories(): Promise<Repository[]> {
+    const found = new Map<string, Repository>();
+    for (const checkout of new Set(this.ports.checkouts())) {
+      // One that is gone, or on a disk that is not there now, is looked at when it is back.
+      const repository = await readRepository(checkout).catch(() => null);
+      if (repository !== null) found.set(repository.commonDir, repository);
+    }
+    return [...found.values()];
+  }
+}

@@ -1,0 +1,132 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { build } from 'esbuild';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { git, makePair, ownCheckout, removeTemporaryDirectories, temporaryDirectory, write, type Pair } from '../git/laboratory';
+import { contentOf, openKept, type Kept } from './keptWorktrees';
+
+/** Acts on the worktrees of a home, and dies by its own hand right after it has written down that a worktree is at `moment`. */
+const script = `
+import { openKept } from './test/host/keptWorktrees';
+const [home, checkout, act, id, moment] = process.argv.slice(2);
+const kept = await openKept(home, checkout);
+const save = kept.worktrees.save.bind(kept.worktrees);
+kept.worktrees.save = async (record) => {
+  const saved = await save(record);
+  const { life } = saved;
+  if (moment === life.is || moment === life.is + ' verified ' + life.verified) process.kill(process.pid, 'SIGKILL');
+  return saved;
+};
+await kept.keeper[act](id, 'local');
+`;
+
+let program: string;
+beforeAll(async () => {
+  program = path.join(temporaryDirectory(), 'keeper.mjs');
+  await build({
+    stdin: { contents: script, resolveDir: path.resolve(import.meta.dirname, '../..'), loader: 'ts' },
+    bundle: true, platform: 'node', format: 'esm', outfile: program, logLevel: 'error',
+    banner: { js: "import { createRequire as nodeRequire } from 'node:module'; const require = nodeRequire(import.meta.url); const __filename = import.meta.filename;" },
+  });
+});
+afterAll(removeTemporaryDirectories);
+
+let pair: Pair;
+let kept: Kept;
+beforeEach(async () => {
+  pair = makePair();
+  kept = await openKept(path.join(pair.directory, 'home'), pair.server);
+});
+
+interface Death {
+  /** Killed when its git is about to run a command with this word for the nth time. */
+  readonly at?: readonly [word: string, nth: number];
+  /** Killed right after this was written down. */
+  readonly after?: string;
+}
+
+/** Runs `act` in a process of its own, which is killed as told. */
+async function die(act: 'remove' | 'restore', id: string, { at, after }: Death): Promise<NodeJS.Signals | null> {
+  const place = temporaryDirectory();
+  const [word, nth] = at ?? ['no such word', 0];
+  const real = execFileSync('sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim();
+  writeFileSync(path.join(place, 'git'), `#!/bin/sh
+case "$*" in *"${word}"*) echo x >>"${place}/log"; [ "$(wc -l <"${place}/log")" -ne ${nth} ] || { kill -9 $PPID; exit 1; };; esac
+exec "${real}" "$@"
+`);
+  chmodSync(path.join(place, 'git'), 0o755);
+  const child = spawn(process.execPath, [program, kept.home, pair.server, act, id, after ?? ''], { env: { ...process.env, PATH: `${place}:${process.env['PATH'] ?? ''}` }, stdio: ['ignore', 'inherit', 'inherit'] });
+  return new Promise((resolve) => { child.once('exit', (_code, signal) => { resolve(signal); }); });
+}
+
+function work(root: string): void {
+  write(root, 'n', 'committed\n');
+  git(root, 'add', 'n');
+  git(root, 'commit', '-qm', 'made here');
+  write(root, 'a.txt', 'staged\n');
+  git(root, 'add', 'a.txt');
+  write(root, 'a.txt', 'and more\n');
+  write(root, 'untracked/u.txt', 'u\n');
+}
+
+/** The host that starts next, after what it finds was ended or undone. */
+async function startNext(): Promise<Kept> {
+  const next = await openKept(kept.home, pair.server);
+  await next.keeper.recover();
+  expect(existsSync(path.join(kept.home, 'snapshots')) ? readdirSync(path.join(kept.home, 'snapshots')) : []).toEqual([]);
+  expect(existsSync(kept.base) ? readdirSync(kept.base).filter((name) => name.startsWith('.')) : []).toEqual([]);
+  return next;
+}
+
+describe('a host that is killed in the middle of', () => {
+  it.each<[string, Death, 'here' | 'removed']>([
+    ['the capture', { at: ['fast-import', 1] }, 'here'],
+    ['packing', { at: ['pack-objects', 1] }, 'here'],
+    ['naming the snapshot', { at: ['update-ref refs/baton', 1] }, 'here'],
+    ['verifying the snapshot', { at: ['cat-file --batch --buffer', 1] }, 'here'],
+    ['a removal that is written down and not begun', { after: 'removing verified false' }, 'here'],
+    ['looking at the directory that was put aside', { at: ['status --porcelain=v2', 2] }, 'here'],
+    ['capturing it there again', { at: ['fast-import', 2] }, 'here'],
+    ['a removal that is verified', { after: 'removing verified true' }, 'removed'],
+    ['a removal that is done', { after: 'removed' }, 'removed'],
+  ])('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
+    const { id, path: place } = await kept.make();
+    work(place);
+    const before = contentOf(place);
+    const own = ownCheckout(pair.server);
+    expect(await die('remove', id, death)).toBe('SIGKILL');
+    const next = await startNext();
+    expect(await next.list()).toMatchObject([{ id, state }]);
+    expect(existsSync(place)).toBe(state === 'here');
+    expect(ownCheckout(pair.server)).toEqual(own);
+    if (state === 'removed') await next.keeper.restore(id, 'local');
+    expect(contentOf(place)).toEqual(before);
+    await next.keeper.remove(id, 'local');
+    await next.keeper.restore(id, 'local');
+    expect(contentOf(place)).toEqual(before);
+  });
+
+  it.each<[string, Death, 'here' | 'removed']>([
+    ['a restoration that is written down and not begun', { after: 'restoring' }, 'removed'],
+    ['adding the worktree', { at: ['worktree add', 1] }, 'removed'],
+    ['writing its files', { at: ['read-tree', 1] }, 'removed'],
+    ['writing its index', { at: ['update-index', 1] }, 'removed'],
+    ['reading it back', { at: ['fast-import', 1] }, 'removed'],
+    ['putting it on its branch', { at: ['symbolic-ref -m', 1] }, 'removed'],
+    ['a restoration that is done', { after: 'here' }, 'here'],
+  ])('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
+    const { id, path: place } = await kept.make();
+    work(place);
+    const before = contentOf(place);
+    const own = ownCheckout(pair.server);
+    await kept.keeper.remove(id, 'local');
+    expect(await die('restore', id, death)).toBe('SIGKILL');
+    const next = await startNext();
+    expect(await next.list()).toMatchObject([{ id, state }]);
+    expect(existsSync(place)).toBe(state === 'here');
+    expect(ownCheckout(pair.server)).toEqual(own);
+    await next.keeper.restore(id, 'local');
+    expect(contentOf(place)).toEqual(before);
+  });
+});

@@ -1,0 +1,415 @@
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { statesOfFiles } from '../git/statesOfFiles';
+import { statesOfRepositories } from '../git/statesOfRepositories';
+import { git, gitThatMayFail, makePair, observe, ownCheckout, removeTemporaryDirectories, write, type Pair } from '../git/laboratory';
+import { contentOf, DAY, HOUR, openKept, type Kept } from './keptWorktrees';
+
+const THREAD = '019a1b2c-3d4e-7f00-8000-0123456789ab';
+let pair: Pair;
+let kept: Kept;
+beforeEach(async () => {
+  pair = makePair();
+  kept = await openKept(path.join(pair.directory, 'home'), pair.server);
+});
+afterEach(removeTemporaryDirectories);
+
+const refs = (root: string) => git(root, 'for-each-ref', '--format=%(refname)', 'refs/baton/snapshots').split('\n').filter((name) => name !== '');
+const whyKept = async (id: string) => (await kept.sweep.preview()).kept.find((entry) => entry.id === id)?.reason;
+
+/** Changes of every kind. */
+function work(root: string): void {
+  write(root, 'n', 'committed\n');
+  git(root, 'add', 'n');
+  git(root, 'commit', '-qm', 'made here');
+  write(root, 'a.txt', 'staged\n');
+  git(root, 'add', 'a.txt');
+  write(root, 'a.txt', 'staged and more\n');
+  write(root, 'untracked/u.txt', 'u\n');
+}
+
+describe('a worktree that is removed and restored', () => {
+  it('has the same commits, index, files and branch at the same place, and the user\'s checkout is as it was', async () => {
+    const { id, path: place } = await kept.make({ threads: [THREAD] });
+    work(place);
+    const before = contentOf(place);
+    const own = ownCheckout(pair.server);
+    const { ref } = await kept.keeper.remove(id, 'local');
+    expect(existsSync(place)).toBe(false);
+    expect(git(pair.server, 'worktree', 'list')).not.toContain(id);
+    expect(readdirSync(kept.base)).toEqual([]);
+    expect(refs(pair.server)).toEqual([ref]);
+    expect(await kept.list()).toMatchObject([{ id, state: 'removed', snapshot: ref, threadIds: [THREAD] }]);
+    expect(ownCheckout(pair.server)).toEqual(own);
+
+    await kept.keeper.wake(THREAD);
+    expect(contentOf(place)).toEqual(before);
+    expect(await kept.list()).toMatchObject([{ id, state: 'here', dirty: true }]);
+    expect(ownCheckout(pair.server)).toEqual(own);
+    expect(git(pair.server, 'worktree', 'list')).toContain(id);
+    expect(readdirSync(path.join(kept.home, 'snapshots'))).toEqual([]);
+  });
+
+  const repositories = ['a SHA-256 repository', 'a sparse checkout (cone)', 'a split index'];
+  it.each([...statesOfFiles.filter(({ thrice, there }) => thrice === true && there === undefined), ...statesOfRepositories.filter(({ name }) => repositories.includes(name))])('is exact: $name', async ({ make, format }) => {
+    if (format !== undefined) {
+      pair = makePair({ format });
+      kept = await openKept(path.join(pair.directory, 'home'), pair.server);
+    }
+    const { id, path: place } = await kept.make();
+    make(place, pair);
+    const before = observe(place);
+    await kept.keeper.remove(id, 'local', { discardIgnored: true });
+    expect(existsSync(place)).toBe(false);
+    await kept.keeper.restore(id, 'local');
+    expect(observe(place)).toEqual(before);
+  });
+
+  it('has its Git LFS content again, or stays where the repository does not have that', async () => {
+    const { id, path: place } = await kept.make();
+    const content = 'content that only this worktree has\n';
+    const oid = createHash('sha256').update(content).digest('hex');
+    write(place, '.gitattributes', '*.bin filter=lfs\n');
+    write(place, 'large.bin', `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${content.length}\n`);
+    git(place, 'add', '.');
+    git(place, 'commit', '-qm', 'a pointer');
+    write(place, 'large.bin', content);
+    await expect(kept.keeper.remove(id, 'local')).rejects.toMatchObject({ reason: 'unsupported-state' });
+    expect(readFileSync(path.join(place, 'large.bin'), 'utf8')).toBe(content);
+    write(pair.server, `.git/lfs/objects/${oid.slice(0, 2)}/${oid.slice(2, 4)}/${oid}`, content);
+    await kept.keeper.remove(id, 'local');
+    await kept.keeper.restore(id, 'local');
+    expect(readFileSync(path.join(place, 'large.bin'), 'utf8')).toBe(content);
+  });
+
+  it('goes on beside its branch where the user has moved that meanwhile', async () => {
+    const { id, path: place } = await kept.make();
+    work(place);
+    const head = git(place, 'rev-parse', 'HEAD');
+    await kept.keeper.remove(id, 'local');
+    git(pair.server, 'branch', '-f', `work-${id}`, 'HEAD');
+    const notes = await kept.keeper.restore(id, 'local');
+    expect(git(place, 'rev-parse', 'HEAD')).toBe(head);
+    expect(git(pair.server, 'rev-parse', `work-${id}`)).toBe(git(pair.server, 'rev-parse', 'HEAD'));
+    expect(notes.join()).toMatch(/is at another commit here/);
+  });
+
+  it('has its branch again where the user deleted that', async () => {
+    const { id, path: place } = await kept.make();
+    work(place);
+    const before = contentOf(place);
+    await kept.keeper.remove(id, 'local');
+    git(pair.server, 'branch', '-D', `work-${id}`);
+    await kept.keeper.restore(id, 'local');
+    expect(contentOf(place)).toEqual(before);
+  });
+
+  it('survives the repository\'s garbage collection', async () => {
+    const { id, path: place } = await kept.make({ branch: null });
+    work(place);
+    const before = observe(place);
+    await kept.keeper.remove(id, 'local');
+    git(pair.server, 'reflog', 'expire', '--expire=now', '--all');
+    git(pair.server, 'gc', '-q', '--prune=now');
+    await kept.keeper.restore(id, 'local');
+    expect(observe(place)).toEqual(before);
+  });
+});
+
+describe('a sweep', () => {
+  it('keeps the newest, and those that are pinned or permanent, which do not count', async () => {
+    const made = [];
+    for (let n = 0; n < 5; n++) {
+      made.push(await kept.make());
+      kept.later(HOUR);
+    }
+    kept.later(DAY);
+    const [oldest, second, third, fourth, newest] = made.map(({ id }) => id);
+    if (oldest === undefined || second === undefined) throw new Error('Five were made.');
+    await kept.worktrees.save({ id: oldest, pinned: true });
+    await kept.worktrees.save({ id: second, permanent: true });
+    kept.retention.keep = 2;
+    const preview = await kept.sweep.preview();
+    expect(preview.removed.map(({ id }) => id)).toEqual([third]);
+    expect(refs(pair.server)).toEqual([]);
+    const swept = await kept.sweep.sweep();
+    expect(swept.removed).toEqual(preview.removed);
+    const left = (await kept.list()).filter(({ state }) => state === 'here').map(({ id }) => id);
+    expect(left.sort()).toEqual([oldest, second, fourth, newest].sort());
+    expect(swept.kept.find(({ id }) => id === oldest)?.reason).toBe('It is pinned.');
+    expect(swept.kept.find(({ id }) => id === second)?.reason).toBe('It is permanent.');
+    expect(swept.kept.find(({ id }) => id === newest)?.reason).toBe('It is one of the newest 2.');
+  });
+
+  it('leaves what was used within the hour, by Baton or by anybody who wrote a file', async () => {
+    const { id, path: place } = await kept.make();
+    expect(await whyKept(id)).toBe('It was used within the last hour.');
+    kept.later(2 * HOUR);
+    expect(await whyKept(id)).toBeUndefined();
+    await kept.worktrees.touch(id);
+    expect(await whyKept(id)).toBe('It was used within the last hour.');
+    expect(existsSync(place)).toBe(true);
+  });
+
+  it.each<[string, RegExp, (worktree: { id: string; path: string; gitDir: string | null }) => unknown]>([
+    ['a running turn', /A thread works in it: its turn runs/, () => kept.running.set(THREAD, 'its turn runs')],
+    ['a handoff under way', /A handoff of its thread is under way/, () => kept.underWay.set(THREAD, 'A handoff of its thread is under way.')],
+    ['git\'s lock', /It is locked: "for the demo"/, ({ path: place }) => git(pair.server, 'worktree', 'lock', '--reason', 'for the demo', place)],
+    ['a merge in progress', /A merge is in progress/, ({ path: place }) => { git(place, 'checkout', '-q', '-b', 'side'); write(place, 'a.txt', 'x\n'); git(place, 'commit', '-qam', 'x'); git(place, 'checkout', '-q', '-'); write(place, 'a.txt', 'y\n'); git(place, 'commit', '-qam', 'y'); gitThatMayFail(place, 'merge', 'side'); }],
+    ['an ignored file that nothing else has', /an ignored file that nothing else has: "ignored\/\.env"/, ({ path: place }) => { write(place, 'ignored/.env', 'TOKEN=1\n'); }],
+    ['a repository within', /repositories of their own, which no snapshot keeps: "nested\/"/, ({ path: place }) => { mkdirSync(path.join(place, 'nested')); git(path.join(place, 'nested'), 'init', '-q'); write(place, 'nested/f', 'f'); git(path.join(place, 'nested'), 'add', 'f'); git(path.join(place, 'nested'), 'commit', '-qm', 'f'); }],
+    ['a submodule', /repositories of their own, which no snapshot keeps: "sub"/, ({ path: place }) => { git(place, 'submodule', '--quiet', 'add', pair.laptop, 'sub'); git(place, 'commit', '-qm', 'sub'); }],
+    ['a broken index', /Git cannot read it/, ({ gitDir }) => { writeFileSync(path.join(gitDir ?? '', 'index'), 'no index'); }],
+  ])('leaves one with %s, and says why', async (_, reason, make) => {
+    const record = await kept.make({ threads: [THREAD] });
+    make(record);
+    const files = readdirSync(record.path).sort();
+    kept.later(DAY);
+    expect(await whyKept(record.id)).toMatch(reason);
+    expect((await kept.sweep.sweep()).removed).toEqual([]);
+    await expect(kept.keeper.remove(record.id, 'local')).rejects.toMatchObject({ reason: 'worktree-kept' });
+    expect(readdirSync(record.path).sort()).toEqual(files);
+    expect(refs(pair.server)).toEqual([]);
+  });
+
+  it('removes dependencies, build output, and ignored files that the user\'s checkout has as well', async () => {
+    const { id, path: place } = await kept.make();
+    write(pair.server, '.gitignore', 'ignored/\n*.log\n.env\nnode_modules/\n');
+    for (const root of [pair.server, place]) write(root, '.env', 'TOKEN=1\n');
+    write(place, '.gitignore', 'ignored/\n*.log\n.env\nnode_modules/\n');
+    write(place, 'node_modules/left-pad/index.js', 'x');
+    kept.later(DAY);
+    expect((await kept.sweep.sweep()).removed.map((entry) => entry.id)).toEqual([id]);
+    await kept.keeper.restore(id, 'local');
+    expect(existsSync(path.join(place, 'node_modules'))).toBe(false);
+  });
+
+  it('lets ignored files go only where the user said so', async () => {
+    const { id, path: place } = await kept.make();
+    write(place, 'ignored/.env', 'TOKEN=1\n');
+    await kept.keeper.remove(id, 'local', { discardIgnored: true });
+    expect(existsSync(place)).toBe(false);
+  });
+
+  it('leaves directories that are not Baton\'s, and shows them', async () => {
+    const strange = path.join(kept.base, 'theirs', 'app');
+    git(pair.directory, 'clone', '-q', pair.laptop, strange);
+    mkdirSync(path.join(kept.base, '0badcafe', 'notes'), { recursive: true });
+    const linked = path.join(kept.base, 'linked', 'app');
+    git(pair.server, 'worktree', 'add', '-q', '--detach', linked);
+    kept.later(DAY);
+    await kept.sweep.sweep();
+    expect(await kept.list()).toMatchObject([{ id: '0badcafe', state: 'foreign' }, { id: 'linked', state: 'foreign' }, { id: 'theirs', state: 'foreign' }]);
+    expect([strange, linked, path.join(kept.base, '0badcafe', 'notes')].map((place) => existsSync(place))).toEqual([true, true, true]);
+  });
+
+  it('leaves a worktree of the user\'s whose directory is not there now, as on a disk that is unplugged', async () => {
+    const away = path.join(pair.directory, 'usb', 'app');
+    git(pair.server, 'worktree', 'add', '-q', '--detach', away);
+    write(away, 'a.txt', 'staged\n');
+    git(away, 'add', 'a.txt');
+    renameSync(path.join(pair.directory, 'usb'), path.join(pair.directory, 'unplugged'));
+    const { id } = await kept.make();
+    kept.later(DAY);
+    expect((await kept.sweep.sweep()).removed.map((entry) => entry.id)).toEqual([id]);
+    await kept.keeper.restore(id, 'local');
+    renameSync(path.join(pair.directory, 'unplugged'), path.join(pair.directory, 'usb'));
+    expect(git(away, 'diff', '--cached', '--name-only')).toBe('a.txt');
+  });
+
+  it('refuses also submodules that no .gitmodules names', async () => {
+    const { id, path: place } = await kept.make();
+    git(place, 'clone', '-q', pair.laptop, 'sub');
+    git(place, '-c', 'advice.addEmbeddedRepo=false', 'add', 'sub');
+    kept.later(DAY);
+    const { removed, kept: left } = await kept.sweep.sweep();
+    expect(removed).toEqual([]);
+    expect(left.find((entry) => entry.id === id)?.reason).toMatch(/it holds submodules, "sub"/);
+    expect(existsSync(path.join(place, 'sub', '.git'))).toBe(true);
+    expect(refs(pair.server)).toEqual([]);
+  });
+
+  it('stops where the worktree changes while it is removed, and puts it back', async () => {
+    const { id, path: place } = await kept.make();
+    const others = path.join(kept.base, `.removing-${id}`);
+    mkdirSync(others);
+    await expect(kept.keeper.remove(id, 'local')).rejects.toMatchObject({ reason: 'worktree-kept' });
+    expect(existsSync(place)).toBe(true);
+    expect(existsSync(others)).toBe(true);
+  });
+});
+
+describe('a worktree that somebody moved or deleted', () => {
+  it('within Baton\'s folder is found, and followed when asked', async () => {
+    const { id, path: place } = await kept.make();
+    work(place);
+    const before = contentOf(place);
+    const to = path.join(kept.base, id, 'elsewhere');
+    renameSync(place, to);
+    expect(await kept.list()).toMatchObject([{ id, state: 'moved', safeToRemove: false }]);
+    expect(await kept.keeper.repair(id)).toContain(to);
+    expect(contentOf(to)).toEqual(before);
+    expect(await kept.list()).toMatchObject([{ id, state: 'here', path: to }]);
+    expect(git(pair.server, 'worktree', 'list')).toContain(to);
+  });
+
+  it('out of it is followed where the user says it is, and is not removed from there', async () => {
+    const { id, path: place } = await kept.make();
+    const to = path.join(pair.directory, 'mine');
+    renameSync(place, to);
+    await expect(kept.keeper.repair(id)).rejects.toMatchObject({ reason: 'worktree-kept' });
+    await expect(kept.keeper.repair(id, { directory: pair.laptop })).rejects.toMatchObject({ reason: 'worktree-kept' });
+    await kept.keeper.repair(id, { directory: to });
+    kept.later(DAY);
+    expect(await whyKept(id)).toMatch(/outside the folder/);
+    expect((await kept.sweep.sweep()).removed).toEqual([]);
+    expect(existsSync(to)).toBe(true);
+  });
+
+  it('by git itself is found', async () => {
+    const { id, path: place } = await kept.make();
+    const to = path.join(pair.directory, 'by-git');
+    git(pair.server, 'worktree', 'move', place, to);
+    expect(await kept.list()).toMatchObject([{ id, state: 'moved' }]);
+    await kept.keeper.repair(id);
+    expect(await kept.list()).toMatchObject([{ id, state: 'here', path: to }]);
+  });
+
+  it('is made again from what git still has', async () => {
+    const { id, path: place } = await kept.make();
+    write(place, 'n', 'committed\n');
+    git(place, 'add', 'n');
+    git(place, 'commit', '-qm', 'made here');
+    write(place, 'a.txt', 'staged\n');
+    git(place, 'add', 'a.txt');
+    const before = contentOf(place);
+    rmSync(place, { recursive: true });
+    expect(await kept.list()).toMatchObject([{ id, state: 'gone', safeToRemove: false }]);
+    kept.later(DAY);
+    expect((await kept.sweep.sweep()).removed).toEqual([]);
+    await expect(kept.keeper.restore(id, 'local')).rejects.toMatchObject({ reason: 'worktree-kept' });
+    await expect(kept.keeper.repair(id)).rejects.toMatchObject({ reason: 'worktree-kept' });
+    await kept.keeper.repair(id, { anew: true });
+    expect(contentOf(place)).toEqual(before);
+  });
+
+  it('half is one with deleted files, which a snapshot keeps like any change', async () => {
+    const { id, path: place } = await kept.make();
+    rmSync(path.join(place, 'dir'), { recursive: true });
+    rmSync(path.join(place, 'a.txt'));
+    const before = contentOf(place);
+    kept.later(DAY);
+    expect((await kept.sweep.sweep()).removed.map((entry) => entry.id)).toEqual([id]);
+    await kept.keeper.restore(id, 'local');
+    expect(contentOf(place)).toEqual(before);
+  });
+
+  it('without its .git file is no worktree any more, and becomes one again', async () => {
+    const { id, path: place } = await kept.make();
+    work(place);
+    const before = contentOf(place);
+    rmSync(path.join(place, '.git'));
+    kept.later(DAY);
+    expect(await whyKept(id)).toMatch(/its \.git file is gone/);
+    await kept.keeper.repair(id);
+    expect(contentOf(place)).toEqual(before);
+  });
+
+  it('whose place another repository took is left alone', async () => {
+    const { id, path: place } = await kept.make();
+    rmSync(place, { recursive: true });
+    git(pair.directory, 'clone', '-q', pair.laptop, place);
+    write(place, 'mine', 'mine');
+    kept.later(DAY);
+    expect(await whyKept(id)).toMatch(/another repository lies in its place/);
+    await expect(kept.keeper.repair(id)).rejects.toMatchObject({ reason: 'worktree-kept' });
+    expect(readFileSync(path.join(place, 'mine'), 'utf8')).toBe('mine');
+  });
+});
+
+describe('snapshots', () => {
+  it('that are the only copy of something stay beyond their time, unless the user says so', async () => {
+    const { id, path: place } = await kept.make();
+    write(place, 'only here', 'content that nothing else has\n');
+    const { ref } = await kept.keeper.remove(id, 'local');
+    kept.later(31 * DAY);
+    expect(await kept.sweep.snapshots()).toMatchObject([{ ref, onlyCopy: true, expiresAt: null, path: place }]);
+    expect((await kept.sweep.sweep()).expired).toEqual([]);
+    expect(await kept.sweep.expire([ref], false, 'local')).toMatchObject({ expired: [], kept: [{ ref }] });
+    expect(refs(pair.server)).toEqual([ref]);
+    expect((await kept.sweep.expire([ref], true, 'local')).expired).toEqual([ref]);
+    expect(refs(pair.server)).toEqual([]);
+    await expect(kept.keeper.restore(id, 'local')).rejects.toMatchObject({ reason: 'no-such-worktree' });
+  });
+
+  it('of commits that no branch has stay too', async () => {
+    const { id, path: place } = await kept.make({ branch: null });
+    write(place, 'a.txt', 'b\n');
+    git(place, 'commit', '-qam', 'on no branch');
+    await kept.keeper.remove(id, 'local');
+    kept.later(31 * DAY);
+    expect((await kept.sweep.sweep()).expired).toEqual([]);
+    git(pair.server, 'branch', 'now-on-one', `${refs(pair.server)[0] ?? ''}~3`);
+    expect((await kept.sweep.sweep()).expired).toHaveLength(1);
+  });
+
+  it('of what git has elsewhere expire after their time, and a thread of theirs is told so', async () => {
+    const { id } = await kept.make({ threads: [THREAD] });
+    const { ref } = await kept.keeper.remove(id, 'local');
+    kept.later(29 * DAY);
+    expect((await kept.sweep.sweep()).expired).toEqual([]);
+    kept.later(2 * DAY);
+    expect((await kept.sweep.sweep()).expired).toEqual([ref]);
+    await expect(kept.keeper.wake(THREAD)).rejects.toMatchObject({ reason: 'snapshot-expired' });
+  });
+
+  it('from which a worktree was restored expire: what they held lives on in it', async () => {
+    const { id, path: place } = await kept.make();
+    work(place);
+    const { ref } = await kept.keeper.remove(id, 'local');
+    await kept.keeper.restore(id, 'local');
+    await kept.worktrees.save({ id, pinned: true });
+    kept.later(31 * DAY);
+    const before = contentOf(place);
+    expect((await kept.sweep.sweep()).expired).toEqual([ref]);
+    expect(contentOf(place)).toEqual(before);
+  });
+
+  it('of another host\'s worktrees in the same repository are left to it', async () => {
+    const other = await openKept(path.join(pair.directory, 'other-home'), pair.server);
+    const { id } = await other.make();
+    const { ref } = await other.keeper.remove(id, 'local');
+    kept.later(400 * DAY);
+    expect((await kept.sweep.sweep()).expired).toEqual([]);
+    expect(refs(pair.server)).toEqual([ref]);
+  });
+});
+
+describe('two hosts that sweep one repository at once', () => {
+  it('remove each their own, and lose nothing', async () => {
+    const other = await openKept(path.join(pair.directory, 'other-home'), pair.server);
+    const mine = [await kept.make(), await kept.make()];
+    const theirs = [await other.make(), await other.make()];
+    const before = new Map([...mine, ...theirs].map(({ id, path: place }) => {
+      work(place);
+      return [id, contentOf(place)];
+    }));
+    kept.later(DAY);
+    other.later(DAY);
+    const [one, two] = await Promise.all([kept.sweep.sweep(), other.sweep.sweep()]);
+    expect(one.removed.map(({ id }) => id).sort()).toEqual(mine.map(({ id }) => id).sort());
+    expect(two.removed.map(({ id }) => id).sort()).toEqual(theirs.map(({ id }) => id).sort());
+    await Promise.all([...mine.map(({ id }) => kept.keeper.restore(id, 'local')), ...theirs.map(({ id }) => other.keeper.restore(id, 'local'))]);
+    for (const { id, path: place } of [...mine, ...theirs]) expect(contentOf(place)).toEqual(before.get(id));
+  });
+
+  it('and two sweeps of one host are one', async () => {
+    const { id } = await kept.make();
+    kept.later(DAY);
+    const [one, two] = await Promise.all([kept.sweep.sweep(), kept.sweep.sweep()]);
+    expect(one).toBe(two);
+    expect(one.removed.map((entry) => entry.id)).toEqual([id]);
+  });
+});
