@@ -3,6 +3,7 @@ import { formatBundleHeader } from './bundleHeader';
 import { shadowOf, type CapturedState } from './capture';
 import { gitText } from './git';
 import { revisions } from './haves';
+import { listLfsObjects, type LfsSource } from './lfsTransfer';
 import { countCommits, packOf, prerequisitesOf } from './pack';
 import type { ObjectId } from './repository';
 import { inShadow } from './shadow';
@@ -16,6 +17,8 @@ export interface TransferEstimate {
   readonly bytes: number;
   /** Bytes of all files of the working tree that is to be restored. */
   readonly worktreeBytes: number;
+  /** Git LFS objects that go beside the bundle, unless the destination has them. */
+  readonly lfs: readonly LfsSource[];
 }
 
 /** Up to this size, as the objects lie on disk, a pack is made just to count it. Larger ones consist of new content rather than deltas, so that their objects' sizes say as much. */
@@ -28,14 +31,15 @@ export async function estimateTransfer(options: { readonly capture: CapturedStat
   const tip = capture.commits.manifest;
   const prerequisites = await prerequisitesOf(shadow, tip, options.haves, signal);
   const gaps = options.gaps === undefined ? null : await fillGaps(capture, prerequisites, options.gaps, signal);
-  const [onDisk, commits] = await sideBySide(
+  const [onDisk, commits, lfs] = await sideBySide(
     gitText(['rev-list', '--objects', '--disk-usage', ...(gaps === null ? [] : ['--missing=allow-any']), '--stdin'], { ...inShadow(shadow, { signal }), input: revisions([tip], prerequisites) }).then(Number),
     countCommits(shadow, capture.head, prerequisites, signal),
+    listLfsObjects({ capture, prerequisites, signal }),
   );
   let bytes = onDisk;
   if (onDisk <= COUNTED_BYTES) {
     bytes = formatBundleHeader({ objectFormat: capture.objectFormat, prerequisites, tip }).length;
     for await (const chunk of packOf(shadow, tip, prerequisites, gaps, signal)) bytes += chunk.length;
   }
-  return { commits, files: capture.files, bytes, worktreeBytes: capture.worktreeBytes };
+  return { commits, files: capture.files, bytes, worktreeBytes: capture.worktreeBytes, lfs };
 }

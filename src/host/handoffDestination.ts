@@ -90,6 +90,12 @@ export class HandoffDestination {
     return { objects: root === null ? objects : await lackingAmong(root, { commits, objects }) };
   }
 
+  /** Which LFS objects of a part need not be sent. */
+  async heldLfs({ threadId, offer, part, objects }: PeerParams<'handoff/lfs'>): Answer<'handoff/lfs'> {
+    const root = await this.rootOf({ threadId, offer, part });
+    return { held: root === null ? objects.map(() => false) : await holdsLfsObjects(root, objects) };
+  }
+
   /** The repository that a part of an offer belongs to, if it is there. */
   private async rootOf({ threadId, offer, part }: Pick<PeerParams<'handoff/negotiate'>, 'threadId' | 'offer' | 'part'>): Promise<string | null> {
     const place = this.placeOf(threadId, offer, (await this.ports.projectsOf(offer.repository)).projects);

@@ -23,7 +23,7 @@ import { HostError } from './hostError';
 import type { PeerLink } from './peerLink';
 import type { Offer, PeerResult } from './peerProtocol';
 import type { HandoffPhase, HandoffPreflight, HandoffResult } from './protocol';
-import { agreeOnPart, gapsOfPart, sendTransfer, type Announce, type SentTransfer, type SourceRollout } from './sendTransfer';
+import { agreeOnPart, gapsOfPart, missingLfsBytes, sendTransfer, type Announce, type SentTransfer, type SourceRollout } from './sendTransfer';
 import { describeError } from './wireError';
 
 /** What is handed off: a thread, or a checkout in which a thread is to begin at the destination. */
@@ -120,9 +120,10 @@ export class HandoffSource {
           const part = await estimateTransfer({ capture: state, haves, gaps, signal }).catch((error: unknown) => {
             if (!GitError.is(error, 'missing-objects')) throw error;
             findings.push({ level: 'blocker', code: 'missing-objects', message: error.message });
-            return { commits: 0, files: state.files, bytes: 0, worktreeBytes: state.worktreeBytes };
+            return { commits: 0, files: state.files, bytes: 0, worktreeBytes: state.worktreeBytes, lfs: [] };
           });
-          counts = { commits: counts.commits + part.commits, files: counts.files + part.files, bytes: counts.bytes + part.bytes, worktreeBytes: counts.worktreeBytes + part.worktreeBytes };
+          const lfsBytes = await missingLfsBytes(link, { threadId, offer: { ...offer, submodules }, part: index }, part.lfs, signal);
+          counts = { commits: counts.commits + part.commits, files: counts.files + part.files, bytes: counts.bytes + part.bytes + lfsBytes, worktreeBytes: counts.worktreeBytes + part.worktreeBytes };
         }
       }
       const rolloutBytes = offer.rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);

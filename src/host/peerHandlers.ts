@@ -15,6 +15,7 @@ export function peerHandlers(host: HostService): PeerHandlers {
     },
     'handoff/offer': (params) => host.destination.offer(params),
     'handoff/negotiate': (params) => host.destination.negotiate(params),
+    'handoff/lfs': (params) => host.destination.heldLfs(params),
     'handoff/lacking': (params) => host.destination.lacking(params),
     'handoff/begin': (params, link) => host.destination.begin(params, link),
     'handoff/receive': (params, link) => host.destination.receive(params, link),

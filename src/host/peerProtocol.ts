@@ -35,6 +35,8 @@ export const offer = z.object({
 });
 export type Offer = z.infer<typeof offer>;
 
+const lfsObject = z.object({ oid: sha256, size: bytes });
+
 /** A rollout as it travels: its first line (which the destination rewrites for its own paths), and all after it. */
 const rolloutManifest = z.object({
   name: rolloutName,
@@ -55,7 +57,7 @@ const part = z.object({
   /** `shallow`: commits in it at which its history ends although it goes on. */
   bundle: z.object({ bytes, sha256, tip: objectId, shallow: z.array(objectId).max(65_536) }),
   /** Git LFS objects that its index and its commits name. */
-  lfs: z.array(z.object({ oid: sha256, size: bytes })).max(100_000),
+  lfs: z.array(lfsObject).max(100_000),
   branch: z.string().max(1024).nullable(),
 });
 
@@ -77,6 +79,9 @@ const identified = z.object({ handoffId, threadId });
 
 const method = <P extends z.ZodType, R extends z.ZodType>(params: P, result: R) => ({ params, result });
 
+/** Most LFS objects that one question names. */
+export const LFS_QUESTION = 10_000;
+
 export const peerMethods = {
   /** Who the caller is, and who answers. */
   'host/hello': method(
@@ -95,6 +100,8 @@ export const peerMethods = {
       rollouts: z.array(z.object({ name: rolloutName, bodyBytes: bytes, bodySha256: sha256 })).max(10_000),
     }),
   ),
+  /** Preflight: which of some LFS objects of a part the destination has, an answer for each. */
+  'handoff/lfs': method(z.object({ threadId: threadId.nullable(), offer, part: z.number().int().nonnegative().max(MAX_PARTS - 1), objects: z.array(lfsObject).max(LFS_QUESTION) }), z.object({ held: z.array(z.boolean()).max(LFS_QUESTION) })),
   /** Which of some commits of a part's history the destination has, reachable from its refs: asked before and after the handoff begins, a few times at most. */
   'handoff/negotiate': method(z.object({ threadId: threadId.nullable(), offer, part: z.number().int().nonnegative().max(MAX_PARTS - 1), commits: z.array(objectId).max(QUESTION_LIMIT) }), z.object({ commits: z.array(objectId).max(QUESTION_LIMIT) })),
   /** What a partial clone at either end lacks: of some objects of a part, and of the trees of some commits. Null: too much to name. */

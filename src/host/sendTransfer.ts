@@ -8,7 +8,7 @@ import { constants, createBrotliCompress } from 'node:zlib';
 import { z } from 'zod';
 import { createBundle } from '../git/bundle';
 import type { Gaps } from '../git/partialClone';
-import { listLfsObjects, sealLfsObject } from '../git/lfsTransfer';
+import { listLfsObjects, sealLfsObject, type LfsSource } from '../git/lfsTransfer';
 import type { CapturedState } from '../git/capture';
 import type { CapturedCheckout } from '../git/captureCheckout';
 import { agreeOnHaves, type Held } from '../git/haves';
@@ -19,7 +19,7 @@ import type { Channel } from '../relay/channel';
 import { RelayError } from '../relay/relayError';
 import { HostError } from './hostError';
 import type { PeerLink } from './peerLink';
-import type { Manifest, Offer, PeerParams } from './peerProtocol';
+import { LFS_QUESTION, type Manifest, type Offer, type PeerParams } from './peerProtocol';
 import type { HandoffPhase } from './protocol';
 
 /** A rollout file of the thread, its first line apart (each host writes its own). */
@@ -152,6 +152,17 @@ export function gapsOfPart(link: PeerLink, about: Omit<PeerParams<'handoff/negot
     partial: held[about.part]?.partial === true,
     lacking: async ({ commits, objects }) => (await link.call('handoff/lacking', { ...about, commits: [...commits], objects: [...objects] }, signal)).objects,
   };
+}
+
+/** How many bytes of a part's LFS objects the destination would be sent. */
+export async function missingLfsBytes(link: PeerLink, about: Omit<PeerParams<'handoff/lfs'>, 'objects'>, objects: readonly LfsSource[], signal?: AbortSignal): Promise<number> {
+  let missing = 0;
+  for (let start = 0; start < objects.length; start += LFS_QUESTION) {
+    const asked = objects.slice(start, start + LFS_QUESTION);
+    const { held } = await link.call('handoff/lfs', { ...about, objects: asked.map(({ oid, size }) => ({ oid, size })) }, signal);
+    missing += sum(asked.filter((_, index) => held[index] !== true).map(({ size }) => size));
+  }
+  return missing;
 }
 
 function sum(numbers: readonly number[]): number {

@@ -26,6 +26,10 @@ describe.skipIf(!lfsInstalled)('a checkout with Git LFS', () => {
     await pair.server.client.call('project/add', { directory: clones.server });
     const before = photograph(clones.laptop);
 
+    const shown = (subject: { directory: string } | { threadId: string }) => pair.laptop.client.call('handoff/preflight', { ...subject, to: pair.server.hostId }).then(({ bytes }) => bytes);
+    const announced = await shown({ directory: clones.laptop });
+    expect(announced, 'preflight counts the content').toBeGreaterThan(LARGE);
+    expect(announced).toBeLessThan(LARGE * 1.1);
     const there = await pair.laptop.handOff({ directory: clones.laptop, prompt: said.hello, to: pair.server.hostId });
     expect(photograph(clones.laptop)).toEqual(before);
     expect(readFileSync(path.join(there.worktree, 'large.bin')).equals(large)).toBe(true);
@@ -37,6 +41,7 @@ describe.skipIf(!lfsInstalled)('a checkout with Git LFS', () => {
     expect(back.bytesSent, 'the content is there').toBeLessThan(LARGE / 10);
     expect(readFileSync(path.join(back.worktree, 'large.bin')).equals(large)).toBe(true);
 
+    expect(await shown({ threadId: there.threadId }), 'and only what is missing').toBeLessThan(LARGE / 10);
     writeFileSync(path.join(back.worktree, 'large.bin'), next);
     git(back.worktree, 'commit', '-qam', 'next');
     age(back.worktree);
