@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { absolutePath, bytePath, childPath, nulTerminated, parentPaths, pathForPeople, sortedPaths, type BytePath } from './bytePath';
 import { runGit, streamGit, nulRecords } from './git';
 import { GitError } from './gitError';
-import { indexInfo } from './indexListing';
+import { indexInfo, pathList } from './indexListing';
 import { lfsFilesToReplace } from './restoreLfs';
 import { treeEntries } from './quarantineChecks';
 import type { StateToRestore, TreeChange } from './restoredState';
@@ -76,6 +76,7 @@ export async function changeFiles(shadow: Shadow, index: string, from: StateToRe
 
   const going = new Set([...removed].filter((name) => changed.get(name)?.fromMode !== GITLINK));
   for (const [name, { isNew }] of written) if (isNew) await expectFree(root, name, going);
+  for (const name of await trackedWithoutFile(shadow, index, to, signal)) if (!written.has(name) && !removed.has(name)) await expectNoFile(root, name);
   await keep((name) => written.has(name) || removed.has(name));
   for (const name of removed) await removeFile(root, name);
   for (const name of sortedPaths(from.manifest.emptyDirectories).reverse()) if (!to.manifest.emptyDirectories.includes(name)) await rmdir(absolutePath(root, name)).catch(ignoreUnremovable);
@@ -113,6 +114,21 @@ async function isBelowLink(root: string, name: BytePath): Promise<boolean> {
 
 function occupied(root: string, by: BytePath): GitError {
   return new GitError('worktree-diverged', `${pathForPeople(by)} in ${root} is no part of what the thread left there, and in the way of what arrives. Move it away, then try again.`);
+}
+
+/** Paths that the index of a state has and its working tree has not. A file that is ignored as long as nothing tracks it would stand for them. */
+async function trackedWithoutFile(shadow: Shadow, index: string, to: StateToRestore, signal?: AbortSignal): Promise<BytePath[]> {
+  const deleted = (await treeChanges(shadow, to.trees.worktree, to.trees.index, signal)).filter((change) => change.fromMode === '000000').map((change) => change.path);
+  const staged = to.trees.stages === null ? [] : (await pathList(['ls-tree', '-r', '-z', '--name-only', '--full-tree', to.trees.stages], inShadow(shadow, { signal }))).map((name) => name.slice('1/'.length));
+  const doubtful = [...staged, ...to.manifest.intentToAdd.map(([name]) => name)];
+  // What is in neither tree of the working state stands in the index alone; the files that are there now are listed already.
+  const present = doubtful.length === 0 ? new Set<BytePath>() : new Set(await pathList(['ls-files', '-z'], inShadow(shadow, { index, signal })));
+  return [...deleted, ...to.absent, ...doubtful.filter((name) => !present.has(name))];
+}
+
+async function expectNoFile(root: string, name: BytePath): Promise<void> {
+  const found = (await isBelowLink(root, name)) ? null : await lstat(absolutePath(root, name)).catch(ignoreAbsent);
+  if (found !== null && !found.isDirectory()) throw occupied(root, name);
 }
 
 /** Nothing but files that are about to go may lie where a file is to be written. */

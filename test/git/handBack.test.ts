@@ -86,6 +86,21 @@ describe('an existing worktree', () => {
     await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
     expect(readFileSync(path.join(worktree, 'dir/x.log'), 'utf8')).toBe('local\n');
   });
+  it('is refused too where an ignored file would stand for one that is tracked and deleted', async () => {
+    const there = await carry(pair, pair.laptop, pair.server, worktree);
+    write(worktree, 'x.log', 'local\n');
+    for (const state of [() => { git(pair.laptop, 'add', '-f', 'x.log'); }, () => { git(pair.laptop, 'add', '-f', '-N', 'x.log'); }]) {
+      write(pair.laptop, 'x.log', 'tracked\n');
+      state();
+      remove(pair.laptop, 'x.log');
+      const before = photograph(worktree);
+      const sent = await send(pair, pair.laptop, pair.server);
+      await expect(restore(sent, pair.server, worktree, there.restored.fingerprint)).rejects.toMatchObject({ reason: 'worktree-diverged' });
+      await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+      expect(photograph(worktree)).toEqual(before);
+      git(pair.laptop, 'reset', '-q');
+    }
+  });
   it('can be put back as it was, index and branch and operation too', async () => {
     const there = await carry(pair, pair.laptop, pair.server, worktree);
     // Packs that a reflog has come to name stay.
