@@ -184,13 +184,17 @@ export function photograph(root: string): string[] {
   return lines;
 }
 
-/** A user's own checkout: its files, index, branch, stash and settings; not the objects that arrive beside them. */
-export function ownCheckout(root: string): unknown {
+/**
+ * A user's own checkout: its files, index, branch, stash and settings; not the objects that arrive beside them.
+ *
+ * @param growing files of the Git directory that may change
+ */
+export function ownCheckout(root: string, growing: readonly string[] = []): unknown {
   const gitDir = git(root, 'rev-parse', '--absolute-git-dir');
   const read = (name: string) => (existsSync(path.join(gitDir, name)) ? createHash('sha1').update(readFileSync(path.join(gitDir, name))).digest('hex') : null);
   return {
     state: observe(root),
-    directory: ['index', 'HEAD', 'config', 'config.worktree', 'info/exclude', 'info/attributes', 'info/sparse-checkout', 'shallow'].map(read),
+    directory: ['index', 'HEAD', 'config', 'config.worktree', 'info/exclude', 'info/attributes', 'info/sparse-checkout', 'shallow'].filter((name) => !growing.includes(name)).map(read),
     refs: git(root, 'for-each-ref', 'refs/stash', 'refs/tags', 'refs/remotes', 'refs/replace', 'refs/notes'),
     files: photograph(root).filter((line) => !line.startsWith(`${root}/.git`)),
   };

@@ -50,7 +50,7 @@ describe('a shallow clone as the source', () => {
     write(source, 'a.txt', 'x\n');
     git(source, 'add', 'a.txt');
     write(source, 'u', 'u');
-    const own = ownCheckout(pair.server);
+    const own = ownCheckout(pair.server, ['shallow']);
     const before = history(pair.server, '--branches');
     const { restored, capture } = await carry(pair, source, pair.server, worktree);
     expect(restored.fingerprint).toBe(capture.fingerprint);
@@ -58,7 +58,7 @@ describe('a shallow clone as the source', () => {
     expect(history(worktree)).toEqual(history(source));
     expect(boundary(pair.server)).toEqual(boundary(source));
     expect(restored.notes.join()).toMatch(/history ends at 1 commit here.*--unshallow/);
-    expect(ownCheckout(pair.server)).toEqual(own);
+    expect(ownCheckout(pair.server, ['shallow'])).toEqual(own);
     expect(history(pair.server, 'mine')).toEqual(before);
     git(pair.server, 'fsck', '--strict');
     git(pair.server, 'gc', '-q', '--prune=now');
