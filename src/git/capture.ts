@@ -149,7 +149,7 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
     knownHaves(shadow, options.commits ?? [], signal),
   );
   if (options.receipt === undefined) await settle(read.store.map(({ sighting }) => sighting));
-  const left = await listUnstorable(shadow, read.listed.untracked, signal);
+  const left = await listUnstorable(shadow, [...read.listed.untracked.directories, ...read.listed.hidden], read.nestedRepositories, signal);
   const manifest: Manifest = {
     version: 1, objectFormat: repository.objectFormat, head: repository.head, branch: repository.branch,
     intentToAdd: listing.intentToAdd.map((entry): [BytePath, '100644'] => [entry.path, entry.mode as '100644']),

@@ -37,8 +37,8 @@ export interface WorktreeReading {
   readonly special: readonly BytePath[];
   readonly store: readonly PathToStore[];
   readonly remove: readonly BytePath[];
-  /** As git listed it, to be listed once more. */
-  readonly listed: { readonly differing: string; readonly untracked: Untracked; readonly hidden: boolean };
+  /** As git listed it, to be listed once more. `hidden` are directories that stand where the index has a file. */
+  readonly listed: { readonly differing: string; readonly untracked: Untracked; readonly hidden: readonly BytePath[] };
 }
 
 /** So many entries of which git is not sure mean that the files were copied, touched or just written: it reads them once, here, and notes what it found. */
@@ -52,8 +52,8 @@ export async function readWorktree(repository: Repository, settings: RepositoryS
   // Git does not name a directory that stands where the index has a file, only what is in it.
   const gitlinks = new Map<BytePath, IndexEntry>(listing.gitlinks.map((entry) => [entry.path, entry]));
   const seen = await looker.lookAll(dirty);
-  const hidden = [...seen].some(([name, { kind }]) => kind === 'directory' && !gitlinks.has(name));
-  const untracked = hidden ? await listUntracked(shadow, signal, 'everywhere') : atFirst;
+  const hidden = [...seen].flatMap(([name, { kind }]) => (kind === 'directory' && !gitlinks.has(name) ? [name] : []));
+  const untracked = hidden.length > 0 ? await listUntracked(shadow, signal, 'everywhere') : atFirst;
   const files = [...new Set([...untracked.files, ...(await carriedPaths(repository.gitDir, looker))])];
   const converted = await convertedPaths(repository, settings, shadow, listing, dirty, files, signal);
 
@@ -140,7 +140,7 @@ async function submoduleHead(root: string, name: BytePath, signal?: AbortSignal)
  */
 export async function expectUnchanged(shadow: Shadow, read: WorktreeReading, signal?: AbortSignal): Promise<void> {
   const [differing, untracked, sightings] = await sideBySide(
-    differingFiles(shadow, signal), listUntracked(shadow, signal, read.listed.hidden ? 'everywhere' : 'below'),
+    differingFiles(shadow, signal), listUntracked(shadow, signal, read.listed.hidden.length > 0 ? 'everywhere' : 'below'),
     new WorktreeLooker(shadow.worktree).lookAll([...read.store.map((entry) => entry.path), ...read.remove]),
   );
   const moved = read.store.find((entry) => sightings.get(entry.path)?.signature !== entry.sighting.signature);

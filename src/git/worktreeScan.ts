@@ -182,13 +182,15 @@ export interface LeftBehind {
   readonly special: readonly BytePath[];
 }
 
-/** What git has no place for: empty directories, and files that are not files, where they are not ignored. */
-export async function listUnstorable(shadow: Shadow, untracked: Untracked, signal?: AbortSignal): Promise<LeftBehind> {
-  const nested = new Set(untracked.nestedRepositories);
+/** What git has no place for in some directories without tracked files: empty ones, and files that are not files, where they are not ignored. */
+export async function listUnstorable(shadow: Shadow, directories: readonly BytePath[], nestedRepositories: readonly BytePath[], signal?: AbortSignal): Promise<LeftBehind> {
+  // One that stands in the place of a tracked file may hold others that git lists.
+  const seen = new Set(nestedRepositories);
   const empty: BytePath[] = [];
   const special: BytePath[] = [];
   const walk = async (directory: BytePath): Promise<void> => {
-    if (nested.has(directory)) return;
+    if (seen.has(directory)) return;
+    seen.add(directory);
     const entries = await entriesOf(shadow.worktree, directory);
     if (entries === null) return;
     if (entries.length === 0) empty.push(directory);
@@ -197,7 +199,7 @@ export async function listUnstorable(shadow: Shadow, untracked: Untracked, signa
       else if (!entry.isFile() && !entry.isSymbolicLink()) special.push(childPath(directory, entry.name));
     }
   };
-  for (const name of untracked.directories) await walk(name);
+  for (const name of directories) await walk(name);
   const ignored = await ignoredAmong([...empty, ...special], inShadow(shadow, { signal }));
   return { emptyDirectories: empty.filter((name) => !ignored.has(name)), special: special.filter((name) => !ignored.has(name)) };
 }
