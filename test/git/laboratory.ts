@@ -166,7 +166,7 @@ function describe(file: Buffer): string {
 }
 
 /**
- * Everything of a checkout down to times and inode numbers, its Git directory included. Of object files only the time is
+ * Everything of a checkout down to times and inode numbers, its Git directory included. Of object files and packs only the time is
  * left out: git sets it anew when somebody else stores the same object beside them.
  */
 export function photograph(root: string): string[] {
@@ -175,7 +175,7 @@ export function photograph(root: string): string[] {
     for (const entry of readdirSync(directory, { encoding: 'buffer' }).sort((a, b) => Buffer.compare(a, b))) {
       const file = Buffer.concat([directory, Buffer.from('/'), entry]);
       const found = lstatSync(file, { bigint: true });
-      const times = /\.git\/objects\/[0-9a-f]{2}\/[0-9a-f]+$/.test(file.toString('latin1')) ? [] : [found.mtimeNs, found.ctimeNs];
+      const times = /\.git\/objects\/(?:[0-9a-f]{2}\/[0-9a-f]+|pack\/pack-[0-9a-f]+\.pack)$/.test(file.toString('latin1')) ? [] : [found.mtimeNs, found.ctimeNs];
       lines.push([file.toString('latin1'), found.mode, found.size, ...times, found.ino, found.isFile() ? createHash('sha1').update(readFileSync(file)).digest('hex') : ''].join(' '));
       if (found.isDirectory()) walk(file);
     }
