@@ -8,6 +8,7 @@ import { lfsFilesToReplace } from './restoreLfs';
 import { treeEntries } from './quarantineChecks';
 import type { StateToRestore, TreeChange } from './restoredState';
 import { inShadow, type Shadow } from './shadow';
+import { updateIndex } from './stateObjects';
 
 /** All differences between two trees; files only. */
 export async function treeChanges(shadow: Shadow, from: string, to: string, signal?: AbortSignal): Promise<TreeChange[]> {
@@ -89,6 +90,8 @@ export async function changeFiles(shadow: Shadow, index: string, from: StateToRe
     indexInfo(gone.map((change) => ({ path: change.path, mode: '0', oid: zero, stage: 0 }))),
     indexInfo(set.map((change) => ({ path: change.path, mode: change.toMode, oid: change.toOid, stage: 0 }))),
   ]) });
+  // Git writes no file of which the index says that it is to be absent.
+  await updateIndex(shadow, index, ['--no-skip-worktree'], [...from.absent].filter((name) => written.has(name)), signal);
   const input = nulTerminated([...written].filter(([, { mode }]) => mode !== GITLINK).map(([name]) => name));
   if (input.length > 0) await runGit(['checkout-index', '-f', '-u', '-q', '-z', '--stdin'], { ...options, input });
   await makeDirectories(root, [...[...written].filter(([, { mode }]) => mode === GITLINK).map(([name]) => name), ...to.manifest.emptyDirectories]);

@@ -86,6 +86,16 @@ describe('an existing worktree', () => {
     await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
     expect(readFileSync(path.join(worktree, 'dir/x.log'), 'utf8')).toBe('local\n');
   });
+  it('gets a file back that was not to be in it', async () => {
+    git(pair.laptop, 'update-index', '--skip-worktree', 'b.txt');
+    remove(pair.laptop, 'b.txt');
+    const there = await carry(pair, pair.laptop, pair.server, worktree);
+    expect(existsSync(path.join(worktree, 'b.txt'))).toBe(false);
+    git(pair.laptop, 'update-index', '--no-skip-worktree', 'b.txt');
+    git(pair.laptop, 'checkout', '--', 'b.txt');
+    await carry(pair, pair.laptop, pair.server, worktree, there.restored.fingerprint);
+    expect(observe(worktree)).toEqual(observe(pair.laptop));
+  });
   it('is refused too where an ignored file would stand for one that is tracked and deleted', async () => {
     const there = await carry(pair, pair.laptop, pair.server, worktree);
     write(worktree, 'x.log', 'local\n');
