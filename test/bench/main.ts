@@ -16,6 +16,7 @@ import { endProcess, startRelayProcess } from '../fixtures/machine';
 import { startScriptedModel } from '../fixtures/scriptedModel';
 import { carriers } from './byHand';
 import { measureBytes } from './bytesBench';
+import { CAPTURE_PROCESS, playCaptureProcess } from './captureProcess';
 import { measureChannel, type ChannelRun } from './channelBench';
 import { playRole, type ChannelRole } from './channelRoles';
 import { startCountingProxy } from './countingProxy';
@@ -24,20 +25,20 @@ import { measureInclude } from './includeBench';
 import { startLoopbackSsh } from './loopbackSsh';
 import { jsonReport, textReport, type Measurements } from './report';
 import { demoSubject, largeSubject } from './subjects';
-import { measureScale, type ScaleRun } from './workingState';
+import { measureScale, type ScaleMeasurement } from './workingState';
 import { moveWorkingState, type WorkingStateRun } from './workingStateBench';
 
 const program = fileURLToPath(import.meta.url);
-const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include|bytes]\n';
+const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include|bytes] [--files N]\n';
 const note = (text: string) => void process.stderr.write(`${text}\n`);
 
 type Part = 'demo' | 'large' | 'pieces' | 'scale' | 'include' | 'bytes';
 const everyPart: Part[] = ['demo', 'large', 'pieces', 'scale', 'include', 'bytes'];
 
-/** Sizes of the repositories in which capture and restore are measured by themselves. */
-const scales = [1000, 20_000, 100_000];
+/** Sizes of the repositories in which capture and restore are measured by themselves, unless `--files` names others. */
+const everyScale = [1000, 20_000, 100_000];
 
-async function bench(runs: number, parts: readonly Part[]): Promise<Measurements> {
+async function bench(runs: number, parts: readonly Part[], scales: readonly number[]): Promise<Measurements> {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'baton-bench-')));
   const endings: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
   try {
@@ -54,10 +55,10 @@ async function bench(runs: number, parts: readonly Part[]): Promise<Measurements
     const handoffs: Measurements['handoffs'][number][] = [];
     const workingState: WorkingStateRun[] = [];
     const channel: ChannelRun[] = [];
-    const scale: { title: string; runs: readonly ScaleRun[] }[] = [];
+    const scale: ScaleMeasurement[] = [];
     for (const files of parts.includes('scale') ? scales : []) {
       note(`${files} files: ${runs} runs`);
-      scale.push({ title: `${files} files`, runs: await measureScale(join(directory, `scale-${files}`), files, runs) });
+      scale.push(await measureScale(join(directory, `scale-${files}`), files, runs, { program, ssh }));
     }
     const sent = parts.includes('bytes') ? await measureBytes(join(directory, 'bytes')) : [];
     const include = parts.includes('include') ? await measureInclude(join(directory, 'include'), runs) : [];
@@ -90,15 +91,18 @@ async function describeMachine(): Promise<string> {
   return `${availableParallelism()} cores, ${process.platform} ${process.arch},\nNode ${process.versions.node}, git ${(await gitVersion()).text}, Codex ${codex.version}; loopback only.`;
 }
 
-if (isMainThread) {
-  const { values } = parseArgs({ options: { runs: { type: 'string', default: '3' }, json: { type: 'boolean', default: false }, only: { type: 'string', multiple: true } } });
+if (process.argv[2] === CAPTURE_PROCESS) {
+  await playCaptureProcess(process.argv.slice(3));
+} else if (isMainThread) {
+  const { values } = parseArgs({ options: { runs: { type: 'string', default: '3' }, json: { type: 'boolean', default: false }, only: { type: 'string', multiple: true }, files: { type: 'string', multiple: true } } });
   const runs = Number(values.runs);
   const parts = (values.only ?? everyPart) as Part[];
-  if (!Number.isInteger(runs) || runs < 1 || runs > 100 || parts.some((part) => !everyPart.includes(part))) {
+  const scales = values.files?.map(Number) ?? everyScale;
+  if (scales.some((files) => !Number.isInteger(files) || files < 100) || !Number.isInteger(runs) || runs < 1 || runs > 100 || parts.some((part) => !everyPart.includes(part))) {
     note(usage);
     process.exitCode = 2;
   } else {
-    const measured = await bench(runs, parts);
+    const measured = await bench(runs, parts, scales);
     process.stdout.write(`${values.json ? JSON.stringify(jsonReport(measured), null, 2) : textReport(measured)}\n`);
   }
 } else {

@@ -5,7 +5,8 @@ import type { HandoffRun, Run } from './handoffBench';
 import { includeTable, type IncludeRun } from './includeBench';
 import { summarise, type Summary } from './statistics';
 import { bytes, formatTable, milliseconds, ratio, spread } from './table';
-import { scaleTable, type ScaleRun } from './workingState';
+import { goalsOf, scaleTable } from './scaleReport';
+import type { ScaleMeasurement } from './workingState';
 import type { WorkingStateRun } from './workingStateBench';
 
 export interface Measurements {
@@ -16,7 +17,7 @@ export interface Measurements {
   readonly workingState: { readonly title: string; readonly runs: readonly WorkingStateRun[] };
   readonly channel: readonly ChannelRun[];
   /** Repositories of growing size, each with the same few changes. */
-  readonly scale: readonly { readonly title: string; readonly runs: readonly ScaleRun[] }[];
+  readonly scale: readonly ScaleMeasurement[];
   readonly include: readonly IncludeRun[];
   /** Bytes of a bundle, for each way in which the destination may be related to the source. */
   readonly sent: readonly BytesRun[];
@@ -26,6 +27,7 @@ export interface Measurements {
 export function jsonReport(measured: Measurements): Record<string, unknown> {
   return {
     ...measured,
+    goals: measured.scale.map((measurement) => ({ files: measurement.files, figures: goalsOf(measurement, measured.scale[0] ?? measurement).map((goal) => ({ ...goal, ratio: goal.value / goal.base })) })),
     medians: measured.handoffs.map(({ title, runs }) => ({
       title,
       there: medians(runs.map((run) => run.there)),
@@ -62,7 +64,7 @@ export function textReport(measured: Measurements): string {
   if (measured.handoffs.length > 0) sections.push(`By hand\n${measured.carriers.map((name, index) => `  ${index + 1}. ${name}`).join('\n')}\nBy hand nothing is checked, and the index, pending approvals and ownership\nstay behind; stopping and resuming the thread is not counted there.`);
   for (const { title, runs } of measured.handoffs) sections.push(phaseTable(title, runs));
   if (measured.channel.length > 0) sections.push(pieces(measured));
-  for (const { title, runs } of measured.scale) sections.push(scaleTable(title, runs));
+  for (const measurement of measured.scale) sections.push(scaleTable(measurement, measured.scale[0] ?? measurement));
   if (measured.sent.length > 0) sections.push(bytesTable(measured.sent));
   if (measured.include.length > 0) sections.push(includeTable(measured.include));
   return sections.join('\n\n');

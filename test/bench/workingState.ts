@@ -9,8 +9,11 @@ import { captureWorkingState } from '../../src/git/capture';
 import { estimateTransfer } from '../../src/git/estimate';
 import { receiveBundle } from '../../src/git/quarantine';
 import { finishRestore, restoreWorkingState } from '../../src/git/restore';
-import { summarise, timed, type Summary } from './statistics';
-import { formatTable, milliseconds, ratio } from './table';
+import { measureCapture, type CaptureCosts } from './captureProcess';
+import type { LoopbackSsh } from './loopbackSsh';
+import { quietDisk } from './quietDisk';
+import { stashByHand } from './stashByHand';
+import { timed } from './statistics';
 
 const execute = promisify(execFile);
 const FILES_PER_FOLDER = 100;
@@ -18,7 +21,6 @@ const THREAD = '00000000-0000-4000-8000-000000000000';
 
 /** Milliseconds of one round; `bytes` is the bundle's length. */
 export interface ScaleRun {
-  readonly gitStatus: number;
   readonly capture: number;
   readonly estimate: number;
   readonly bundle: number;
@@ -26,8 +28,16 @@ export interface ScaleRun {
   readonly worktreeAdd: number;
   readonly receive: number;
   readonly restore: number;
+  /** Stash, push, worktree and apply instead. */
+  readonly byHand: number;
   /** Captured again after a restore, bundled, received and restored into the worktree that is there. */
   readonly again: number;
+}
+
+export interface ScaleMeasurement {
+  readonly files: number;
+  readonly costs: CaptureCosts;
+  readonly runs: readonly ScaleRun[];
 }
 
 async function git(directory: string, ...args: string[]): Promise<void> {
@@ -73,7 +83,7 @@ async function work(checkout: string, files: number): Promise<void> {
  *
  * @throws when what was restored is not what was captured
  */
-export async function measureScale(directory: string, files: number, rounds: number): Promise<ScaleRun[]> {
+export async function measureScale(directory: string, files: number, rounds: number, ground: { readonly program: string; readonly ssh: LoopbackSsh | string }): Promise<ScaleMeasurement> {
   await mkdir(directory, { recursive: true });
   try {
     const origin = await makeRepository(directory, files);
@@ -82,30 +92,37 @@ export async function measureScale(directory: string, files: number, rounds: num
     await git(directory, 'clone', '-q', origin, checkout);
     await git(directory, 'clone', '-q', '--no-checkout', origin, clone);
     await work(checkout, files);
-    // Once, so that git has looked at everything since the last write and trusts what it knows.
-    await new Promise((resolve) => setTimeout(resolve, 1100));
-    await git(checkout, 'status');
+    await settle(checkout);
+    await quietDisk();
+    const costs = await measureCapture(ground.program, checkout, join(directory, 'captures'), Math.max(rounds, 10));
     const runs: ScaleRun[] = [];
-    for (let round = 0; round < rounds; round++) runs.push(await measureRound(join(directory, `round-${round}`), checkout, clone));
-    return runs;
+    for (let round = 0; round < rounds; round++) runs.push(await measureRound(join(directory, `round-${round}`), checkout, clone, ground.ssh));
+    return { files, costs, runs };
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
 }
 
-async function measureRound(directory: string, checkout: string, clone: string): Promise<ScaleRun> {
+/** Git looks at everything once, a while after the last write, and trusts what it knows from then on. */
+async function settle(checkout: string): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  await git(checkout, 'status');
+}
+
+async function measureRound(directory: string, checkout: string, clone: string, ssh: LoopbackSsh | string): Promise<ScaleRun> {
   await mkdir(directory);
-  const status = await timed(() => git(checkout, 'status', '--porcelain=v2', '--untracked-files=all', '-z'));
   const capture = await timed(() => captureWorkingState({ root: checkout, spool: join(directory, 'spool') }));
   const haves = await listTips(clone);
   const estimate = await timed(() => estimateTransfer({ capture: capture.value, haves }));
   const file = join(directory, 'bundle');
   const bundle = await timed(() => createBundle({ capture: capture.value, haves, file }));
   const byGit = join(directory, 'by-git');
+  await quietDisk();
   const add = await timed(() => git(clone, 'worktree', 'add', '--quiet', '--detach', byGit, 'HEAD'));
   const { bytes, sha256 } = bundle.value;
   const worktree = join(directory, 'restored');
   const arrived = { root: clone, sha256, bytes, file, tip: capture.value.commits.manifest, quarantine: join(directory, 'quarantine') };
+  await quietDisk();
   const received = await timed(() => receiveBundle(arrived));
   const restored = await timed(() => restoreWorkingState({ root: clone, quarantine: received.value, worktree, threadId: THREAD, carriedBranch: 'refs/heads/main' }));
   if (restored.value.fingerprint !== capture.value.fingerprint) throw new Error('What was restored is not what was captured.');
@@ -113,8 +130,11 @@ async function measureRound(directory: string, checkout: string, clone: string):
   const again = await timed(() => carryAgain(directory, checkout, clone, worktree, restored.value.fingerprint));
   for (const path of [byGit, worktree]) await git(clone, 'worktree', 'remove', '--force', path);
   await git(clone, 'update-ref', '-d', `refs/baton/threads/${THREAD}`);
+  await quietDisk();
+  const byHand = await stashByHand(ssh, checkout, clone, join(directory, 'by-hand'));
+  await settle(checkout);
   await rm(directory, { recursive: true, force: true });
-  return { gitStatus: status.milliseconds, capture: capture.milliseconds, estimate: estimate.milliseconds, bundle: bundle.milliseconds, bytes, worktreeAdd: add.milliseconds, receive: received.milliseconds, restore: restored.milliseconds, again: again.milliseconds };
+  return { capture: capture.milliseconds, estimate: estimate.milliseconds, bundle: bundle.milliseconds, bytes, worktreeAdd: add.milliseconds, receive: received.milliseconds, restore: restored.milliseconds, byHand, again: again.milliseconds };
 }
 
 async function carryAgain(directory: string, checkout: string, clone: string, worktree: string, expectedFingerprint: string): Promise<void> {
@@ -125,21 +145,4 @@ async function carryAgain(directory: string, checkout: string, clone: string, wo
   const restored = await restoreWorkingState({ root: clone, quarantine, worktree, threadId: THREAD, carriedBranch: 'refs/heads/main', existing: { expectedFingerprint } });
   if (restored.fingerprint !== capture.fingerprint) throw new Error('What was restored is not what was captured.');
   await finishRestore({ root: clone, quarantineDirectory: quarantine.directory });
-}
-
-/** A table of 80 columns: each piece in milliseconds, and as a multiple of git's own command in the same run. */
-export function scaleTable(title: string, runs: readonly ScaleRun[]): string {
-  const of = (name: keyof ScaleRun): Summary => summarise(runs.map((run) => run[name]));
-  const status = of('gitStatus').median;
-  const add = of('worktreeAdd').median;
-  const row = (name: string, key: keyof ScaleRun, against: string, base: number) => [name, milliseconds(of(key).median), against, milliseconds(base), ratio(of(key).median, base)];
-  return formatTable([
-    [`Scale: ${title}`, 'Baton', 'against', 'it', 'Baton is'],
-    row('capture', 'capture', 'git status', status),
-    row('estimate', 'estimate', 'git status', status),
-    row('bundle', 'bundle', 'git status', status),
-    row('unpack and check', 'receive', 'git worktree add', add),
-    row('restore and read back', 'restore', 'git worktree add', add),
-    row('all again, same worktree', 'again', 'git worktree add', add),
-  ]);
 }
