@@ -21,8 +21,8 @@ describe('starting a host', () => {
     return client;
   };
   const seen = async (client: HostClient) => {
-    const { worktrees } = await client.call('worktree/list');
-    return { pid: Number(worktrees[0]?.id), env: JSON.parse(worktrees[0]?.path ?? '{}') as Record<string, string> };
+    const { projects } = await client.call('project/list');
+    return { pid: Number(projects[0]?.id), env: JSON.parse(projects[0]?.root ?? '{}') as Record<string, string> };
   };
   const starts = () => readFileSync(join(home, 'starts'), 'utf8').trim().split('\n');
 
