@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { runGit } from './git';
+import { gitVersion, runGit } from './git';
 import type { Manifest } from './manifest';
 import type { Repository } from './repository';
 import { readConfig, type RepositorySettings } from './shadow';
@@ -16,8 +16,8 @@ export async function readSparse(repository: Repository): Promise<Manifest['spar
   const values = noted ? await readConfig(repository.root, ['--file', worktreeConfig(repository)]) : settings.values;
   if (!isOn(values, 'core.sparsecheckout')) return null;
   const patterns = await readFile(path.join(repository.gitDir, 'info', 'sparse-checkout'), 'latin1').catch(() => '');
-  // Git's own default is the cone.
-  return { cone: isOn(values, 'core.sparsecheckoutcone', true), patterns };
+  const key = 'core.sparsecheckoutcone';
+  return { cone: values.has(key) ? isOn(values, key) : await isConeUnlessSet(), patterns };
 }
 
 /**
@@ -41,10 +41,16 @@ export async function applySparse(worktree: Repository, sparse: Manifest['sparse
   return [`The checkout was sparse. This repository has no config per worktree, so git does not apply its patterns here; run "git sparse-checkout init --${sparse.cone ? 'cone' : 'no-cone'}" in the worktree to have them.`];
 }
 
+/** From 2.37 on git takes patterns for a cone where nothing is said. */
+async function isConeUnlessSet(): Promise<boolean> {
+  const { major, minor } = await gitVersion();
+  return major > 2 || (major === 2 && minor >= 37);
+}
+
 function worktreeConfig(worktree: Repository): string {
   return path.join(worktree.gitDir, 'config.worktree');
 }
 
-function isOn(values: RepositorySettings['values'], key: string, unset = false): boolean {
-  return /^(true|yes|on|1)$/i.test(values.get(key) ?? String(unset));
+function isOn(values: RepositorySettings['values'], key: string): boolean {
+  return /^(true|yes|on|1)$/i.test(values.get(key) ?? '');
 }

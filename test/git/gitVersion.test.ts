@@ -2,6 +2,8 @@ import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { isGitSupported, requireGit } from '../../src/git/git';
+import { readRepository } from '../../src/git/repository';
+import { readSparse } from '../../src/git/sparse';
 import { listManagedWorktrees, removeManagedWorktree } from '../../src/git/worktrees';
 import { carry, git, isAtLeast, makePair, observe, ownCheckout, removeTemporaryDirectories, temporaryDirectory, write } from './laboratory';
 
@@ -53,4 +55,12 @@ describe('the git that Baton runs with', () => {
     expect(isGitSupported({ major: 2, minor: 100 })).toBe(true);
     expect(isGitSupported({ major: 10, minor: 0 })).toBe(true);
   });
+});
+
+it.each([[undefined, isAtLeast(2, 37)], ['true', true], ['false', false]] as const)('sparse patterns whose kind is set to %s are a cone: %s, as this git takes them', async (cone, expected) => {
+  const { laptop } = makePair();
+  git(laptop, 'config', 'core.sparseCheckout', 'true');
+  if (cone !== undefined) git(laptop, 'config', 'core.sparseCheckoutCone', cone);
+  writeFileSync(path.join(laptop, '.git/info/sparse-checkout'), '/*\n!/*/\n');
+  expect(await readSparse(await readRepository(laptop))).toEqual({ cone: expected, patterns: '/*\n!/*/\n' });
 });

@@ -9,6 +9,8 @@ const dirty = (root: string) => { write(root, 'a.txt', 'staged\n'); git(root, 'a
 /** A setting that both users have, on a checkout with changes. */
 const under = (name: string, ...settings: string[]): State => ({ name, there: configured(...settings), make: (root) => { change(root, 'n', 'n\n'); configured(...settings)(root); dirty(root); git(root, 'status'); } });
 const excluding = (root: string) => { write(root, '.git/info/exclude', '*.mine\n'); write(root, '.git/info/ours', '*.ours\n'); git(root, 'config', 'core.excludesFile', path.join(root, '.git/info/ours')); };
+/** In steps, since `set` takes such options only from git 2.35 on, and git did not always write down that there is no cone. */
+const sparse = (root: string, options: string[], ...patterns: string[]) => { if (options.includes('--no-cone')) git(root, 'config', 'core.sparseCheckoutCone', 'false'); git(root, 'sparse-checkout', 'init', ...options); git(root, 'sparse-checkout', 'set', ...patterns); };
 const outside = (root: string) => { write(root, 'other/deep/o', 'o\n'); write(root, 'other/p', 'p\n'); commit(root, 'other'); };
 
 /** Kinds of repositories, of indexes, and the settings that their users may have. */
@@ -17,12 +19,12 @@ export const statesOfRepositories: readonly State[] = [
   { name: 'an untracked cache and index version 4', thrice: true, make: (root) => { git(root, 'update-index', '--index-version', '4', '--force-untracked-cache'); git(root, 'status'); dirty(root); } },
   { name: 'no index file', make: (root) => { remove(root, '.git/index'); } },
   { name: 'index.lock held by another git', make: (root) => { dirty(root); write(root, '.git/index.lock', ''); } },
-  { name: 'a sparse checkout (cone)', thrice: true, there: perWorktree, make: (root) => { outside(root); git(root, 'sparse-checkout', 'set', '--cone', 'dir'); write(root, 'dir/c.txt', 'x\n'); write(root, 'dir/new', 'n\n'); } },
-  { name: 'a sparse checkout (patterns)', thrice: true, there: perWorktree, make: (root) => { outside(root); git(root, 'sparse-checkout', 'set', '--no-cone', '/a.txt', '/b.txt', '!/run.sh'); write(root, 'a.txt', 'x\n'); } },
-  { name: 'a sparse index', thrice: true, there: perWorktree, make: (root) => { outside(root); git(root, 'sparse-checkout', 'set', '--cone', '--sparse-index', 'dir'); write(root, 'dir/c.txt', 'x\n'); git(root, 'add', 'dir/c.txt'); } },
-  { name: 'a sparse checkout with a file outside of it', there: perWorktree, make: (root) => { outside(root); git(root, 'sparse-checkout', 'set', '--cone', 'dir'); write(root, 'other/p', 'written anyway\n'); write(root, 'other/untracked', 'u\n'); } },
-  { name: 'a sparse checkout with a staged file outside of it', there: perWorktree, make: (root) => { outside(root); git(root, 'sparse-checkout', 'set', '--cone', 'dir'); write(root, 'other/q', 'q\n'); git(root, 'add', '--sparse', 'other/q'); remove(root, 'other'); } },
-  { name: 'a sparse checkout with a conflict outside of it', there: perWorktree, make: (root) => { outside(root); git(root, 'checkout', '-q', '-b', 'topic'); change(root, 'other/p', 'theirs\n'); git(root, 'checkout', '-q', 'main'); change(root, 'other/p', 'ours\n'); git(root, 'sparse-checkout', 'set', '--cone', 'dir'); gitThatMayFail(root, 'merge', 'topic'); } },
+  { name: 'a sparse checkout (cone)', thrice: true, there: perWorktree, make: (root) => { outside(root); sparse(root, ['--cone'], 'dir'); write(root, 'dir/c.txt', 'x\n'); write(root, 'dir/new', 'n\n'); } },
+  { name: 'a sparse checkout (patterns)', thrice: true, there: perWorktree, make: (root) => { outside(root); sparse(root, ['--no-cone'], '/a.txt', '/b.txt', '!/run.sh'); write(root, 'a.txt', 'x\n'); } },
+  { name: 'a sparse index', thrice: true, there: perWorktree, make: (root) => { outside(root); sparse(root, ['--cone', '--sparse-index'], 'dir'); write(root, 'dir/c.txt', 'x\n'); git(root, 'add', 'dir/c.txt'); } },
+  { name: 'a sparse checkout with a file outside of it', there: perWorktree, make: (root) => { outside(root); sparse(root, ['--cone'], 'dir'); write(root, 'other/p', 'written anyway\n'); write(root, 'other/untracked', 'u\n'); } },
+  { name: 'a sparse checkout with a staged file outside of it', there: perWorktree, make: (root) => { outside(root); sparse(root, ['--cone'], 'dir'); write(root, 'other/q', 'q\n'); git(root, 'add', '--sparse', 'other/q'); remove(root, 'other'); } },
+  { name: 'a sparse checkout with a conflict outside of it', there: perWorktree, make: (root) => { outside(root); git(root, 'checkout', '-q', '-b', 'topic'); change(root, 'other/p', 'theirs\n'); git(root, 'checkout', '-q', 'main'); change(root, 'other/p', 'ours\n'); sparse(root, ['--cone'], 'dir'); gitThatMayFail(root, 'merge', 'topic'); } },
   { name: 'a SHA-256 repository', thrice: true, format: 'sha256', make: (root) => { change(root, 'n', 'n\n'); dirty(root); } },
   { name: 'a SHA-256 repository with a merge in conflict', format: 'sha256', make: (root) => { diverge(root); gitThatMayFail(root, 'merge', 'topic'); } },
   { name: 'a linked worktree', thrice: true, make: (root, pair) => { const linked = path.join(pair.directory, 'laptop', 'linked'); git(root, 'worktree', 'add', '-q', '-b', 'side', linked); dirty(linked); return linked; } },
