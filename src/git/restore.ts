@@ -131,9 +131,9 @@ async function capturePrevious(options: RestoreOptions, expected: string): Promi
  * Puts back what was before `restoreWorkingState`, also after a crash in the middle of it, and removes the quarantine.
  * Idempotent. Objects that something in a repository has come to need stay.
  */
-export async function rollbackRestore(options: { readonly root: string; readonly quarantineDirectory: string }): Promise<void> {
-  await takeBackParts(options.quarantineDirectory);
-  await rm(options.quarantineDirectory, { recursive: true, force: true });
+export async function rollbackRestore(quarantineDirectory: string): Promise<void> {
+  await takeBackParts(quarantineDirectory);
+  await rm(quarantineDirectory, { recursive: true, force: true });
 }
 
 /** In the order opposite to that in which it was done. The records go last, so that all of it can be done again. */
@@ -144,9 +144,9 @@ async function takeBackParts(quarantine: string): Promise<void> {
 }
 
 /** Lets go of what a rollback would need, once the handoff is final. Idempotent. */
-export async function finishRestore(options: { readonly root: string; readonly quarantineDirectory: string }): Promise<void> {
-  for (const directory of await partDirectories(options.quarantineDirectory)) await letGoOfPart(directory);
-  await rm(options.quarantineDirectory, { recursive: true, force: true });
+export async function finishRestore(quarantineDirectory: string): Promise<void> {
+  for (const directory of await partDirectories(quarantineDirectory)) await letGoOfPart(directory);
+  await rm(quarantineDirectory, { recursive: true, force: true });
 }
 
 /** Where undo records may lie, in the order in which they were written. */

@@ -6,7 +6,7 @@ import { GitError } from './gitError';
 import { inRepository } from './inRepository';
 import { fingerprintOf } from './manifest';
 import { readRepository, type ObjectId, type Repository } from './repository';
-import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from './restore';
+import { finishRestore, restoreWorkingState, type RestoredState } from './restore';
 import { arrivedRef } from './restorePart';
 import { expectWhole, readKept, type Snapshot } from './snapshots';
 
@@ -25,7 +25,7 @@ export interface SnapshotRestoreOptions {
 
 /**
  * Builds the worktree that a snapshot was taken of, at the same place, and compares what is there then with the snapshot.
- * `rollbackSnapshot` takes it back until `finishRestore` lets go; when this throws, the caller rolls back.
+ * `rollbackRestore` takes it back until {@link finishSnapshot} lets go; when this throws, the caller rolls back.
  *
  * @throws {GitError} `missing-objects` when the snapshot is not whole any more, `worktree-exists`, `disk-full`, `failed`
  */
@@ -56,14 +56,9 @@ export async function restoreSnapshot(options: SnapshotRestoreOptions): Promise<
   return restored;
 }
 
-/** Takes back what {@link restoreSnapshot} did, also after a crash in the middle of it. Idempotent. */
-export async function rollbackSnapshot(options: { readonly root: string; readonly directory: string }): Promise<void> {
-  await rollbackRestore({ root: options.root, quarantineDirectory: options.directory });
-}
-
 /** Lets go of what a rollback would need. Idempotent. */
 export async function finishSnapshot(options: { readonly root: string; readonly directory: string; readonly name: string }): Promise<void> {
-  await finishRestore({ root: options.root, quarantineDirectory: options.directory });
+  await finishRestore(options.directory);
   // What arrived last is noted for threads; a worktree that was nobody's keeps no such note.
   if (/^[0-9a-f]{8}$/.test(options.name)) await runGit(['update-ref', '-d', arrivedRef(options.name)], { cwd: options.root });
 }

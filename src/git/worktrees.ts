@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync, realpathSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
+import { mkdir, rename, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { gitText, runGit } from './git';
 import { GitError } from './gitError';
@@ -8,6 +8,7 @@ import { pathList, type IndexEntry } from './indexListing';
 import { inRepository } from './inRepository';
 import { readRepository, type ObjectId, type Repository } from './repository';
 import { readSubmodules } from './submodules';
+import { locateWorktree, worktreesBelow } from './worktreeEntry';
 
 export interface ManagedWorktreeState {
   readonly id: string;
@@ -21,11 +22,8 @@ export interface ManagedWorktreeState {
 /** Managed worktrees lie at `<base>/<id>/<repository directory name>`. Directories that are no linked worktree are passed over. */
 export async function listManagedWorktrees(base: string): Promise<ManagedWorktreeState[]> {
   const found: ManagedWorktreeState[] = [];
-  for (const id of await directoriesIn(base)) {
-    for (const name of await directoriesIn(path.join(base, id))) {
-      const directory = path.join(base, id, name);
-      if (await isLinkedWorktree(directory)) found.push(await inspectWorktree(directory, id));
-    }
+  for (const directory of await worktreesBelow(base)) {
+    if (await isLinkedWorktree(directory, base)) found.push(await inspectWorktree(directory, path.basename(path.dirname(directory))));
   }
   return found;
 }
@@ -46,7 +44,7 @@ export async function removeManagedWorktree(options: { readonly base: string; re
   const base = realpathSync(options.base);
   const directory = existsSync(options.path) ? realpathSync(options.path) : path.resolve(options.path);
   const parts = path.relative(base, directory).split(path.sep);
-  if (parts.length !== 2 || parts.includes('..') || path.isAbsolute(parts[0] ?? '') || !(await isLinkedWorktree(directory))) {
+  if (parts.length !== 2 || parts.includes('..') || path.isAbsolute(parts[0] ?? '') || !(await isLinkedWorktree(directory, base))) {
     throw new GitError('not-managed', `${options.path} is not a managed worktree of ${options.base}. Baton removes no other directory.`);
   }
   const repository = await readRepository(directory);
@@ -86,22 +84,6 @@ async function releaseSubmodules(superproject: Repository, id: string): Promise<
   }
 }
 
-/** A linked worktree has a `.git` file, whose directory points back at it. */
-async function isLinkedWorktree(directory: string): Promise<boolean> {
-  const pointer = await readFile(path.join(directory, '.git'), 'utf8').catch(() => '');
-  const leadsTo = /^gitdir: (.+)\n?$/.exec(pointer)?.[1];
-  if (leadsTo === undefined) return false;
-  // Both are relative where extensions.relativeWorktrees says so.
-  const gitDir = path.resolve(directory, leadsTo);
-  const leadsBack = (await readFile(path.join(gitDir, 'gitdir'), 'utf8').catch(() => '')).trim();
-  const back = path.resolve(gitDir, leadsBack);
-  return leadsBack !== '' && existsSync(back) && realpathSync(back) === realpathSync(path.join(directory, '.git'));
-}
-
-async function directoriesIn(directory: string): Promise<string[]> {
-  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  });
-  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort();
+async function isLinkedWorktree(directory: string, base: string): Promise<boolean> {
+  return (await locateWorktree(directory, null, base)).is === 'here';
 }

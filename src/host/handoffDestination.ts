@@ -23,6 +23,7 @@ import type { Actor } from './audit';
 import type { HandoffSide } from './handoffSide';
 import { HostError } from './hostError';
 import { freeBytes, IncomingHandoff, type IncomingRecord } from './incomingHandoff';
+import { InTurn } from './inTurn';
 import type { PeerLink } from './peerLink';
 import { transferHeader, type Manifest, type Offer, type PeerMethodName, type PeerParams, type PeerResult } from './peerProtocol';
 import { describeError } from './wireError';
@@ -64,7 +65,7 @@ const LEAST_FREE_BYTES = 1024 * 1024;
 /** The destination's side of handoffs: answers the source, step by step, and recovers after a restart. */
 export class HandoffDestination {
   /** The steps of a handoff wait for each other: a withdrawal must not pull the quarantine from under a restore. */
-  private readonly tails = new Map<string, Promise<unknown>>();
+  private readonly turns = new InTurn();
   private readonly activations = new Map<string, Promise<PeerResult<'handoff/commit'>>>();
 
   constructor(private readonly ports: DestinationPorts) {}
@@ -109,7 +110,7 @@ export class HandoffDestination {
 
   /** A withdrawal that follows waits for this: it must find what it is to undo. */
   begin(params: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
-    return this.exclusively(params.handoffId, () => this.beginNow(params, link));
+    return this.turns.take(params.handoffId, () => this.beginNow(params, link));
   }
 
   private async beginNow({ handoffId, threadId, epoch, offer }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
@@ -122,7 +123,7 @@ export class HandoffDestination {
     if ((earlier.is === 'receiving' || earlier.is === 'prepared') && earlier.source === link.hostId && earlier.handoffId !== handoffId) {
       // Its word that it gave that one up may have been lost. This request may be late too, so only the source's present word counts.
       const { outcome } = await link.call('handoff/outcome', { handoffId: earlier.handoffId, threadId });
-      if (outcome === 'aborted') await this.exclusively(earlier.handoffId, () => this.withdrawNow(threadId, earlier.handoffId, 'superseded'));
+      if (outcome === 'aborted') await this.turns.take(earlier.handoffId, () => this.withdrawNow(threadId, earlier.handoffId, 'superseded'));
     }
     const sourceName = this.ports.peerName(link.hostId);
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'offered', handoffId, threadId, source: link.hostId, sourceName, epoch } });
@@ -134,7 +135,7 @@ export class HandoffDestination {
   }
 
   async receive({ handoffId, threadId, manifest }: PeerParams<'handoff/receive'>, link: PeerLink): Answer<'handoff/receive'> {
-    return this.exclusively(handoffId, async () => {
+    return this.turns.take(handoffId, async () => {
       const incoming = await this.incoming(handoffId, threadId, link.hostId);
       return { offsets: await incoming.offsets(manifest, ({ lfs }, index) => holdsLfsObjects(index === 0 ? incoming.record.projectRoot : present(incoming.record.submodules[index - 1]).repository, lfs)) };
     });
@@ -148,7 +149,7 @@ export class HandoffDestination {
     try {
       const { header, rest } = await readHeader(chunks);
       const { handoffId, threadId } = header;
-      await this.exclusively(handoffId, async () => {
+      await this.turns.take(handoffId, async () => {
         const incoming = await this.incoming(handoffId, threadId, channel.remoteHostId);
         const announced = incoming.record.manifest;
         if (announced === null) throw new HostError('transfer-corrupt', 'The transfer was not announced.');
@@ -167,7 +168,7 @@ export class HandoffDestination {
 
   /** Checks and restores everything, and states in a receipt what is here now, as read back from this disk. */
   async prepare({ handoffId, threadId, holdings }: PeerParams<'handoff/prepare'>, link: PeerLink): Answer<'handoff/prepare'> {
-    return this.exclusively(handoffId, async () => {
+    return this.turns.take(handoffId, async () => {
       const incoming = await this.incoming(handoffId, threadId, link.hostId);
       const { record } = incoming;
       const announced = record.manifest;
@@ -219,7 +220,7 @@ export class HandoffDestination {
   }
 
   async withdraw({ handoffId, threadId, reason }: PeerParams<'handoff/withdraw'>, link: PeerLink): Answer<'handoff/withdraw'> {
-    await this.exclusively(handoffId, async () => {
+    await this.turns.take(handoffId, async () => {
       const { destination } = this.ports.ledger.get(threadId);
       if (destination.is === 'none' || destination.handoffId !== handoffId) return;
       if (destination.source !== link.hostId) throw new HostError('not-permitted', 'That handoff is not yours.');
@@ -242,7 +243,7 @@ export class HandoffDestination {
           if (effect === 'activate') await this.activate(threadId, handoffId);
           else {
             const outcome = effect === 'discard' ? 'aborted' : await ask(destination.source, handoffId, threadId);
-            if (outcome === 'aborted') await this.exclusively(handoffId, () => this.withdrawNow(threadId, handoffId, 'interrupted'));
+            if (outcome === 'aborted') await this.turns.take(handoffId, () => this.withdrawNow(threadId, handoffId, 'interrupted'));
             else if (outcome === null) again = true;
             // A source that committed says so itself until it is heard.
           }
@@ -262,7 +263,7 @@ export class HandoffDestination {
       if (!active.has(name)) continue;
       try {
         const incoming = await IncomingHandoff.load(this.ports.directory, name);
-        if (incoming !== null) await finishRestore({ root: incoming.record.projectRoot, quarantineDirectory: incoming.quarantine });
+        if (incoming !== null) await finishRestore(incoming.quarantine);
         await rm(join(this.ports.directory, name), { recursive: true, force: true });
       } catch (error) {
         this.ports.log.warn(`What is left of handoff ${name} could not be removed: ${describeError(error).message}`);
@@ -303,7 +304,7 @@ export class HandoffDestination {
     if (activated.threadId !== threadId) await worktrees.save({ ...worktree, threadIds: [...new Set([...threadIds].map((id) => (id === threadId ? activated.threadId : id)))] });
     const placement = { threadId: activated.threadId, worktree: record.worktree, branch: prepared.branch, notes: [...prepared.notes, ...activated.notes] };
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'activated', placement } });
-    await finishRestore({ root: record.projectRoot, quarantineDirectory: incoming.quarantine });
+    await finishRestore(incoming.quarantine);
     await incoming.discard();
     await this.ports.audit.append({ type: 'handoff-activated', threadId, handoffId, peer: record.source, by: `host:${record.source}` satisfies Actor, epoch: record.epoch });
     this.ports.onChanged();
@@ -319,7 +320,7 @@ export class HandoffDestination {
     else if (destination.is !== 'withdrawing') return;
     const incoming = await IncomingHandoff.load(this.ports.directory, handoffId);
     if (incoming !== null) {
-      await rollbackRestore({ root: incoming.record.projectRoot, quarantineDirectory: incoming.quarantine });
+      await rollbackRestore(incoming.quarantine);
       await incoming.discard();
     }
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'discarded' } });
@@ -395,15 +396,6 @@ export class HandoffDestination {
       throw new HostError('no-such-handoff', 'This host is not receiving such a handoff.');
     }
     return incoming;
-  }
-
-  private async exclusively<T>(handoffId: string, act: () => Promise<T>): Promise<T> {
-    const turn = (this.tails.get(handoffId) ?? Promise.resolve()).then(act);
-    const tail = turn.catch(() => undefined).then(() => {
-      if (this.tails.get(handoffId) === tail) this.tails.delete(handoffId);
-    });
-    this.tails.set(handoffId, tail);
-    return turn;
   }
 }
 

@@ -113,17 +113,18 @@ export class HandoffSource {
       } else {
         const submodules = await announceSubmodules(checkout);
         const known = submodules.length === 0 ? held : (await link.call('handoff/offer', { threadId, epoch, offer: { ...offer, submodules } }, signal)).parts;
-        for (const [index, { state }] of checkout.entries()) {
+        for (const [part, { state }] of checkout.entries()) {
+          const about = { threadId, offer: { ...offer, submodules }, part };
           findings.push(...state.findings);
-          const haves = await agreeOnPart(link, { threadId, offer: { ...offer, submodules }, part: index }, state, known, signal);
-          const gaps = gapsOfPart(link, { threadId, offer: { ...offer, submodules }, part: index }, known, signal);
-          const part = await estimateTransfer({ capture: state, haves, gaps, signal }).catch((error: unknown) => {
+          const haves = await agreeOnPart(link, about, state, known, signal);
+          const gaps = gapsOfPart(link, about, known, signal);
+          const estimate = await estimateTransfer({ capture: state, haves, gaps, signal }).catch((error: unknown) => {
             if (!GitError.is(error, 'missing-objects')) throw error;
             findings.push({ level: 'blocker', code: 'missing-objects', message: error.message });
             return { commits: 0, files: state.files, bytes: 0, worktreeBytes: state.worktreeBytes, lfs: [] };
           });
-          const lfsBytes = await missingLfsBytes(link, { threadId, offer: { ...offer, submodules }, part: index }, part.lfs, signal);
-          counts = { commits: counts.commits + part.commits, files: counts.files + part.files, bytes: counts.bytes + part.bytes + lfsBytes, worktreeBytes: counts.worktreeBytes + part.worktreeBytes };
+          const lfsBytes = await missingLfsBytes(link, about, estimate.lfs, signal);
+          counts = { commits: counts.commits + estimate.commits, files: counts.files + estimate.files, bytes: counts.bytes + estimate.bytes + lfsBytes, worktreeBytes: counts.worktreeBytes + estimate.worktreeBytes };
         }
       }
       const rolloutBytes = offer.rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);

@@ -2,6 +2,7 @@ import { mkdir, open, readdir, readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { emptyLedger, ledgerRecord, reduceLedger, type Ledger, type LedgerRecord } from '../handoff/ownership';
 import { HostError } from './hostError';
+import { InTurn } from './inTurn';
 import { threadId as threadIdSchema } from './protocol';
 
 /**
@@ -10,7 +11,7 @@ import { threadId as threadIdSchema } from './protocol';
  */
 export class LedgerStore {
   private readonly ledgers = new Map<string, Ledger>();
-  private readonly tails = new Map<string, Promise<unknown>>();
+  private readonly turns = new InTurn();
   /** Ledgers of which a write failed: how much of it is on disk has to be read before the next one. */
   private readonly doubtful = new Set<string>();
 
@@ -74,9 +75,7 @@ export class LedgerStore {
       this.ledgers.set(threadId, next);
       return next;
     };
-    const result = (this.tails.get(threadId) ?? Promise.resolve()).then(run);
-    this.tails.set(threadId, result.catch(() => undefined));
-    return result;
+    return this.turns.take(threadId, run);
   }
 }
 

@@ -77,10 +77,11 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
   const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer: transfer.offer }, signal);
 
   const bundles = [];
-  for (const [index, { place, state }] of checkout.entries()) {
-    const haves = await agreeOnPart(link, { threadId, offer: transfer.offer, part: index }, state, there.parts, signal);
-    const path = join(spool, `bundle-${index}`);
-    const gaps = gapsOfPart(link, { threadId, offer: transfer.offer, part: index }, there.parts, signal);
+  for (const [part, { place, state }] of checkout.entries()) {
+    const about = { threadId, offer: transfer.offer, part };
+    const haves = await agreeOnPart(link, about, state, there.parts, signal);
+    const path = join(spool, `bundle-${part}`);
+    const gaps = gapsOfPart(link, about, there.parts, signal);
     const bundle = await createBundle({ capture: state, haves, gaps, file: path, signal });
     bundles.push({ place, state, path, ...bundle, lfs: await listLfsObjects({ capture: state, prerequisites: bundle.prerequisites, signal }) });
   }

@@ -3,7 +3,8 @@ import { basename, dirname, join } from 'node:path';
 import { pathForPeople } from '../git/bytePath';
 import { runGit } from '../git/git';
 import { readRepository } from '../git/repository';
-import { finishSnapshot, restoreSnapshot, rollbackSnapshot } from '../git/snapshotRestore';
+import { rollbackRestore } from '../git/restore';
+import { finishSnapshot, restoreSnapshot } from '../git/snapshotRestore';
 import { listSnapshots, lookAgain, readSnapshot, snapshotRef, takeSnapshot, type Snapshot } from '../git/snapshots';
 import { linkWorktree, locateWorktree, pointerOf, removeEntry } from '../git/worktreeEntry';
 import { expectHere, inspectWorktree, readStanding, type WorktreeFacts } from '../git/worktreeInventory';
@@ -12,6 +13,7 @@ import { safeToRemove, type Verdict, type WorktreeUse } from '../git/worktreeSaf
 import type { AuditEvent, AuditLog } from './audit';
 import { deleteTree } from './deleteTree';
 import { HostError } from './hostError';
+import { InTurn } from './inTurn';
 import { awaitClaim } from './kernelClaim';
 import type { Log } from './log';
 import { isWithin, type ManagedWorktrees, type WorktreeRecord } from './managedWorktrees';
@@ -45,7 +47,8 @@ const PATIENCE_MS = 30_000;
  * give the same fingerprint · "verified" · git's entry goes, then the directory · "removed".
  */
 export class WorktreeKeeper {
-  private readonly tails = new Map<string, Promise<unknown>>();
+  /** One act at a time in a worktree. */
+  private readonly turns = new InTurn();
 
   constructor(private readonly ports: KeeperPorts) {}
 
@@ -79,7 +82,7 @@ export class WorktreeKeeper {
    * @param still asked last, under the lock: false leaves it alone
    */
   remove(id: string, by: WorktreeActor, options: { readonly discardIgnored?: boolean | undefined; readonly still?: (record: WorktreeRecord) => boolean } = {}): Promise<Snapshot> {
-    return this.exclusively(id, async () => {
+    return this.turns.take(id, async () => {
       const record = this.known(id);
       if (record.life.is !== 'here') throw new HostError('worktree-kept', record.life.is === 'removed' ? `${record.path} is removed already.` : `${record.path} is being restored or removed.`);
       if (options.still?.(record) === false) throw new HostError('worktree-kept', `${record.path} was used meanwhile.`);
@@ -125,7 +128,7 @@ export class WorktreeKeeper {
 
   /** Brings a removed worktree back, exactly, at its place. Gives what the user should know. Throws GitError, HostError `snapshot-expired`. */
   restore(id: string, by: WorktreeActor): Promise<readonly string[]> {
-    return this.exclusively(id, async () => {
+    return this.turns.take(id, async () => {
       const record = this.known(id);
       if (record.life.is === 'here' && (await exists(record.path))) return [];
       return this.restoreNow(record, by);
@@ -192,7 +195,7 @@ export class WorktreeKeeper {
     if (record === undefined) return;
     await this.ports.worktrees.touch(record.id);
     // A removal or restore that is under way is waited for.
-    if (record.life.is !== 'here' || this.tails.has(record.id)) await this.exclusively(record.id, async () => {
+    if (record.life.is !== 'here' || this.turns.has(record.id)) await this.turns.take(record.id, async () => {
       await this.settle(record.id);
       if (this.known(record.id).life.is === 'removed') await this.restoreNow(this.known(record.id), 'local');
     });
@@ -205,7 +208,7 @@ export class WorktreeKeeper {
    * @param how where it is now, or that it was deleted and is to be made anew from what git still has
    */
   repair(id: string, how: { readonly directory?: string | undefined; readonly anew?: boolean | undefined } = {}): Promise<string> {
-    return this.exclusively(id, async () => {
+    return this.turns.take(id, async () => {
       const record = this.known(id);
       if (record.life.is !== 'here') throw new HostError('worktree-kept', `${record.path} is removed. "baton worktree restore ${id}" brings it back.`);
       const where = await locateWorktree(record.path, record.gitDir, this.ports.worktrees.base);
@@ -254,14 +257,14 @@ export class WorktreeKeeper {
     for (const { id, life: { is } } of this.ports.worktrees.all()) {
       if (is !== 'removing' && is !== 'restoring') continue;
       try {
-        await this.exclusively(id, () => this.settle(id));
+        await this.turns.take(id, () => this.settle(id));
         this.ports.onChanged();
       } catch (error) {
         wanted.add(`restore-${id}`);
         this.ports.log.warn(`The worktree ${id} was left in the middle of its ${is === 'removing' ? 'removal' : 'restoration'}, and that cannot be ended yet: ${describeError(error).message}`);
       }
     }
-    for (const name of await readdir(this.ports.directory).catch(() => [])) if (!wanted.has(name) && !this.tails.has(name.slice(-8))) await rm(join(this.ports.directory, name), { recursive: true, force: true }).catch(() => undefined);
+    for (const name of await readdir(this.ports.directory).catch(() => [])) if (!wanted.has(name) && !this.turns.has(name.slice(-8))) await rm(join(this.ports.directory, name), { recursive: true, force: true }).catch(() => undefined);
   }
 
   /** Ends or undoes what was begun with a worktree; nothing where nothing was. */
@@ -297,21 +300,11 @@ export class WorktreeKeeper {
   }
 
   private async takeBack(record: WorktreeRecord): Promise<void> {
-    const { life, projectRoot, path, id } = record;
+    const { life, path, id } = record;
     if (life.is !== 'restoring') throw new HostError('internal', 'Only a restoration is taken back.');
-    await rollbackSnapshot({ root: projectRoot, directory: life.directory });
+    await rollbackRestore(life.directory);
     await removeIfEmpty(dirname(path), this.ports.worktrees.base);
     await this.ports.worktrees.save({ id, gitDir: null, life: { is: 'removed', snapshot: life.snapshot, at: life.at } });
-  }
-
-  /** One act at a time in a worktree. */
-  exclusively<T>(id: string, act: () => Promise<T>): Promise<T> {
-    const turn = (this.tails.get(id) ?? Promise.resolve()).then(act);
-    const tail = turn.catch(() => undefined).then(() => {
-      if (this.tails.get(id) === tail) this.tails.delete(id);
-    });
-    this.tails.set(id, tail);
-    return turn;
   }
 
   /** One Baton at a time in a repository, whatever home it has. Throws HostError `worktree-busy`. */

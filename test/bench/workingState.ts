@@ -126,7 +126,7 @@ async function measureRound(directory: string, checkout: string, clone: string, 
   const received = await timed(() => receiveBundle(arrived));
   const restored = await timed(() => restoreWorkingState({ root: clone, quarantine: received.value, worktree, threadId: THREAD, carriedBranch: 'refs/heads/main' }));
   if (restored.value.fingerprint !== capture.value.fingerprint) throw new Error('What was restored is not what was captured.');
-  await finishRestore({ root: clone, quarantineDirectory: arrived.quarantine });
+  await finishRestore(arrived.quarantine);
   const again = await timed(() => carryAgain(directory, checkout, clone, worktree, restored.value.fingerprint));
   for (const path of [byGit, worktree]) await git(clone, 'worktree', 'remove', '--force', path);
   await git(clone, 'update-ref', '-d', `refs/baton/threads/${THREAD}`);
@@ -144,5 +144,5 @@ async function carryAgain(directory: string, checkout: string, clone: string, wo
   const quarantine = await receiveBundle({ root: clone, sha256, bytes, file, tip: capture.commits.manifest, quarantine: join(directory, 'quarantine-again') });
   const restored = await restoreWorkingState({ root: clone, quarantine, worktree, threadId: THREAD, carriedBranch: 'refs/heads/main', existing: { expectedFingerprint } });
   if (restored.fingerprint !== capture.fingerprint) throw new Error('What was restored is not what was captured.');
-  await finishRestore({ root: clone, quarantineDirectory: quarantine.directory });
+  await finishRestore(quarantine.directory);
 }

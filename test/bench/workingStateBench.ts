@@ -43,7 +43,7 @@ export async function moveWorkingState(subject: BenchSubject, origin: string, ch
     const restored = await timed(() =>
       restoreWorkingState({ root: clone, quarantine: received.value, worktree: join(directory, 'restored'), threadId: '00000000-0000-4000-8000-000000000000', carriedBranch: subject.branch }),
     );
-    await finishRestore({ root: clone, quarantineDirectory: quarantine });
+    await finishRestore(quarantine);
     if (restored.value.fingerprint !== capture.value.fingerprint) throw new Error('What was restored is not what was captured.');
     return { gitStatus: status.milliseconds, capture: capture.milliseconds, bundle: bundle.milliseconds, worktreeAdd: add.milliseconds, receive: received.milliseconds, restore: restored.milliseconds };
   } finally {

@@ -75,7 +75,7 @@ describe('a thread that is handed back finds its branch', () => {
     expect(said).toMatch(note);
     expect(ownCheckout(pair.laptop)).toEqual(own);
 
-    await rollbackRestore({ root: pair.laptop, quarantineDirectory: quarantine.directory });
+    await rollbackRestore(quarantine.directory);
     expect(git(pair.laptop, 'for-each-ref')).toBe(refs);
   });
 
@@ -99,7 +99,7 @@ describe('a thread that is handed back finds its branch', () => {
   it('and takes a number where the user has come to work on the thread\'s own', async () => {
     const pair = await threadOnServer();
     const first = await handBack(pair);
-    await finishRestore({ root: pair.laptop, quarantineDirectory: first.quarantine.directory });
+    await finishRestore(first.quarantine.directory);
     git(pair.laptop, 'worktree', 'remove', '--force', first.worktree);
     git(pair.laptop, 'checkout', '-q', OWN);
     commit(pair.laptop, 'on top of it.txt');

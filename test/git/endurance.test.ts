@@ -81,7 +81,7 @@ exec "${real}" "$@"
       const belongings = () => ({ own: ownCheckout(pair.server), refs: git(pair.server, 'for-each-ref'), worktrees: git(pair.server, 'worktree', 'list'), packs: readdirSync(path.join(pair.server, '.git/objects/pack')).sort() });
       const before = belongings();
       expect(await dieAt({ root: pair.server, quarantine: sent.quarantine, worktree, threadId: THREAD, carriedBranch: sent.capture.branch }, word, nth), word).toBe('SIGKILL');
-      await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+      await rollbackRestore(sent.quarantine.directory);
       expect(belongings(), word).toEqual(before);
       expect(existsSync(path.join(pair.directory, 'server/worktrees')), word).toBe(false);
     }
@@ -102,7 +102,7 @@ exec "${real}" "$@"
       write(pair.laptop, 'dir/c.txt', 'c\n\n');
       const sent = await send(pair, pair.laptop, pair.server);
       expect(await dieAt({ root: pair.server, quarantine: sent.quarantine, worktree, threadId: THREAD, carriedBranch: sent.capture.branch, existing: { expectedFingerprint: there.restored.fingerprint } }, word, nth), word).toBe('SIGKILL');
-      await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+      await rollbackRestore(sent.quarantine.directory);
       expect({ state: observe(worktree), branch: git(worktree, 'symbolic-ref', 'HEAD'), own: ownCheckout(pair.server) }, word).toEqual(before);
       // The handoff is tried again, and goes through.
       const again = await send(pair, pair.laptop, pair.server);

@@ -68,7 +68,7 @@ describe('an existing worktree', () => {
     write(pair.laptop, 'more', 'm');
     const sent = await send(pair, pair.laptop, pair.server);
     await expect(restore(sent, pair.server, worktree, there.restored.fingerprint)).rejects.toMatchObject({ reason: 'worktree-diverged' });
-    await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+    await rollbackRestore(sent.quarantine.directory);
     expect(photograph(worktree)).toEqual(before);
   });
   it('keeps its ignored files, and is refused where one is in the way', async () => {
@@ -83,7 +83,7 @@ describe('an existing worktree', () => {
     write(pair.laptop, 'dir', 'a file now\n');
     const sent = await send(pair, pair.laptop, pair.server);
     await expect(restore(sent, pair.server, worktree, again.restored.fingerprint)).rejects.toMatchObject({ reason: 'worktree-diverged' });
-    await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+    await rollbackRestore(sent.quarantine.directory);
     expect(readFileSync(path.join(worktree, 'dir/x.log'), 'utf8')).toBe('local\n');
   });
   it('gets a file back that was not to be in it', async () => {
@@ -106,7 +106,7 @@ describe('an existing worktree', () => {
       const before = photograph(worktree);
       const sent = await send(pair, pair.laptop, pair.server);
       await expect(restore(sent, pair.server, worktree, there.restored.fingerprint)).rejects.toMatchObject({ reason: 'worktree-diverged' });
-      await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+      await rollbackRestore(sent.quarantine.directory);
       expect(photograph(worktree)).toEqual(before);
       git(pair.laptop, 'reset', '-q');
     }
@@ -124,7 +124,7 @@ describe('an existing worktree', () => {
     const sent = await send(pair, pair.laptop, pair.server);
     const changed = await restore(sent, pair.server, worktree, there.restored.fingerprint);
     expect(changed.fingerprint).toBe(sent.capture.fingerprint);
-    await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+    await rollbackRestore(sent.quarantine.directory);
     expect({ state: observe(worktree), ...refsAndWorktrees(), branch: git(worktree, 'symbolic-ref', 'HEAD') }).toEqual(before);
   });
 });
@@ -137,8 +137,8 @@ describe('taking a restore back', () => {
     const sent = await send(pair, pair.laptop, pair.server);
     await restore(sent, pair.server, worktree);
     expect(belongings(pair.server)).not.toEqual(before.belongings);
-    await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
-    await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+    await rollbackRestore(sent.quarantine.directory);
+    await rollbackRestore(sent.quarantine.directory);
     expect({ belongings: belongings(pair.server), own: ownCheckout(pair.server) }).toEqual(before);
     expect(existsSync(path.join(pair.directory, 'server/worktrees'))).toBe(false);
     expect(existsSync(sent.quarantine.directory)).toBe(false);

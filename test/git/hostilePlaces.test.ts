@@ -28,7 +28,7 @@ describe('a place for a new worktree that somebody else has made', () => {
       make();
       const sent = await send(pair, pair.laptop, pair.server);
       await expect(restore(sent)).rejects.toMatchObject({ reason: 'worktree-exists' });
-      await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+      await rollbackRestore(sent.quarantine.directory);
       expect(readdirSync(outside)).toEqual([]);
       remove(path.dirname(worktree), 'app');
     }

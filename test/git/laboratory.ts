@@ -259,6 +259,6 @@ export async function carry(pair: Pick<Pair, 'directory'>, from: string, to: str
     root: to, quarantine: sent.quarantine, submodules: sent.submodules, worktree, threadId: THREAD, carriedBranch: sent.capture.branch,
     existing: expectedFingerprint === undefined ? undefined : { expectedFingerprint },
   });
-  await finishRestore({ root: to, quarantineDirectory: sent.quarantine.directory });
+  await finishRestore(sent.quarantine.directory);
   return { ...sent, restored };
 }

@@ -36,7 +36,7 @@ afterEach(() => {
 const restore = async (from: string, expectedFingerprint?: string) => {
   const sent = await send(pair, from, pair.server);
   const restored = await restoreWorkingState({ root: pair.server, quarantine: sent.quarantine, worktree, threadId: THREAD, carriedBranch: sent.capture.branch, existing: expectedFingerprint === undefined ? undefined : { expectedFingerprint } });
-  return { ...sent, restored, rollback: () => rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory }) };
+  return { ...sent, restored, rollback: () => rollbackRestore(sent.quarantine.directory) };
 };
 
 describe.skipIf(!lfsInstalled)('files in Git LFS', () => {

@@ -115,7 +115,7 @@ describe('a partial clone as the destination', () => {
     commit(pair.laptop, 'new.txt', 'new\n');
     const sent = await send(pair, pair.laptop, server);
     await restoreWorkingState({ root: server, quarantine: sent.quarantine, worktree, threadId: THREAD, carriedBranch: sent.capture.branch });
-    await rollbackRestore({ root: server, quarantineDirectory: sent.quarantine.directory });
+    await rollbackRestore(sent.quarantine.directory);
     expect(belongings(server)).toEqual(before);
   });
 });

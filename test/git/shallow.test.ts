@@ -121,7 +121,7 @@ describe('taking a shallow history back', () => {
   const restore = async (source: string) => {
     const sent = await send(pair, source, pair.server);
     await restoreWorkingState({ root: pair.server, quarantine: sent.quarantine, worktree, threadId: THREAD, carriedBranch: sent.capture.branch });
-    return () => rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+    return () => rollbackRestore(sent.quarantine.directory);
   };
   it('leaves nothing of it, also when it is done twice', async () => {
     for (const name of ['two', 'three']) commit(pair.laptop, name);
@@ -152,7 +152,7 @@ describe('taking a shallow history back', () => {
     const sent = await send(pair, shallowClone('shallow', 1), server);
     await restoreWorkingState({ root: server, quarantine: sent.quarantine, worktree, threadId: THREAD, carriedBranch: sent.capture.branch });
     expect(boundary(server)).toHaveLength(2);
-    await rollbackRestore({ root: server, quarantineDirectory: sent.quarantine.directory });
+    await rollbackRestore(sent.quarantine.directory);
     expect(boundary(server)).toEqual(own);
   });
 });

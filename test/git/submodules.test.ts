@@ -168,7 +168,7 @@ describe('an existing worktree', () => {
     const refused = async () => {
       const sent = await send(pair, pair.laptop, pair.server, worktree);
       await expect(restore(sent, worktree, there.restored.fingerprint)).rejects.toMatchObject({ reason: 'worktree-diverged' });
-      await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+      await rollbackRestore(sent.quarantine.directory);
     };
     await refused();
     expect({ files: photograph(worktree), state: observeAll(worktree), ...belongings(pair.server) }).toEqual(before);
@@ -195,8 +195,8 @@ describe('taking back', () => {
       // As after a crash in the middle of taking back, too.
       const copy = `${sent.quarantine.directory}-copy`;
       cpSync(sent.quarantine.directory, copy, { recursive: true });
-      await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
-      await rollbackRestore({ root: pair.server, quarantineDirectory: copy });
+      await rollbackRestore(sent.quarantine.directory);
+      await rollbackRestore(copy);
       expect(all()).toEqual(before);
     }
   });
@@ -212,7 +212,7 @@ describe('taking back', () => {
     const sent = await send(pair, pair.laptop, pair.server, worktree);
     await restore(sent, worktree, left);
     expect(observeAll(worktree)).toEqual(observeAll(pair.laptop));
-    await rollbackRestore({ root: pair.server, quarantineDirectory: sent.quarantine.directory });
+    await rollbackRestore(sent.quarantine.directory);
     expect(observeAll(worktree)).toEqual(state);
     expect(git(path.join(worktree, 'vendor/lib'), 'symbolic-ref', '--short', 'HEAD')).toBe('made-there');
   });
