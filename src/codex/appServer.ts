@@ -25,6 +25,8 @@ export type AppServerOptions = {
   config?: readonly string[];
   clientInfo: { name: string; title: string; version: string };
   log: (message: string) => void;
+  /** May complete a request before it is sent: each that loads a thread passes here, also those of a reconnection. */
+  complete?: (method: string, params: unknown) => unknown;
   /** Default: `socket`, and `stdio` on Windows, where Codex listens on no socket. Over stdio the server ends with this process. */
   transport?: 'socket' | 'stdio';
 };
@@ -119,7 +121,7 @@ export class AppServer {
   /** Sends a request that somebody else composed, and returns the answer unchecked. @throws CodexError as {@link request} */
   async forward(method: string, params: unknown): Promise<unknown> {
     if (this.#rpc === null || this.#state === 'ended') throw new CodexError('connection-lost', `The Codex app-server is not connected, so ${method} was not sent.`);
-    const result = await this.#rpc.request(method, params);
+    const result = await this.#rpc.request(method, this.#options.complete?.(method, params) ?? params);
     this.#followed.note(method, params, result);
     return result;
   }

@@ -167,10 +167,9 @@ export type AppliedPolicy = {
  * machine's requirements forbid, so compare before the first turn.
  * @throws CodexError `provider-missing`, `thread-archived`, `thread-in-use`, `thread-not-found`
  */
-export async function resumeMoved(server: AppServer, options: { threadId: string; cwd: string; approvalPolicy: AskForApproval; sandbox: SandboxMode; networkAccess?: boolean; approvalsReviewer?: ApprovalsReviewer; model?: string }): Promise<AppliedPolicy> {
-  const { threadId, cwd, approvalPolicy, sandbox, networkAccess = false, approvalsReviewer = 'user', model } = options;
-  const config = explicitSandbox(sandbox, networkAccess);
-  return appliedPolicy(await server.request('thread/resume', { threadId, cwd, runtimeWorkspaceRoots: [cwd], approvalPolicy, approvalsReviewer, sandbox, excludeTurns: true, config, ...(model === undefined ? {} : { model }) }));
+export async function resumeMoved(server: AppServer, options: ExplicitPolicy & { threadId: string; cwd: string; model?: string }): Promise<AppliedPolicy> {
+  const { threadId, cwd, model } = options;
+  return appliedPolicy(await server.request('thread/resume', { threadId, cwd, runtimeWorkspaceRoots: [cwd], ...explicitPolicy(options), excludeTurns: true, ...(model === undefined ? {} : { model }) }));
 }
 
 /**
@@ -178,14 +177,20 @@ export async function resumeMoved(server: AppServer, options: { threadId: string
  * `resumeMoved`, compare what is applied before the first turn.
  * @throws CodexError `provider-missing`
  */
-export async function beginMoved(server: AppServer, options: { cwd: string; approvalPolicy: AskForApproval; sandbox: SandboxMode; networkAccess: boolean; approvalsReviewer: ApprovalsReviewer; model?: string }): Promise<AppliedPolicy> {
-  const { networkAccess, ...wanted } = options;
-  return appliedPolicy(await server.request('thread/start', { ...wanted, runtimeWorkspaceRoots: [wanted.cwd], config: explicitSandbox(wanted.sandbox, networkAccess) }));
+export async function beginMoved(server: AppServer, options: ExplicitPolicy & { cwd: string; model?: string }): Promise<AppliedPolicy> {
+  const { cwd, model } = options;
+  return appliedPolicy(await server.request('thread/start', { cwd, runtimeWorkspaceRoots: [cwd], ...explicitPolicy(options), ...(model === undefined ? {} : { model }) }));
 }
 
-/** The mode alone would take network and further writable folders from this machine's config.toml. */
-function explicitSandbox(sandbox: SandboxMode, networkAccess: boolean): Record<string, boolean | string[]> | null {
-  return sandbox === 'workspace-write' ? { 'sandbox_workspace_write.network_access': networkAccess, 'sandbox_workspace_write.writable_roots': [] } : null;
+/** What a thread may do, in the words of `thread/resume` and `thread/start`. What is left out is the strict choice. */
+export type ExplicitPolicy = { approvalPolicy: AskForApproval; sandbox: SandboxMode; networkAccess?: boolean; excludeTmpdirEnvVar?: boolean; excludeSlashTmp?: boolean; approvalsReviewer?: ApprovalsReviewer };
+
+/** Params that leave nothing to this machine's config.toml: the mode alone would take network and further writable folders from there. */
+export function explicitPolicy(options: ExplicitPolicy): { approvalPolicy: AskForApproval; approvalsReviewer: ApprovalsReviewer; sandbox: SandboxMode; config: Record<string, boolean | string[]> | null } {
+  const { approvalPolicy, sandbox, networkAccess = false, excludeTmpdirEnvVar = false, excludeSlashTmp = false, approvalsReviewer = 'user' } = options;
+  const workspace = { network_access: networkAccess, exclude_tmpdir_env_var: excludeTmpdirEnvVar, exclude_slash_tmp: excludeSlashTmp, writable_roots: [] };
+  const config = sandbox === 'workspace-write' ? Object.fromEntries(Object.entries(workspace).map(([key, value]) => [`sandbox_workspace_write.${key}`, value])) : null;
+  return { approvalPolicy, approvalsReviewer, sandbox, config };
 }
 
 function appliedPolicy({ thread, cwd, model, modelProvider, approvalPolicy, approvalsReviewer, sandbox }: Omit<AppliedPolicy, 'sandboxMode'>): AppliedPolicy {

@@ -1,7 +1,7 @@
 /** What travels with a thread beside its rollout and its working state: what Codex keeps outside the rollout, or in memory only. */
 import { z } from 'zod';
 import { carriedApproval } from './approval';
-import { policy, requirements } from './policy';
+import { approvalsReviewer, policy, requirements } from './policy';
 
 export const carriedThread = z.object({
   name: z.string().max(1024).nullable(),
@@ -9,7 +9,7 @@ export const carriedThread = z.object({
   modelProvider: z.string().max(256),
   policy,
   /** Who decides on approvals: a person, or one of Codex's automatic reviewers. */
-  approvalsReviewer: z.enum(['user', 'auto_review', 'guardian_subagent']),
+  approvalsReviewer,
   /** Constraints of the source's administrator; they go on holding at the destination. */
   requirements: requirements.nullable(),
   goal: z.object({ objective: z.string().max(65_536), status: z.string().max(64), tokenBudget: z.number().nullable() }).nullable(),

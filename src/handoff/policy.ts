@@ -14,14 +14,22 @@ export type ApprovalPolicy = z.infer<typeof approvalPolicy>;
 export const sandboxMode = z.enum(['read-only', 'workspace-write', 'danger-full-access']);
 export type SandboxMode = z.infer<typeof sandboxMode>;
 
-export const policy = z.object({ approvalPolicy, sandbox: sandboxMode, networkAccess: z.boolean() });
-/** `networkAccess` is whether sandboxed commands reach the network; it is true whenever nothing confines them. */
+export const approvalsReviewer = z.enum(['user', 'auto_review', 'guardian_subagent']);
+export type ApprovalsReviewer = z.infer<typeof approvalsReviewer>;
+
+/**
+ * `networkAccess` is whether sandboxed commands reach the network; it is true whenever nothing confines them. The last two take
+ * the temporary directories from what `workspace-write` lets commands write to. Further writable folders of a sandbox are paths of
+ * one machine and no part of what travels.
+ */
+export const policy = z.object({ approvalPolicy, sandbox: sandboxMode, networkAccess: z.boolean(), excludeTmpdirEnvVar: z.boolean().default(false), excludeSlashTmp: z.boolean().default(false) });
 export type Policy = z.infer<typeof policy>;
 
 /** The parts of Codex's `configRequirements/read` that bound a policy; null where nothing is demanded. */
 export const requirements = z.object({
   allowedApprovalPolicies: z.array(approvalPolicy).nullish(),
   allowedSandboxModes: z.array(sandboxMode).nullish(),
+  allowedApprovalsReviewers: z.array(approvalsReviewer).nullish(),
 });
 export type Requirements = z.infer<typeof requirements>;
 
@@ -40,20 +48,28 @@ export function isNoLaxer(a: Policy, b: Policy): boolean {
   return (
     isNoLaxerApproval(a.approvalPolicy, b.approvalPolicy) &&
     sandboxOrder.indexOf(a.sandbox) <= sandboxOrder.indexOf(b.sandbox) &&
-    (!a.networkAccess || b.networkAccess)
+    (!a.networkAccess || b.networkAccess) &&
+    excludes.every((exclude) => !confines(b, exclude) || a.sandbox === 'read-only' || confines(a, exclude))
   );
 }
 
+const excludes = ['excludeTmpdirEnvVar', 'excludeSlashTmp'] as const;
+const confines = (one: Policy, exclude: (typeof excludes)[number]): boolean => one.sandbox === 'workspace-write' && one[exclude];
+
 /** The policy that allows only what both allow. Granular policies that differ meet in `untrusted`. */
 export function stricterOf(a: Policy, b: Policy): Policy {
+  const sandbox = sandboxOrder.indexOf(a.sandbox) <= sandboxOrder.indexOf(b.sandbox) ? a.sandbox : b.sandbox;
+  const excluded = (exclude: (typeof excludes)[number]) => sandbox === 'workspace-write' && (confines(a, exclude) || confines(b, exclude));
   return {
     approvalPolicy: isNoLaxerApproval(a.approvalPolicy, b.approvalPolicy)
       ? a.approvalPolicy
       : isNoLaxerApproval(b.approvalPolicy, a.approvalPolicy)
         ? b.approvalPolicy
         : 'untrusted',
-    sandbox: sandboxOrder.indexOf(a.sandbox) <= sandboxOrder.indexOf(b.sandbox) ? a.sandbox : b.sandbox,
+    sandbox,
     networkAccess: a.networkAccess && b.networkAccess,
+    excludeTmpdirEnvVar: excluded('excludeTmpdirEnvVar'),
+    excludeSlashTmp: excluded('excludeSlashTmp'),
   };
 }
 
@@ -69,6 +85,16 @@ export function withinRequirements(wanted: Policy, demanded: Requirements | null
   return approval === undefined || sandbox === undefined ? null : { ...wanted, approvalPolicy: approval, sandbox };
 }
 
+/** Whether `requirements` allow a policy exactly as it is, with who decides on its approvals. */
+export function meets(demanded: Requirements | null, wanted: Policy, reviewer: ApprovalsReviewer): boolean {
+  const approvals = demanded?.allowedApprovalPolicies?.map(canonicalJson);
+  return (
+    (approvals?.includes(canonicalJson(wanted.approvalPolicy)) ?? true) &&
+    (demanded?.allowedSandboxModes?.includes(wanted.sandbox) ?? true) &&
+    (demanded?.allowedApprovalsReviewers?.includes(reviewer) ?? true)
+  );
+}
+
 /**
  * The requirements that hold where both hold: only what both allow is allowed. One after the other would not do, for what
  * satisfies the second may be forbidden by the first.
@@ -78,6 +104,7 @@ export function requirementsOfBoth(a: Requirements | null, b: Requirements | nul
   return {
     allowedApprovalPolicies: allowedByBoth(a.allowedApprovalPolicies, b.allowedApprovalPolicies),
     allowedSandboxModes: allowedByBoth(a.allowedSandboxModes, b.allowedSandboxModes),
+    allowedApprovalsReviewers: allowedByBoth(a.allowedApprovalsReviewers, b.allowedApprovalsReviewers),
   };
 }
 
@@ -88,6 +115,15 @@ function allowedByBoth<T>(a: readonly T[] | null | undefined, b: readonly T[] | 
   return left.filter((one) => onRight.has(canonicalJson(one)));
 }
 
+/** What Baton reads of a Codex `SandboxPolicy`. */
+const codexSandbox = z.looseObject({
+  type: z.string(),
+  networkAccess: z.boolean().optional(),
+  excludeTmpdirEnvVar: z.boolean().default(false),
+  excludeSlashTmp: z.boolean().default(false),
+  writableRoots: z.array(z.string()).optional(),
+});
+
 const modeOfType: ReadonlyMap<string, SandboxMode> = new Map([
   ['readOnly', 'read-only'],
   ['workspaceWrite', 'workspace-write'],
@@ -97,9 +133,22 @@ const modeOfType: ReadonlyMap<string, SandboxMode> = new Map([
 /** The `Policy` that a Codex `SandboxPolicy` and `AskForApproval` amount to, or null for one that Baton cannot judge (an external sandbox). */
 export function policyOf(approval: unknown, sandbox: unknown): Policy | null {
   const parsedApproval = approvalPolicy.safeParse(approval);
-  const parsedSandbox = z.looseObject({ type: z.string(), networkAccess: z.boolean().optional() }).safeParse(sandbox);
+  const parsedSandbox = codexSandbox.safeParse(sandbox);
   if (!parsedApproval.success || !parsedSandbox.success) return null;
   const mode = modeOfType.get(parsedSandbox.data.type);
   if (mode === undefined) return null;
-  return { approvalPolicy: parsedApproval.data, sandbox: mode, networkAccess: mode === 'danger-full-access' || parsedSandbox.data.networkAccess === true };
+  const { networkAccess, excludeTmpdirEnvVar, excludeSlashTmp } = parsedSandbox.data;
+  const excluded = (flag: boolean) => mode === 'workspace-write' && flag;
+  return {
+    approvalPolicy: parsedApproval.data,
+    sandbox: mode,
+    networkAccess: mode === 'danger-full-access' || networkAccess === true,
+    excludeTmpdirEnvVar: excluded(excludeTmpdirEnvVar),
+    excludeSlashTmp: excluded(excludeSlashTmp),
+  };
+}
+
+/** Folders beside the workspace to which a Codex `SandboxPolicy` lets commands write, as absolute paths. */
+export function writableRootsOf(sandbox: unknown): string[] {
+  return codexSandbox.safeParse(sandbox).data?.writableRoots ?? [];
 }

@@ -4,11 +4,12 @@ import { z } from 'zod';
 import { AppServer, type ServerRequest } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
 import { resolveCodex } from '../codex/executable';
-import { releaseIdleThreads } from '../codex/threads';
-import { policyOf, requirements as requirementsSchema, type Policy, type Requirements } from '../handoff/policy';
+import { explicitPolicy, releaseIdleThreads } from '../codex/threads';
+import { approvalsReviewer, policyOf, requirements as requirementsSchema, writableRootsOf, type ApprovalsReviewer, type Policy, type Requirements } from '../handoff/policy';
 import type { DestinationFacts } from '../handoff/preflight';
 import type { FileChange } from './approvalRequest';
 import type { Environment } from './home';
+import { asksForPolicy, type HeldPolicies } from './heldPolicies';
 import { HostError } from './hostError';
 import type { Log } from './log';
 import type { Plan } from './protocol';
@@ -20,7 +21,9 @@ export interface ThreadSettings {
   readonly model: string;
   readonly modelProvider: string;
   readonly policy: Policy | null;
-  readonly approvalsReviewer: 'user' | 'auto_review' | 'guardian_subagent';
+  /** Folders outside the workspace that its sandbox lets commands write to. */
+  readonly writableRoots: readonly string[];
+  readonly approvalsReviewer: ApprovalsReviewer;
 }
 
 interface CodexHostEvents {
@@ -34,7 +37,7 @@ interface CodexHostEvents {
 const config = z.looseObject({
   approval_policy: z.unknown().optional(),
   sandbox_mode: z.enum(['read-only', 'workspace-write', 'danger-full-access']).nullish(),
-  sandbox_workspace_write: z.looseObject({ network_access: z.boolean().nullish() }).nullish(),
+  sandbox_workspace_write: z.looseObject({ network_access: z.boolean().nullish(), exclude_tmpdir_env_var: z.boolean().nullish(), exclude_slash_tmp: z.boolean().nullish() }).nullish(),
   model_provider: z.string().nullish(),
 });
 
@@ -45,8 +48,18 @@ const threadAnswer = z.looseObject({
   modelProvider: z.string(),
   approvalPolicy: z.unknown(),
   sandbox: z.unknown(),
-  approvalsReviewer: z.enum(['user', 'auto_review', 'guardian_subagent']),
+  approvalsReviewer,
 });
+
+/** `thread/settings/updated`: also a turn may change, for all that follow, what its thread may do. */
+const settingsUpdate = z.looseObject({
+  threadId: z.string(),
+  threadSettings: z.looseObject({ cwd: z.string(), model: z.string(), modelProvider: z.string(), approvalPolicy: z.unknown(), sandboxPolicy: z.unknown(), approvalsReviewer }),
+});
+
+const namesThread = z.looseObject({ threadId: z.string() });
+/** Requests that load a thread. */
+const loading: ReadonlySet<string> = new Set(['thread/resume', 'thread/fork']);
 
 /** An item that changes files, as `item/started` tells of it. */
 const startedItem = z.looseObject({
@@ -78,7 +91,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   private readonly plans = new Map<string, Plan>();
 
   constructor(
-    private readonly options: { readonly batonHome: string; readonly codexHome: string; readonly socketDirectory: string; readonly env: Environment; readonly version: string; readonly log: Log },
+    private readonly options: { readonly batonHome: string; readonly codexHome: string; readonly socketDirectory: string; readonly env: Environment; readonly version: string; readonly log: Log; readonly held: HeldPolicies },
   ) {
     super();
   }
@@ -118,6 +131,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
         env: this.options.env,
         // An unloaded thread's rollout is complete and its writer lock free; a handoff waits for that.
         config: [releaseIdleThreads],
+        complete: (method, params) => this.asHeld(method, params),
         clientInfo: { name: 'baton', title: 'Baton', version: this.options.version },
         log: (message) => this.options.log.info(message),
       });
@@ -153,6 +167,12 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
         const { threadId, turnId, explanation, plan } = updated.data;
         remember(this.plans, threadId, { turnId, explanation: explanation ?? null, steps: plan.map(({ step, status }) => ({ step, status })) });
       }
+    } else if (method === 'thread/settings/updated') {
+      const updated = settingsUpdate.safeParse(params);
+      if (updated.success) {
+        const { threadId, threadSettings: { cwd, model, modelProvider, approvalPolicy, sandboxPolicy, approvalsReviewer: reviewer } } = updated.data;
+        this.note(threadId, { cwd, model, modelProvider, policy: policyOf(approvalPolicy, sandboxPolicy), writableRoots: writableRootsOf(sandboxPolicy), approvalsReviewer: reviewer });
+      }
     } else if (method === 'thread/closed') {
       const closed = z.looseObject({ threadId: z.string() }).safeParse(params);
       if (closed.success) this.settings.delete(closed.data.threadId);
@@ -173,10 +193,23 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   remember(answer: unknown): ThreadSettings | null {
     const parsed = threadAnswer.safeParse(answer);
     if (!parsed.success) return null;
-    const { thread, cwd, model, modelProvider, approvalPolicy, sandbox, approvalsReviewer } = parsed.data;
-    const settings = { cwd, model, modelProvider, policy: policyOf(approvalPolicy, sandbox), approvalsReviewer };
+    const { thread, cwd, model, modelProvider, approvalPolicy, sandbox, approvalsReviewer: reviewer } = parsed.data;
+    const settings = { cwd, model, modelProvider, policy: policyOf(approvalPolicy, sandbox), writableRoots: writableRootsOf(sandbox), approvalsReviewer: reviewer };
     this.settings.set(thread.id, settings);
     return settings;
+  }
+
+  /** Takes up settings that were changed while the thread is loaded. */
+  private note(threadId: string, settings: ThreadSettings): void {
+    this.settings.set(threadId, settings);
+    this.options.held.follow(threadId, settings).catch((error: unknown) => this.options.log.error(`What ${threadId} may do could not be written down: ${describeError(error).message}`));
+  }
+
+  /** A request that loads a thread, completed by what the thread is held to unless it says that itself. */
+  private asHeld(method: string, params: unknown): unknown {
+    const named = loading.has(method) ? namesThread.safeParse(params) : null;
+    const held = named?.success === true ? this.options.held.of(named.data.threadId) : undefined;
+    return named?.success !== true || held === undefined || asksForPolicy(params) ? params : { ...named.data, ...explicitPolicy({ ...held.policy, approvalsReviewer: held.approvalsReviewer }) };
   }
 
   /** A thread's settings; loads the thread where it is not loaded. Throws CodexError `thread-not-found`, `thread-archived`, `thread-in-use`, `provider-missing`. */
@@ -186,6 +219,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
     const server = await this.ready();
     const settings = this.remember(await server.request('thread/resume', { threadId, excludeTurns: true }));
     if (settings === null) throw new CodexError('protocol-unknown', 'Codex answered thread/resume without the thread\'s settings. Update Baton, or use an older Codex.');
+    this.options.held.requireHeld(threadId, settings.policy);
     return settings;
   }
 
@@ -213,7 +247,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
     if (approval == null && mode == null) return { policy: null, modelProvider };
     const type = { 'read-only': 'readOnly', 'workspace-write': 'workspaceWrite', 'danger-full-access': 'dangerFullAccess' }[mode ?? 'danger-full-access'];
     const networkAccess = mode == null || workspace?.network_access === true;
-    return { policy: policyOf(approval ?? 'never', { type, networkAccess }), modelProvider };
+    return { policy: policyOf(approval ?? 'never', { type, networkAccess, excludeTmpdirEnvVar: workspace?.exclude_tmpdir_env_var === true, excludeSlashTmp: workspace?.exclude_slash_tmp === true }), modelProvider };
   }
 
   /** What a destination says of its Codex; nulls where it has none that works. */

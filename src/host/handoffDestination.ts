@@ -289,7 +289,6 @@ export class HandoffDestination {
     const { record } = incoming;
     const { worktrees } = this.ports;
     const worktree = {
-      requirements: manifest.thread.requirements,
       id: record.worktreeId,
       path: record.worktree,
       projectRoot: record.projectRoot,

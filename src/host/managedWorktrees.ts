@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { basename, join, relative, sep } from 'node:path';
 import { z } from 'zod';
-import { requirements } from '../handoff/policy';
 import type { JsonStore } from './jsonStore';
 
 const snapshot = z.object({ ref: z.string().startsWith('refs/baton/snapshots/'), tip: z.string(), fingerprint: z.string(), head: z.string().nullable(), branch: z.string().nullable() });
@@ -28,8 +27,6 @@ const worktreeRecord = z.object({
   pinned: z.boolean(),
   /** Of the working state with which the thread last left; null while a thread is here. */
   leftWith: z.string().nullable(),
-  /** Constraints of the administrators of the hosts that the thread came from; they go on holding at the next one. */
-  requirements: requirements.nullable(),
   /** Its entry in the repository, as it was last seen. */
   gitDir: z.string().nullable().default(null),
   createdAt: z.iso.datetime().default(longAgo),
@@ -77,7 +74,7 @@ export class ManagedWorktrees {
   async save(record: Pick<WorktreeRecord, 'id'> & Partial<WorktreeRecord>): Promise<WorktreeRecord> {
     const at = this.now().toISOString();
     const saved = await this.store.update((records) => {
-      const fresh = { path: '', projectRoot: '', threadIds: [], permanent: false, pinned: false, leftWith: null, requirements: null, createdAt: at, lastUsedAt: at };
+      const fresh = { path: '', projectRoot: '', threadIds: [], permanent: false, pinned: false, leftWith: null, createdAt: at, lastUsedAt: at };
       const next = { ...fresh, ...records.find((other) => other.id === record.id), ...record };
       return [...records.filter((other) => other.id !== record.id).map((other) => ({ ...other, threadIds: other.threadIds.filter((id) => !next.threadIds.includes(id)) })), next];
     });

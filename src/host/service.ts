@@ -9,6 +9,7 @@ import { Controllers } from './controllers';
 import { HandoffDestination } from './handoffDestination';
 import { Handoffs } from './handoffs';
 import { PREFLIGHT_SPOOL } from './handoffSource';
+import { HeldPolicies, heldPolicies } from './heldPolicies';
 import { ensurePrivateDirectory, type Environment } from './home';
 import { hostMethods } from './hostMethods';
 import { loadIdentity, type Identity } from './identity';
@@ -110,7 +111,7 @@ export class HostService implements RunningHost {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     // A host that ended in the middle of a preflight left what it had captured; nobody asks for that any more.
     for (const name of await readdir(directory)) if (name.startsWith(PREFLIGHT_SPOOL)) await rm(join(directory, name), { recursive: true, force: true });
-    const [identity, settings, peers, projects, ledger, worktrees, carried] = await Promise.all([
+    const [identity, settings, peers, projects, ledger, worktrees, carried, policies] = await Promise.all([
       loadIdentity({ batonHome }),
       SettingsStore.open(batonHome),
       PeerStore.open(batonHome),
@@ -118,11 +119,12 @@ export class HostService implements RunningHost {
       LedgerStore.open(join(batonHome, 'ledger')),
       JsonStore.open(join(batonHome, 'worktrees.json'), worktreeRecords, []),
       JsonStore.open(join(batonHome, 'approvals.json'), carriedApprovals, { pending: [], granted: [] }),
+      JsonStore.open(join(batonHome, 'policies.json'), heldPolicies, {}),
     ]);
     if (options.relayUrl !== undefined || options.name !== undefined) {
       await settings.change({ ...(options.relayUrl === undefined ? {} : { relayUrl: options.relayUrl }), ...(options.name === undefined ? {} : { name: options.name }) });
     }
-    const service = new HostService(options, closeLocal, identity, settings, peers, projects, ledger, new ManagedWorktrees(join(batonHome, 'worktrees'), worktrees), carried, directory);
+    const service = new HostService(options, closeLocal, identity, settings, peers, projects, ledger, new ManagedWorktrees(join(batonHome, 'worktrees'), worktrees), carried, new HeldPolicies(policies), directory);
     await service.begin();
     return service;
   }
@@ -137,6 +139,7 @@ export class HostService implements RunningHost {
     readonly ledger: LedgerStore,
     readonly worktrees: ManagedWorktrees,
     carried: JsonStore<typeof carriedApprovals>,
+    held: HeldPolicies,
     directory: string,
   ) {
     const { batonHome, codexHome, env, log } = options;
@@ -144,12 +147,13 @@ export class HostService implements RunningHost {
       this.resolveClosed = resolve;
     });
     this.audit = new AuditLog(join(batonHome, 'audit'));
-    this.codex = new CodexHost({ batonHome, codexHome, socketDirectory: dirname(localSocketPath(batonHome)), env, version: batonVersion, log });
+    this.codex = new CodexHost({ batonHome, codexHome, socketDirectory: dirname(localSocketPath(batonHome)), env, version: batonVersion, log, held });
     this.threads = new Threads({
       hostId: identity.hostId,
       codex: this.codex,
       ledger,
       worktrees,
+      held,
       pendingApprovals: (threadId) => this.approvals.list(threadId).length,
       wake: (threadId) => this.keeper.wake(threadId),
     });
@@ -191,7 +195,7 @@ export class HostService implements RunningHost {
       now: () => new Date(),
     });
 
-    this.threadHandoff = new ThreadHandoff(this.codex, this.approvals, worktrees, log, () => this.settings.value.name, (threadId) => this.keeper.wake(threadId));
+    this.threadHandoff = new ThreadHandoff(this.codex, this.approvals, held, log, () => this.settings.value.name, (threadId) => this.keeper.wake(threadId));
     const shared = {
       hostId: identity.hostId,
       name: () => this.settings.value.name,

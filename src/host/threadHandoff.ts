@@ -6,7 +6,7 @@ import { readPlan } from '../codex/rolloutPlan';
 import { CodexError } from '../codex/codexError';
 import { allThreads, beginMoved, injectNote, isArchived, markMoved, quiesceThread, readThread, resumeMoved, unmarkMoved, type AppliedPolicy } from '../codex/threads';
 import type { CarriedThread } from '../handoff/carriedThread';
-import { isNoLaxer, policyOf, requirementsOfBoth, type Policy, type Requirements } from '../handoff/policy';
+import { isNoLaxer, policyOf, requirementsOfBoth, writableRootsOf, type Policy, type Requirements } from '../handoff/policy';
 import { destinationPolicy } from '../handoff/preflight';
 import type { RolloutHash } from '../handoff/receipt';
 import type { HandoffIdentity } from '../handoff/sourceTransaction';
@@ -14,24 +14,24 @@ import type { ApprovalBroker } from './approvalBroker';
 import type { CodexHost } from './codexHost';
 import type { Arrival } from './handoffDestination';
 import type { SourceThread, Subject } from './handoffSource';
+import type { HeldPolicies } from './heldPolicies';
 import { HostError } from './hostError';
 import type { IncomingHandoff } from './incomingHandoff';
 import type { Log } from './log';
-import type { ManagedWorktrees } from './managedWorktrees';
 import type { Manifest } from './peerProtocol';
 import type { Plan } from './protocol';
 import type { SourceRollout } from './sendTransfer';
 import { describeError } from './wireError';
 
 /** Codex's default for a thread whose configuration says nothing: it asks, and may write to its workspace only. */
-const cautious: Policy = { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false };
+const cautious: Policy = { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false, excludeTmpdirEnvVar: false, excludeSlashTmp: false };
 
 /** What a handoff does with a thread's Codex side: out of the source's app-server and files, into the destination's. */
 export class ThreadHandoff {
   constructor(
     private readonly codex: CodexHost,
     private readonly approvals: ApprovalBroker,
-    private readonly worktrees: ManagedWorktrees,
+    private readonly held: HeldPolicies,
     private readonly log: Log,
     private readonly hostName: () => string,
     /** Brings the thread's worktree back where it was removed. */
@@ -95,6 +95,8 @@ export class ThreadHandoff {
     };
     signal.throwIfAborted();
     await record(carried);
+    // Loaded again after a handoff that was given up, it must not run under this machine's configuration instead.
+    await this.held.hold(threadId, { policy: carried.policy, approvalsReviewer, requirements: this.held.of(threadId)?.requirements ?? null });
     await quiesceThread(server, threadId);
   }
 
@@ -166,6 +168,8 @@ export class ThreadHandoff {
     if (manifest.rollouts.length === 0) return this.begin(cwd, wanted, carried, record.sourceName, manifest.prompt ?? '');
 
     const { threadId } = record;
+    // Before anything can load the thread.
+    await this.held.hold(threadId, { policy: wanted, approvalsReviewer: carried.approvalsReviewer, requirements: carried.requirements });
     if (await isArchived(server, threadId)) await unmarkMoved(server, { threadId, name: carried.name });
     for (const rollout of rollouts) await this.install(rollout, threadId);
     const notes = this.inForce(await resumeMoved(server, { threadId, ...explicit(cwd, wanted, carried) }), wanted, carried);
@@ -185,8 +189,7 @@ export class ThreadHandoff {
 
   /** This host's constraints, and those that came with the thread. */
   private async requirements(threadId: string | null): Promise<Requirements | null> {
-    const carried = threadId === null ? null : (this.worktrees.ofThread(threadId)?.requirements ?? null);
-    return requirementsOfBoth(await this.codex.requirements(), carried);
+    return requirementsOfBoth(await this.codex.requirements(), threadId === null ? null : (this.held.of(threadId)?.requirements ?? null));
   }
 
   /** Whether Codex has a thread of that id. */
@@ -219,8 +222,9 @@ export class ThreadHandoff {
     // A host that was stopped before it could note that the thread has begun finds it by its worktree, which is nobody else's.
     for await (const { id: threadId } of allThreads(server, { cwd })) return { threadId, notes: this.inForce(await resumeMoved(server, { threadId, ...explicit(cwd, wanted, carried) }), wanted, carried) };
     const applied = await beginMoved(server, explicit(cwd, wanted, carried));
-    const notes = this.inForce(applied, wanted, carried);
     const threadId = applied.thread.id;
+    const notes = this.inForce(applied, wanted, carried);
+    await this.held.hold(threadId, { policy: wanted, approvalsReviewer: carried.approvalsReviewer, requirements: carried.requirements });
     // Also puts the thread's rollout on disk: without one Codex forgets the thread when it ends.
     await injectNote(server, threadId, noteForAgent(from, this.hostName(), cwd, carried));
     if (prompt !== '') await server.request('turn/start', { threadId, cwd, input: [{ type: 'text', text: prompt, text_elements: [] }] });
@@ -231,7 +235,7 @@ export class ThreadHandoff {
   private inForce(applied: AppliedPolicy, wanted: Policy, carried: CarriedThread): string[] {
     this.codex.remember(applied);
     const inForce = policyOf(applied.approvalPolicy, applied.sandbox);
-    if (inForce === null || !isNoLaxer(inForce, wanted) || (applied.approvalsReviewer !== carried.approvalsReviewer && applied.approvalsReviewer !== 'user')) {
+    if (inForce === null || !isNoLaxer(inForce, wanted) || writableRootsOf(applied.sandbox).length > 0 || (applied.approvalsReviewer !== carried.approvalsReviewer && applied.approvalsReviewer !== 'user')) {
       throw new HostError('preflight-blocked', `Codex on ${this.hostName()} would run the thread under a wider policy than it had, so it was not activated. Check config.toml and requirements.toml there.`);
     }
     return isNoLaxer(carried.policy, inForce) ? [] : [`${this.hostName()} is stricter: the thread goes on with ${inForce.sandbox} and its approvals as configured there.`];
@@ -250,8 +254,8 @@ export class ThreadHandoff {
 }
 
 /** What a thread is to run with, leaving nothing to this machine's configuration. */
-function explicit(cwd: string, { approvalPolicy, sandbox, networkAccess }: Policy, { approvalsReviewer, model }: CarriedThread) {
-  return { cwd, approvalPolicy, sandbox, networkAccess, approvalsReviewer, ...(model === null ? {} : { model }) };
+function explicit(cwd: string, wanted: Policy, { approvalsReviewer, model }: CarriedThread) {
+  return { cwd, ...wanted, approvalsReviewer, ...(model === null ? {} : { model }) };
 }
 
 function noteForAgent(from: string, to: string, cwd: string, carried: CarriedThread): string {

@@ -4,7 +4,8 @@ import { z } from 'zod';
 import { CodexError } from '../codex/codexError';
 import { mayRun } from '../handoff/ownership';
 import { describeSource } from '../handoff/sourceTransaction';
-import type { CodexHost } from './codexHost';
+import type { CodexHost, ThreadSettings } from './codexHost';
+import { asksForPolicy, type HeldPolicies } from './heldPolicies';
 import { HostError } from './hostError';
 import type { LedgerStore } from './ledgerStore';
 import { isWithin, type ManagedWorktrees } from './managedWorktrees';
@@ -18,6 +19,9 @@ const loadedOnly = new Set(['turn/start', 'turn/steer', 'turn/interrupt', 'threa
 /** Of those, the ones that may work in the thread's directory. */
 const needsWorktree = new Set(['thread/resume', 'thread/fork', 'turn/start', 'turn/steer']);
 
+/** Methods whose params may say what a thread may do. */
+const policyMethods = new Set(['thread/resume', 'thread/fork', 'turn/start', 'turn/steer']);
+
 const withThreadId = z.looseObject({ threadId: z.string() });
 const startedThread = z.looseObject({ thread: z.looseObject({ id: z.string() }), cwd: z.string() });
 
@@ -26,6 +30,7 @@ export interface ThreadsPorts {
   readonly codex: CodexHost;
   readonly ledger: LedgerStore;
   readonly worktrees: ManagedWorktrees;
+  readonly held: HeldPolicies;
   pendingApprovals(threadId: string): number;
   /** Brings the thread's worktree back where it was removed. */
   wake(threadId: string): Promise<void>;
@@ -67,14 +72,29 @@ export class Threads {
     const named = withThreadId.safeParse(params);
     if (named.success && ownersOnly.has(method)) {
       this.requireOwner(named.data.threadId);
+      if (policyMethods.has(method)) this.ports.held.requirePermitted(named.data.threadId, params);
       if (needsWorktree.has(method)) await this.ports.wake(named.data.threadId);
       if (loadedOnly.has(method) && !this.codex.isLoaded(named.data.threadId)) await this.codex.settingsOf(named.data.threadId);
     }
     const given = method === 'thread/list' ? { modelProviders: [], ...(params as object) } : method === 'turn/start' ? this.inItsWorktree(params) : params;
     const answer = await onceWritten(() => server.forward(method, given));
-    if (method === 'thread/start' || method === 'thread/resume' || method === 'thread/fork') this.codex.remember(answer);
+    if (method === 'thread/start' || method === 'thread/resume' || method === 'thread/fork') {
+      const settings = this.codex.remember(answer);
+      if (named.success && settings !== null) await this.holdTo(method, named.data.threadId, params, answer, settings);
+    }
     if (method === 'thread/start' || method === 'thread/fork') await this.settle(answer);
     return this.withOwnership(answer);
+  }
+
+  /** After a thread was loaded: it runs under what it is held to, or under what the caller, who may, asked for instead. A fork inherits that. */
+  private async holdTo(method: string, threadId: string, params: unknown, answer: unknown, settings: ThreadSettings): Promise<void> {
+    const { held } = this.ports;
+    const before = held.of(threadId);
+    if (before === undefined) return;
+    const fork = method === 'thread/fork' ? startedThread.safeParse(answer).data?.thread.id : undefined;
+    if (fork !== undefined) await held.hold(fork, before);
+    if (asksForPolicy(params)) await held.follow(fork ?? threadId, settings);
+    else held.requireHeld(fork ?? threadId, settings.policy);
   }
 
   /** A thread that begins in a managed worktree belongs to it from then on. */

@@ -8,7 +8,7 @@ const anyApproval: fc.Arbitrary<ApprovalPolicy> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ granular: fc.record({ sandbox_approval: fc.boolean(), rules: fc.boolean(), skill_approval: fc.boolean(), request_permissions: fc.boolean(), mcp_elicitations: fc.boolean() }) }) },
 );
 const anySandbox = fc.constantFrom('read-only' as const, 'workspace-write' as const, 'danger-full-access' as const);
-const anyPolicy: fc.Arbitrary<Policy> = fc.record({ approvalPolicy: anyApproval, sandbox: anySandbox, networkAccess: fc.boolean() });
+const anyPolicy: fc.Arbitrary<Policy> = fc.record({ approvalPolicy: anyApproval, sandbox: anySandbox, networkAccess: fc.boolean(), excludeTmpdirEnvVar: fc.boolean(), excludeSlashTmp: fc.boolean() });
 const anyRequirements: fc.Arbitrary<Requirements | null> = fc.option(
   fc.record({ allowedApprovalPolicies: fc.option(fc.array(anyApproval, { maxLength: 4 })), allowedSandboxModes: fc.option(fc.array(anySandbox, { maxLength: 3 })) }),
 );
@@ -17,7 +17,7 @@ const sameLaxity = (a: Policy, b: Policy): boolean => isNoLaxer(a, b) && isNoLax
 const satisfies = (policy: Policy, demanded: Requirements | null): boolean =>
   (demanded?.allowedApprovalPolicies?.some((allowed) => sameLaxity({ ...policy, approvalPolicy: allowed }, policy)) ?? true) && (demanded?.allowedSandboxModes?.includes(policy.sandbox) ?? true);
 
-const of = (approvalPolicy: ApprovalPolicy, sandbox: Policy['sandbox'], networkAccess = sandbox === 'danger-full-access'): Policy => ({ approvalPolicy, sandbox, networkAccess });
+const of = (approvalPolicy: ApprovalPolicy, sandbox: Policy['sandbox'], networkAccess = sandbox === 'danger-full-access', excludeSlashTmp = false): Policy => ({ approvalPolicy, sandbox, networkAccess, excludeTmpdirEnvVar: false, excludeSlashTmp });
 const granular = { granular: { sandbox_approval: false, rules: true, skill_approval: true, request_permissions: true, mcp_elicitations: true } };
 const granularReordered = { granular: Object.fromEntries(Object.entries(granular.granular).reverse()) as typeof granular.granular };
 const otherGranular = { granular: { ...granular.granular, rules: false } };
@@ -34,6 +34,9 @@ describe('the order of policies', () => {
     { a: of('on-request', 'danger-full-access'), b: of('never', 'workspace-write'), isIt: false },
     { a: of('on-request', 'workspace-write', true), b: of('on-request', 'workspace-write', false), isIt: false },
     { a: of('on-request', 'workspace-write', false), b: of('on-request', 'workspace-write', true), isIt: true },
+    { a: of('on-request', 'workspace-write', false, false), b: of('on-request', 'workspace-write', false, true), isIt: false },
+    { a: of('on-request', 'workspace-write', false, true), b: of('on-request', 'danger-full-access'), isIt: true },
+    { a: of('on-request', 'read-only'), b: of('on-request', 'workspace-write', false, true), isIt: true },
     { a: of(granular, 'read-only'), b: of('never', 'read-only'), isIt: false },
     { a: of('untrusted', 'read-only'), b: of(granular, 'read-only'), isIt: true },
     { a: of(granular, 'read-only'), b: of(granularReordered, 'read-only'), isIt: true },

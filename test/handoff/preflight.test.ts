@@ -7,7 +7,7 @@ const mebibyte = 1_048_576;
 const offer: OfferFacts = {
   sourceName: 'laptop',
   subdirectory: '',
-  policy: { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false },
+  policy: { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false, excludeTmpdirEnvVar: false, excludeSlashTmp: false },
   modelProvider: 'openai',
   codexVersion: '0.169.0',
   bytes: 10 * mebibyte,
@@ -52,7 +52,7 @@ const cases: readonly Case[] = [
   { when: 'the policy is kept', level: 'ok', code: 'policy', says: /keeps its policy: on-request approvals, workspace-write\./ },
   {
     when: 'the configuration there is stricter',
-    facts: { configured: { approvalPolicy: 'untrusted', sandbox: 'read-only', networkAccess: false } },
+    facts: { configured: { approvalPolicy: 'untrusted', sandbox: 'read-only', networkAccess: false, excludeTmpdirEnvVar: false, excludeSlashTmp: false } },
     level: 'warning',
     code: 'policy-narrowed',
     says: /untrusted approvals, read-only instead of on-request approvals, workspace-write; to keep its policy, allow it in config\.toml/,

@@ -13,7 +13,7 @@ import { cloneOf, git, makeOrigin, workInProgress } from '../fixtures/checkout';
 import { endProcess, Machine, startRelayProcess, type Relay } from '../fixtures/machine';
 import { startScriptedModel, writeCodexConfig, type CodexConfig, type ScriptedModel, type ScriptRule } from '../fixtures/scriptedModel';
 
-const codex = resolve(import.meta.dirname, '../../node_modules/.bin', process.platform === 'win32' ? 'codex.cmd' : 'codex');
+export const codex = resolve(import.meta.dirname, '../../node_modules/.bin', process.platform === 'win32' ? 'codex.cmd' : 'codex');
 
 /** What the users of these tests say, and what the scripted model does about it. */
 export const said = {
@@ -176,10 +176,16 @@ export interface PairedHosts {
   readonly laptop: Site;
   readonly server: Site;
   relay: Relay;
+  /** Starts another host that is paired with both. */
+  join(name: string, config?: Partial<CodexConfig>): Promise<Site>;
   close(): Promise<void>;
 }
 
 export interface PairOptions {
+  /** Codex configuration of the laptop, where it differs. */
+  readonly laptop?: Partial<CodexConfig>;
+  /** Environment of the laptop's host, where it differs. */
+  readonly laptopEnv?: NodeJS.ProcessEnv;
   /** Codex configuration of the server, where it differs. */
   readonly server?: Partial<CodexConfig>;
   /** Environment of the server's host, where it differs. */
@@ -190,24 +196,38 @@ export interface PairOptions {
   readonly prepareServer?: (machine: Machine) => Promise<void>;
 }
 
+async function makeSite({ directory, name, origin, model, env = {}, config = {} }: { directory: string; name: string; origin: string; model: ScriptedModel; env?: NodeJS.ProcessEnv | undefined; config?: Partial<CodexConfig> | undefined }): Promise<Site> {
+  const machine = new Machine(name, join(directory, name), { BATON_CODEX: codex, ...env });
+  await writeCodexConfig(machine.codexHome, { modelUrl: model.url, ...config });
+  return new Site(machine, await cloneOf(origin, join(machine.directory, 'orrery')));
+}
+
 /** Starts "laptop" and "server", paired, with the same repository saved as a project on each. */
 export async function startPair(options: PairOptions = {}): Promise<PairedHosts> {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'baton-pair-')));
   const model = await startScriptedModel({ script });
   const origin = await makeOrigin(directory);
-  const site = async (name: string, env: NodeJS.ProcessEnv = {}, config: Partial<CodexConfig> = {}) => {
-    const machine = new Machine(name, join(directory, name), { BATON_CODEX: codex, ...env });
-    await writeCodexConfig(machine.codexHome, { modelUrl: model.url, ...config });
-    return new Site(machine, await cloneOf(origin, join(machine.directory, 'orrery')));
-  };
-  const [laptop, server] = await Promise.all([site('laptop'), site('server', options.serverEnv, options.server)]);
+  const site = (name: string, env?: NodeJS.ProcessEnv, config?: Partial<CodexConfig>) => makeSite({ directory, name, origin, model, env, config });
+  const [laptop, server] = await Promise.all([site('laptop', options.laptopEnv, options.laptop), site('server', options.serverEnv, options.server)]);
   await options.prepareServer?.(server.machine);
   if (options.clean !== true) await workInProgress(laptop.checkout);
   const relay = await startRelayProcess();
+  const others: Site[] = [];
   const pair: PairedHosts = {
     directory, model, laptop, server, relay,
-    close: async () => {
+    join: async (name, config) => {
+      const other = await makeSite({ directory, name, origin, model, config });
+      others.push(other);
+      await other.start(relay.url);
       await Promise.all([laptop, server].map(async (each) => {
+        const { invite } = await each.client.call('host/invite', {});
+        await other.client.call('host/join', { invite });
+      }));
+      await other.client.call('project/add', { directory: other.checkout });
+      return other;
+    },
+    close: async () => {
+      await Promise.all([laptop, server, ...others].map(async (each) => {
         await each.stop();
         endLeftAppServer(each.machine);
       }));

@@ -105,7 +105,7 @@ export async function honestAttempt(given: { threadId: string; checkout: string;
   const { name, metaLine, bodyBytes, bodySha256 } = await describeRollout(rolloutPath);
   const body = Buffer.concat((await readBody(rolloutPath, 0, bodyBytes).toArray()) as Buffer[]);
   const thread: CarriedThread = {
-    name: null, model: null, modelProvider: scriptedProvider, policy: { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false },
+    name: null, model: null, modelProvider: scriptedProvider, policy: { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false, excludeTmpdirEnvVar: false, excludeSlashTmp: false },
     approvalsReviewer: 'user', requirements: null, goal: null, approvals: [], leftBehind: [],
   };
   return {

@@ -1,0 +1,161 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { canManageCodex, managedCodex } from '../fixtures/managedCodex';
+import { codex, explainFailures, refusal, said, startPair, type PairedHosts, type Site } from './pairedHosts';
+
+/** A machine whose own threads may do anything, reach the network, and write elsewhere. */
+const permissive = { approvalPolicy: 'never', sandboxMode: 'danger-full-access', extra: '[sandbox_workspace_write]\nnetwork_access = true\nwritable_roots = ["/opt"]\n' } as const;
+
+/** What a thread may do, as Codex says when the thread is opened. */
+async function asRun(site: Site, threadId: string) {
+  const { approvalPolicy, sandbox } = (await site.client.codex('thread/resume', { threadId, excludeTurns: true })) as { approvalPolicy: string; sandbox: Record<string, unknown> };
+  return { approvalPolicy, ...sandbox };
+}
+const confined = { approvalPolicy: 'on-request', type: 'workspaceWrite', networkAccess: false, writableRoots: [] };
+
+/** Has Codex drop a thread from memory, as it does with one that nobody looks at. */
+async function unload(site: Site, threadId: string): Promise<void> {
+  const closed = new Promise<void>((fulfil) => {
+    const stop = site.client.onCodex((method, params) => {
+      if (method !== 'thread/closed' || (params as { threadId: string }).threadId !== threadId) return;
+      stop();
+      fulfil();
+    });
+  });
+  await site.client.codex('thread/unsubscribe', { threadId });
+  await closed;
+}
+
+describe('what a thread may do', () => {
+  let pair: PairedHosts;
+  let laptop: Site;
+  let server: Site;
+
+  beforeAll(async () => {
+    pair = await startPair({ clean: true, server: permissive });
+    ({ laptop, server } = pair);
+  });
+  beforeEach(() => explainFailures(pair));
+  afterAll(() => pair.close());
+
+  it('stays so when Codex loads the thread again, and after a restart of the host', async () => {
+    const threadId = await laptop.begin(said.hello);
+    await laptop.handOff({ threadId, to: server.hostId });
+    expect(await asRun(server, threadId)).toMatchObject(confined);
+    await unload(server, threadId);
+    expect(await asRun(server, threadId)).toMatchObject(confined);
+    await server.stop();
+    await server.start(pair.relay.url);
+    expect(await server.say(threadId, said.hello)).toBe('completed');
+    expect(await asRun(server, threadId)).toMatchObject(confined);
+    // A thread of the server's own is what its configuration says.
+    expect(await asRun(server, await server.begin(said.hello))).toMatchObject({ approvalPolicy: 'never', type: 'dangerFullAccess' });
+  });
+
+  it('is inherited by a fork of the thread', async () => {
+    const threadId = await laptop.begin(said.hello);
+    await laptop.handOff({ threadId, to: server.hostId });
+    const { thread } = (await server.client.codex('thread/fork', { threadId })) as { thread: { id: string } };
+    await server.say(thread.id, said.hello);
+    await unload(server, thread.id);
+    expect(await asRun(server, thread.id)).toMatchObject(confined);
+  });
+
+  it('is what the last turn changed it to, not what the thread began with', async () => {
+    const threadId = await laptop.begin(said.hello);
+    const rest = laptop.rest(threadId);
+    await laptop.client.codex('turn/start', { threadId, input: [{ type: 'text', text: said.hello, text_elements: [] }], approvalPolicy: 'untrusted', sandboxPolicy: { type: 'readOnly', networkAccess: false } });
+    await rest;
+    await laptop.handOff({ threadId, to: server.hostId });
+    expect(await asRun(server, threadId)).toMatchObject({ approvalPolicy: 'untrusted', type: 'readOnly' });
+  });
+
+  it('keeps temporary directories out of the sandbox where they were out of it', async () => {
+    const threadId = await laptop.begin(said.hello);
+    const rest = laptop.rest(threadId);
+    await laptop.client.codex('turn/start', {
+      threadId,
+      input: [{ type: 'text', text: said.hello, text_elements: [] }],
+      sandboxPolicy: { type: 'workspaceWrite', writableRoots: [], networkAccess: false, excludeTmpdirEnvVar: true, excludeSlashTmp: true },
+    });
+    await rest;
+    await laptop.handOff({ threadId, to: server.hostId });
+    expect(await asRun(server, threadId)).toMatchObject({ ...confined, excludeTmpdirEnvVar: true, excludeSlashTmp: true });
+  });
+
+  it('may be changed by its user where it is, and that lasts', async () => {
+    const threadId = await laptop.begin(said.hello);
+    await laptop.handOff({ threadId, to: server.hostId });
+    const rest = server.rest(threadId);
+    await server.client.codex('turn/start', { threadId, input: [{ type: 'text', text: said.hello, text_elements: [] }], sandboxPolicy: { type: 'readOnly', networkAccess: false } });
+    await rest;
+    await unload(server, threadId);
+    expect(await asRun(server, threadId)).toMatchObject({ approvalPolicy: 'on-request', type: 'readOnly' });
+  });
+
+  it('is as before after a handoff that was cancelled, whatever the configuration says', async () => {
+    const threadId = await server.begin(said.hello, { approvalPolicy: 'on-request', sandbox: 'workspace-write' });
+    const reached = server.phase('transfer', threadId);
+    const { handoffId } = await server.client.call('handoff/start', { threadId, to: laptop.hostId });
+    const outcome = refusal(server.client.call('handoff/wait', { handoffId }));
+    await reached;
+    await server.client.call('handoff/cancel', { handoffId });
+    await outcome;
+    expect(await asRun(server, threadId)).toMatchObject({ approvalPolicy: 'on-request', type: 'workspaceWrite' });
+  });
+});
+
+describe.skipIf(!canManageCodex())('the requirements of an administrator', () => {
+  let directory: string;
+  let pair: PairedHosts;
+  let laptop: Site;
+  let server: Site;
+  let audit: Site;
+
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'baton-managed-'));
+    const requirements = 'allowed_sandbox_modes = ["read-only", "workspace-write"]\nallowed_approval_policies = ["untrusted", "on-request"]\n';
+    pair = await startPair({ clean: true, laptopEnv: { BATON_CODEX: managedCodex(directory, codex, requirements) }, server: permissive });
+    ({ laptop, server } = pair);
+    audit = await pair.join('audit', permissive);
+  });
+  beforeEach(() => explainFailures(pair));
+  afterAll(async () => {
+    await pair.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  it('travel along a ring of hosts that have none, bind at each, and hold still when the thread is home', async () => {
+    const threadId = await laptop.begin(said.hello);
+    const text = [{ type: 'text', text: said.hello, text_elements: [] }];
+    let at = laptop;
+    for (const to of [server, audit, laptop]) {
+      await at.handOff({ threadId, to: to.hostId });
+      at = to;
+      expect(await asRun(at, threadId)).toMatchObject(confined);
+      for (const beyond of [
+        { method: 'turn/start', params: { input: text, sandboxPolicy: { type: 'dangerFullAccess' } } },
+        { method: 'turn/start', params: { input: text, approvalPolicy: 'never' } },
+        { method: 'thread/resume', params: { sandbox: 'danger-full-access' } },
+        { method: 'thread/resume', params: { config: { sandbox_mode: 'danger-full-access' } } },
+        { method: 'thread/fork', params: { sandbox: 'danger-full-access' } },
+      ]) {
+        expect((await refusal(at.client.codex(beyond.method, { threadId, ...beyond.params }))).reason).toBe('policy-refused');
+      }
+      expect(await at.say(threadId, said.hello)).toBe('completed');
+      expect(await asRun(at, threadId)).toMatchObject(confined);
+    }
+    expect((await laptop.thread(threadId)).baton).toMatchObject({ owner: laptop.hostId, epoch: 3 });
+  });
+
+  it('are noticed where they make the destination stricter than the thread', async () => {
+    const threadId = await server.begin(said.hello);
+    const { findings } = await server.client.call('handoff/preflight', { threadId, to: laptop.hostId });
+    expect(findings.find(({ code }) => code === 'policy-narrowed')?.message).toContain('on-request approvals, workspace-write');
+    const { notes } = await server.handOff({ threadId, to: laptop.hostId });
+    expect(notes.join(' ')).toContain('laptop is stricter');
+    expect(await asRun(laptop, threadId)).toMatchObject({ approvalPolicy: 'on-request', type: 'workspaceWrite' });
+  });
+});
