@@ -19,6 +19,8 @@ export function outcomeOf({ source }: Ledger, handoffId: string): 'committed' | 
       return 'committed';
     case 'undoing':
     case 'aborted':
+    case 'revoked':
+      // What was never acknowledged need not be taken any more: who took the thread back has all of it.
       return 'aborted';
     default:
       return 'undecided';

@@ -12,6 +12,8 @@ const identity = z.object({
   source: z.string(),
   sourceName: z.string(),
   epoch: z.number().int().positive(),
+  /** Hosts that had the thread before its source did, as the source knows. */
+  trail: z.array(z.string()).max(64).optional(),
 });
 type Identity = z.infer<typeof identity>;
 
@@ -22,7 +24,12 @@ type Placement = z.infer<typeof placement>;
 export const destinationEvent = z.discriminatedUnion('type', [
   identity.extend({ type: z.literal('offered') }),
   /** Everything is on this disk, restored, hashed again, and synced. */
-  z.object({ type: z.literal('prepared'), receipt }),
+  z.object({
+    type: z.literal('prepared'),
+    receipt,
+    /** It is all that the source says it sent; else the source refuses the receipt. */
+    complete: z.boolean().optional(),
+  }),
   z.object({ type: z.literal('committed'), receiptHash: z.string() }),
   z.object({ type: z.literal('activated'), placement }),
   z.object({ type: z.literal('withdrawn'), reason: z.string() }),
@@ -35,7 +42,8 @@ type Receipt = z.infer<typeof receipt>;
 export type DestinationState =
   | { readonly is: 'none' }
   | (Identity & { readonly is: 'receiving' })
-  | (Identity & { readonly is: 'prepared' | 'committed'; readonly receipt: Receipt })
+  | (Identity & { readonly is: 'prepared'; readonly receipt: Receipt; readonly complete: boolean })
+  | (Identity & { readonly is: 'committed'; readonly receipt: Receipt })
   | (Identity & { readonly is: 'active'; readonly receipt: Receipt; readonly placement: Placement })
   | (Identity & { readonly is: 'withdrawing' | 'withdrawn'; readonly reason: string });
 
@@ -57,25 +65,33 @@ export function reduceDestination(state: DestinationState, event: DestinationEve
     case 'prepared': {
       if (state.is !== 'receiving') return unexpected(state, event);
       if ((['handoffId', 'threadId', 'source', 'epoch'] as const).some((key) => event.receipt[key] !== state[key])) return unexpected(state, event);
-      return { ...state, is: 'prepared', receipt: event.receipt };
+      return { ...state, is: 'prepared', receipt: event.receipt, complete: event.complete ?? false };
     }
     case 'committed':
       if (state.is !== 'prepared') return unexpected(state, event);
       if (event.receiptHash !== receiptHash(state.receipt)) {
         throw new HandoffError('receipt-mismatch', 'The commit names a receipt that this host did not give. Nothing was activated.');
       }
-      return { ...state, is: 'committed' };
+      return committedTo(state);
     case 'activated':
       return state.is === 'committed' ? { ...state, is: 'active', placement: event.placement } : unexpected(state, event);
     case 'withdrawn': {
       if (state.is !== 'receiving' && state.is !== 'prepared') return unexpected(state, event);
       const { handoffId, threadId, source, sourceName, epoch } = state;
-      return { handoffId, threadId, source, sourceName, epoch, is: 'withdrawing', reason: event.reason };
+      return { is: 'withdrawing', handoffId, threadId, source, sourceName, epoch, reason: event.reason };
     }
     case 'discarded':
       return state.is === 'withdrawing' ? { ...state, is: 'withdrawn' } : unexpected(state, event);
   }
 }
+
+/** The state of a destination that owns what it has prepared. */
+export function committedTo({ complete: _, ...prepared }: Extract<DestinationState, { readonly is: 'prepared' }>): DestinationState {
+  return { ...prepared, is: 'committed' };
+}
+
+/** Whether a destination may give up without the source's word: the source has not committed on what is here, nor will it. */
+export const mayGiveUp = (state: DestinationState): boolean => state.is === 'receiving' || (state.is === 'prepared' && !state.complete);
 
 /** What is to be done in a state that a restarted host finds in its journal. */
 export function destinationEffects(state: DestinationState): readonly DestinationEffect[] {
@@ -91,5 +107,27 @@ export function destinationEffects(state: DestinationState): readonly Destinatio
       return ['activate'];
     case 'withdrawing':
       return ['discard'];
+  }
+}
+
+/** One sentence for people: what is the case at the destination, and what is still possible. */
+export function describeDestination(state: DestinationState): string {
+  switch (state.is) {
+    case 'none':
+      return 'Nothing of the thread came here.';
+    case 'receiving':
+      return `The thread belongs to ${state.sourceName}, which is sending it here; the handoff can be cancelled on either host.`;
+    case 'prepared':
+      return state.complete
+        ? `Everything is here, and only ${state.sourceName} knows whether it has committed; this host keeps it and goes on asking. If that host will not return, the thread can be reclaimed here.`
+        : `What is here is not what ${state.sourceName} sent, which will give the handoff up; it can be cancelled on either host.`;
+    case 'committed':
+      return `The thread belongs to this host, which is yet to resume it in its worktree and goes on trying; the handoff can no longer be cancelled.`;
+    case 'active':
+      return `The thread came from ${state.sourceName} and goes on here.`;
+    case 'withdrawing':
+      return `The handoff was given up, and what came from ${state.sourceName} is being removed; the thread is there.`;
+    case 'withdrawn':
+      return `The handoff was given up; the thread stayed at ${state.sourceName} and can be handed off again.`;
   }
 }

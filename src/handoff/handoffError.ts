@@ -8,6 +8,8 @@ export type HandoffErrorReason =
   | 'stale-epoch'
   /** An offer to a host that owns the thread: the two copies have diverged. */
   | 'thread-owned'
+  /** The thread is this host's own already, so there is nothing to take back. */
+  | 'thread-here'
   | 'cancelled';
 
 export class HandoffError extends Error {

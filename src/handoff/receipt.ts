@@ -50,7 +50,12 @@ export function receiptDifference(actual: Receipt, expected: Receipt): string | 
   for (const key of ['version', 'handoffId', 'threadId', 'epoch', 'source', 'destination', 'channel'] as const) {
     if (actual[key] !== expected[key]) return `${key} is ${String(actual[key])}, expected ${String(expected[key])}`;
   }
-  const [held, sent] = [ordered(actual.holdings), ordered(expected.holdings)];
+  return holdingsDifference(actual.holdings, expected.holdings);
+}
+
+/** The first thing in which what is held differs from what was sent, in words; null where they agree. */
+export function holdingsDifference(actual: Holdings, expected: Holdings): string | null {
+  const [held, sent] = [ordered(actual), ordered(expected)];
   if (held.workingState !== sent.workingState) return 'the restored working state differs from the captured one';
   if (held.head !== sent.head) return `HEAD is ${held.head ?? 'unborn'}, expected ${sent.head ?? 'unborn'}`;
   if (canonicalJson(held.rollouts) !== canonicalJson(sent.rollouts)) return 'the rollout files differ from those that were sent';

@@ -31,6 +31,8 @@ export const sourceEvent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('undone') }),
   z.object({ type: z.literal('delivered') }),
   z.object({ type: z.literal('letGo') }),
+  /** The thread was taken back by another claim (ownership.ts) before the destination acknowledged: nothing more is told or let go of. */
+  z.object({ type: z.literal('revoked'), message: z.string() }),
 ]);
 export type SourceEvent = z.infer<typeof sourceEvent>;
 
@@ -44,6 +46,7 @@ export type SourceState =
   | (HandoffIdentity & { readonly is: 'prepared'; readonly holdings: Holdings; readonly receipt: Receipt })
   | (HandoffIdentity & { readonly is: 'committed'; readonly receipt: Receipt; readonly delivered: boolean; readonly letGo: boolean })
   | (HandoffIdentity & { readonly is: 'closed'; readonly receipt: Receipt })
+  | (HandoffIdentity & { readonly is: 'revoked'; readonly message: string })
   | (HandoffIdentity & { readonly is: 'undoing' | 'aborted'; readonly reason: string; readonly message: string });
 
 /**
@@ -60,7 +63,7 @@ const unexpected = (state: SourceState, event: SourceEvent): never => {
 export function reduceSource(state: SourceState, event: SourceEvent): SourceState {
   switch (event.type) {
     case 'begun': {
-      if (state.is !== 'none' && state.is !== 'closed' && state.is !== 'aborted') return unexpected(state, event);
+      if (!isOver(state)) return unexpected(state, event);
       const { type: _, ...handoff } = event;
       return { is: 'quiescing', ...handoff };
     }
@@ -87,6 +90,8 @@ export function reduceSource(state: SourceState, event: SourceEvent): SourceStat
       return isUndecided(state) ? { ...identityOf(state), is: 'undoing', reason: event.reason, message: event.message } : unexpected(state, event);
     case 'undone':
       return state.is === 'undoing' ? { ...state, is: 'aborted' } : unexpected(state, event);
+    case 'revoked':
+      return state.is === 'committed' ? { ...identityOf(state), is: 'revoked', message: event.message } : unexpected(state, event);
     case 'delivered':
     case 'letGo': {
       if (state.is !== 'committed') return unexpected(state, event);
@@ -96,10 +101,13 @@ export function reduceSource(state: SourceState, event: SourceEvent): SourceStat
   }
 }
 
+/** Whether nothing is left to be done about a handoff, so that another may begin. */
+export const isOver = (state: SourceState): boolean => ['none', 'closed', 'aborted', 'revoked'].includes(state.is);
+
 type UndecidedState = Extract<SourceState, { readonly is: 'quiescing' | 'capturing' | 'transferring' | 'staging' | 'prepared' }>;
 
 /** Whether a handoff is under way and its commit point lies ahead, so that it can still be given up. */
-function isUndecided(state: SourceState): state is UndecidedState {
+export function isUndecided(state: SourceState): state is UndecidedState {
   return ['quiescing', 'capturing', 'transferring', 'staging', 'prepared'].includes(state.is);
 }
 
@@ -113,6 +121,7 @@ export function sourceEffects(state: SourceState): readonly SourceEffect[] {
     case 'none':
     case 'closed':
     case 'aborted':
+    case 'revoked':
       return [];
     case 'quiescing':
       return ['quiesce'];
@@ -153,16 +162,18 @@ export function describeSource(state: SourceState): string {
     case 'staging':
       return `${state.destinationName} is restoring the working state; the handoff can be cancelled.`;
     case 'prepared':
-      return `${state.destinationName} holds everything; the handoff is about to be committed.`;
+      return `${state.destinationName} holds everything, and the handoff is about to be committed; from then on it can no longer be cancelled.`;
     case 'committed':
       return state.delivered
-        ? `The thread is at ${state.destinationName}; the copy here is being archived.`
-        : `The thread belongs to ${state.destinationName}, which has everything and has yet to acknowledge; it can no longer be cancelled.`;
+        ? `The thread is at ${state.destinationName}; the copy here is yet to be archived, which this host goes on trying.`
+        : `The thread belongs to ${state.destinationName}, which has everything and has yet to acknowledge; this host goes on telling it, and the handoff can no longer be cancelled.`;
     case 'closed':
-      return `The thread moved to ${state.destinationName}.`;
+      return `The thread moved to ${state.destinationName}; it can be handed back from there.`;
+    case 'revoked':
+      return state.message;
     case 'undoing':
-      return `The handoff failed and is being undone: ${state.message}`;
+      return `The handoff was given up and is being undone, which this host goes on trying: ${state.message}`;
     case 'aborted':
-      return `The thread is here; the last handoff was given up: ${state.message}`;
+      return `The handoff was given up; the thread stayed here and can be handed off again: ${state.message}`;
   }
 }

@@ -6,7 +6,7 @@ import { answerToCommit } from '../handoff/answers';
 import { digestOf } from '../handoff/canonicalJson';
 import { destinationEffects } from '../handoff/destinationTransaction';
 import { destinationFindings, type DestinationFacts, type Finding } from '../handoff/preflight';
-import type { Holdings, Receipt, RolloutHash } from '../handoff/receipt';
+import { holdingsDifference, type Holdings, type Receipt, type RolloutHash } from '../handoff/receipt';
 import { requireGit } from '../git/git';
 import { GitError } from '../git/gitError';
 import { reachableAmong } from '../git/haves';
@@ -193,8 +193,9 @@ export class HandoffDestination {
             rollouts: rollouts.map(({ name, path }) => ({ name, path })),
           },
         });
-        if (holdings.workingState !== held.workingState) this.ports.log.warn(`The restored working state of ${threadId} differs from the captured one; the source will refuse the receipt.`);
-        await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'prepared', receipt } });
+        const complete = holdingsDifference(held, holdings) === null;
+        if (!complete) this.ports.log.warn(`What was restored of ${threadId} is not what was sent; the source will refuse the receipt.`);
+        await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'prepared', receipt, complete } });
         return { receipt };
       } catch (cause) {
         // Looked at before the space is freed again.

@@ -15,7 +15,7 @@ import type { Policy, Requirements } from '../handoff/policy';
 import type { Finding } from '../handoff/preflight';
 import { receiptHash, type Holdings, type Receipt } from '../handoff/receipt';
 import { runSource, type SourcePorts } from '../handoff/runSource';
-import { sourceRecovery, type HandoffIdentity, type SourceState } from '../handoff/sourceTransaction';
+import { isOver, sourceRecovery, type HandoffIdentity, type SourceState } from '../handoff/sourceTransaction';
 import type { Channel } from '../relay/channel';
 import type { Actor } from './audit';
 import type { HandoffSide } from './handoffSide';
@@ -200,7 +200,7 @@ export class HandoffSource {
     const event = sourceRecovery(state);
     if (event !== null) state = (await this.ports.ledger.append(threadId, { side: 'source', event })).source;
     const ended = await runSource(state, this.transaction(), new AbortController().signal);
-    const over = ended.is === 'closed' || ended.is === 'aborted';
+    const over = isOver(ended);
     if (over) await rm(this.spool, { recursive: true, force: true });
     this.ports.onChanged();
     return over;

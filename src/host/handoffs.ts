@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { outcomeOf } from '../handoff/answers';
+import { isOver } from '../handoff/sourceTransaction';
 import { HandoffSource, type SourceHostPorts, type Subject } from './handoffSource';
 import type { Actor } from './audit';
 import { HostError } from './hostError';
@@ -101,7 +102,7 @@ export class Handoffs {
   /** Takes up what a host before this one left unfinished. */
   recover(): void {
     for (const [, { source }] of this.ports.ledger.entries()) {
-      if (source.is === 'none' || source.is === 'closed' || source.is === 'aborted') continue;
+      if (source.is === 'none' || isOver(source)) continue;
       this.retry(HandoffSource.resume(this.ports, source), 0);
     }
   }
@@ -115,7 +116,7 @@ export class Handoffs {
   private retry(source: HandoffSource, delayMs: number): void {
     const { threadId, handoffId } = source.handoff;
     const state = this.ports.ledger.get(threadId).source;
-    if (this.disposed || state.is === 'none' || state.handoffId !== handoffId || state.is === 'closed' || state.is === 'aborted') return;
+    if (this.disposed || state.is === 'none' || state.handoffId !== handoffId || isOver(state)) return;
     const timer = setTimeout(() => {
       this.timers.delete(timer);
       source.recover().then(

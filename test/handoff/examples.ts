@@ -52,12 +52,13 @@ export const sourceEvents = {
   undone: { type: 'undone' },
   delivered: { type: 'delivered' },
   letGo: { type: 'letGo' },
+  revoked: { type: 'revoked', message: 'The thread was taken back.' },
 } as const satisfies { [T in SourceEvent['type']]: Extract<SourceEvent, { type: T }> };
 
 /** Each destination event as it would come in the handoff above. */
 export const destinationEvents = {
   offered: { type: 'offered', ...offeredIdentity },
-  prepared: { type: 'prepared', receipt },
+  prepared: { type: 'prepared', receipt, complete: true },
   committed: { type: 'committed', receiptHash: receiptHash(receipt) },
   activated: { type: 'activated', placement },
   withdrawn: { type: 'withdrawn', reason: 'cancelled' },

@@ -1,17 +1,16 @@
 /**
- * The handoff explored to its end: every order of both hosts' steps, with messages lost, repeated, reordered and late, hosts
- * down and restarted, handoffs cancelled at every step, and destinations that hold something else than was sent.
+ * The handoff explored to its end: every order of the hosts' steps, with messages lost, repeated, reordered and late, hosts
+ * down and restarted, handoffs cancelled at every step, destinations that hold something else than was sent, destinations
+ * that are wiped, and threads that are reclaimed from hosts that then come back.
  *
- * Bound: two hosts, one thread, at most `maxHandoffs` handoffs begun, in either direction. A message is never garbled (the
- * channel sees to that), and no host loses its ledger (a wiped host is for the user to decide, not for the transaction).
+ * Bounds: one thread; so many hosts, handoffs begun, reclaims and wipes as each exploration says. BATON_MODEL_HANDOFFS adds to
+ * the handoffs of each. A message is never garbled (the channel sees to that).
  */
 import { describe, expect, it } from 'vitest';
-import { reduceLedgerDestination, reduceLedgerSource, isMoving } from '../../src/handoff/ownership';
+import { emptyLedger, isMoving, reduceLedgerDestination, reduceLedgerOwner, reduceLedgerSource, weigh, type Ledger } from '../../src/handoff/ownership';
+import { mayGiveUp } from '../../src/handoff/destinationTransaction';
 import { placement } from './examples';
-import { captured, initialState, origin, owns, runs, shippedRules, stepsOf, type ModelState, type Rules, type Step } from './handoffModel';
-
-const maxHandoffs = 3;
-const hosts = [0, 1] as const;
+import { canReclaim, captured, forget, initialState, origin, owns, runs, shippedRules, stepsOf, type Bound, type ModelState, type Rules, type Step } from './handoffModel';
 
 interface Exploration {
   readonly states: number;
@@ -24,18 +23,20 @@ interface Exploration {
 }
 
 /** Breadth first, so that the trace to a violation is a shortest one. Stops at the first violation. */
-function explore(handoffs: number, rules: Rules = shippedRules): Exploration {
+function explore(bound: Bound, rules: Rules = shippedRules): Exploration {
+  forget();
   // Equal ledgers are one object in the model.
-  const ledgerNumbers = new Map<ModelState['ledgers'][0], number>();
-  const numberOf = (ledger: ModelState['ledgers'][0]): number => {
+  const ledgerNumbers = new Map<ModelState['ledgers'][number], number>();
+  const numberOf = (ledger: ModelState['ledgers'][number]): number => {
     const number = ledgerNumbers.get(ledger) ?? ledgerNumbers.size;
     ledgerNumbers.set(ledger, number);
     return number;
   };
-  const keyOf = ({ ledgers, messages }: ModelState): string => `${numberOf(ledgers[0])} ${numberOf(ledgers[1])} ${messages.toString(36)}`;
+  const keyOf = ({ ledgers, messages, wiped, handoffs, reclaims }: ModelState): string => `${ledgers.map(numberOf).join(' ')} ${messages.toString(36)} ${wiped.join('')}/${handoffs}/${reclaims}`;
 
-  const indexes = new Map([[keyOf(initialState), 0]]);
-  const states: ModelState[] = [initialState];
+  const start = initialState(bound);
+  const indexes = new Map([[keyOf(start), 0]]);
+  const states: ModelState[] = [start];
   const cameBy: { readonly from: number; readonly step: string }[] = [{ from: -1, step: 'start' }];
   const progressEdges: number[][] = [];
   let edges = 0;
@@ -52,7 +53,7 @@ function explore(handoffs: number, rules: Rules = shippedRules): Exploration {
     if (state === undefined) break;
     let steps: Step[];
     try {
-      steps = stepsOf(state, handoffs, rules);
+      steps = stepsOf(state, bound, rules);
     } catch (error) {
       return report(`a possible step was refused: ${String(error)}`, index, '');
     }
@@ -73,34 +74,60 @@ function explore(handoffs: number, rules: Rules = shippedRules): Exploration {
     progressEdges.push(onward);
     if (onward.length === 0) {
       settled++;
-      const running = hosts.filter((host) => runs(state, host)).length;
-      if (running !== 1 || state.ledgers.some(isMoving)) return report(`nothing is left to do, ${running} hosts may run the thread`, index, 'end');
+      const unsettled = unsettledRule(state);
+      if (unsettled !== null) return report(`nothing is left to do, ${unsettled}`, index, 'end');
     }
   }
   return { states: states.length, steps: edges, settled, violation: null, progressEnds: isAcyclic(progressEdges) };
 }
 
+const hostsOf = ({ ledgers }: ModelState): number[] => [...ledgers.keys()];
+
+/** A host that waits for what will not come gives that up first; it has not got it. */
+const waits = ({ destination, movedTo }: Ledger): boolean => mayGiveUp(destination) && movedTo !== null;
+
+/** What is wrong where every host is up and has heard all; null where nothing is. */
+function unsettledRule(state: ModelState): string | null {
+  const running = hostsOf(state).filter((host) => runs(state, host)).length;
+  if (state.wiped.length === 0) return running !== 1 || state.ledgers.some(isMoving) ? `${running} hosts may run the thread` : null;
+  // What was wiped is gone; who handed it there can take the thread back.
+  if (running > 1) return `${running} hosts may run the thread`;
+  return running === 0 && !state.ledgers.some((ledger) => canReclaim(ledger) || waits(ledger)) ? 'no host may run the thread, and none can take it back' : null;
+}
+
 /** The first of the rules that a step breaks. */
 function brokenRule(before: ModelState, after: ModelState): string | null {
-  if (runs(after, 0) && runs(after, 1)) return 'both hosts may run turns';
-  if (owns(after, 0) && owns(after, 1)) return 'both hosts take themselves for the owner';
-  for (const host of hosts) {
-    const [was, ledger, there] = [before.ledgers[host], after.ledgers[host], after.ledgers[host === 0 ? 1 : 0]];
-    if (ledger.epoch < was.epoch) return 'an epoch fell';
-    if (ledger.epoch > 0 && ledger.epoch === there.epoch && ledger.movedTo === null && there.movedTo === null) return 'two owners at one epoch';
+  const owners = hostsOf(after).filter((host) => owns(after, host));
+  // A host that was reclaimed from does not know of it yet: the only way to a second owner, and by that the user was asked.
+  if (owners.length > 1 + after.reclaims) return `${owners.length} hosts take themselves for the owner`;
+  const lines = owners.map((host) => Math.floor((after.ledgers[host]?.epoch ?? 0) / 1000));
+  if (after.reclaims < 2 && new Set(lines).size < lines.length) return 'two hosts take themselves for the owner, and neither reclaimed the thread';
+  for (const host of hostsOf(after)) {
+    const [was, ledger] = [before.ledgers[host], after.ledgers[host]];
+    if (was === undefined || ledger === undefined) continue;
+    const wiped = after.wiped.includes(host);
+    if (ledger.epoch < was.epoch && !wiped) return 'an epoch fell';
+    if (owns(before, host) && !owns(after, host) && ledger.source.is !== 'committed' && ledger.due !== 'keep' && !wiped) return 'an owner was reclaimed from and keeps nothing';
     const { source, destination } = ledger;
     if (destination.is === 'committed' || destination.is === 'active') {
-      if (there.epoch < destination.epoch) return 'a destination took a thread that its source did not commit';
       if (destination.receipt.holdings.workingState !== captured(destination.handoffId).workingState) return 'a thread goes on with something else than was captured';
+      const from = hostNamed(after, destination.source);
+      const reclaimed = ledger.epoch - destination.epoch >= 1000 - 10;
+      if (!reclaimed && !from.wiped && from.epoch < destination.epoch) return 'a destination took a thread that its source did not commit';
     }
     if (source.is === 'committed') {
       if (source.receipt.holdings.workingState !== captured(source.handoffId).workingState) return 'a source let go of what the destination does not hold';
-      const held = there.destination;
-      const keptThere = 'receipt' in held && held.handoffId === source.handoffId;
-      if (!keptThere && there.epoch < source.epoch) return 'a source committed and the destination threw everything away';
+      const there = hostNamed(after, source.destination);
+      const keptThere = 'receipt' in there.destination && there.destination.handoffId === source.handoffId;
+      if (!keptThere && !there.wiped && there.epoch < source.epoch) return 'a source committed and the destination threw everything away';
     }
   }
   return null;
+}
+
+function hostNamed(state: ModelState, hostId: string) {
+  const host = ['laptop', 'server', 'audit'].indexOf(hostId);
+  return { ...(state.ledgers[host] ?? emptyLedger), wiped: state.wiped.includes(host) };
 }
 
 /** Kahn's algorithm: whether every path ends. */
@@ -119,45 +146,67 @@ function isAcyclic(edges: readonly (readonly number[])[]): boolean {
   return removed === edges.length;
 }
 
-describe('two hosts that hand a thread to and fro', () => {
-  it(`never both own it, never lose it, and always settle on one, in every order of up to ${maxHandoffs} handoffs`, () => {
+/** Larger ones take minutes: BATON_MODEL=large. */
+const bounds: readonly Bound[] = process.env['BATON_MODEL'] === 'large'
+  ? [
+      { hosts: 2, handoffs: 3, reclaims: 1, wipes: 0 },
+      { hosts: 2, handoffs: 2, reclaims: 2, wipes: 1 },
+      { hosts: 3, handoffs: 2, reclaims: 1, wipes: 1 },
+      { hosts: 3, handoffs: 2, reclaims: 2, wipes: 0 },
+    ]
+  : [
+      { hosts: 2, handoffs: 3, reclaims: 0, wipes: 0 },
+      { hosts: 3, handoffs: 2, reclaims: 0, wipes: 0 },
+      { hosts: 2, handoffs: 2, reclaims: 1, wipes: 1 },
+      { hosts: 3, handoffs: 2, reclaims: 1, wipes: 0, damage: false },
+    ];
+const minutes = 60_000;
+
+describe('hosts that hand a thread about', () => {
+  it.each(bounds)('never both own it, never lose it, and always settle on one: $hosts hosts, $handoffs handoffs, $reclaims reclaims, $wipes wiped', (bound) => {
     const began = performance.now();
-    const { states, steps, settled, violation, progressEnds } = explore(maxHandoffs);
-    console.log(`Model: ${states} states, ${steps} steps, ${settled} settled, ${maxHandoffs} handoffs, ${Math.round(performance.now() - began)} ms.`);
+    const { states, steps, settled, violation, progressEnds } = explore(bound);
+    console.log(`Model: ${states} states, ${steps} steps, ${settled} settled; ${JSON.stringify(bound)}, ${Math.round(performance.now() - began)} ms.`);
     expect(violation).toBeNull();
     expect(progressEnds).toBe(true);
     expect(states).toBeGreaterThan(1000);
     expect(settled).toBeGreaterThan(1);
-  });
+  }, 30 * minutes);
 
   it('begin with the thread at its origin alone', () => {
-    expect(hosts.filter((host) => runs(initialState, host))).toEqual([origin]);
+    const start = initialState({ hosts: 3 });
+    expect([0, 1, 2].filter((host) => runs(start, host))).toEqual([origin]);
   });
 
   it('reach every state of a handoff on both sides, so that the exploration is about something', () => {
+    forget();
     const seen = new Set<string>();
-    const queue = [initialState];
+    const start = initialState({ hosts: 2 });
+    const queue = [start];
     const known = new Set<string>();
     for (let state = queue.pop(); state !== undefined; state = queue.pop()) {
-      for (const { source, destination } of state.ledgers) seen.add(`source ${source.is}`).add(`destination ${destination.is}`);
-      for (const { next } of stepsOf(state, 1)) {
+      for (const { source, destination, due } of state.ledgers) seen.add(`source ${source.is}`).add(`destination ${destination.is}`).add(`due ${due ?? 'nothing'}`);
+      for (const { next } of stepsOf(state, { hosts: 2, handoffs: 1, reclaims: 1, wipes: 0 })) {
         const key = JSON.stringify(next.ledgers) + next.messages.toString(36);
         if (!known.has(key)) queue.push(next);
         known.add(key);
       }
     }
-    const sourceStates = ['none', 'quiescing', 'capturing', 'transferring', 'staging', 'prepared', 'committed', 'closed', 'undoing', 'aborted'];
+    const sourceStates = ['none', 'quiescing', 'capturing', 'transferring', 'staging', 'prepared', 'committed', 'closed', 'revoked', 'undoing', 'aborted'];
     const destinationStates = ['none', 'receiving', 'prepared', 'committed', 'active', 'withdrawing', 'withdrawn'];
-    expect([...seen].sort()).toEqual([...sourceStates.map((is) => `source ${is}`), ...destinationStates.map((is) => `destination ${is}`)].sort());
+    expect([...seen].sort()).toEqual([...sourceStates.map((is) => `source ${is}`), ...destinationStates.map((is) => `destination ${is}`), 'due nothing', 'due take', 'due keep'].sort());
   });
 });
 
 describe('the model finds', () => {
-  const seeded: { readonly bug: string; readonly rules: Rules; readonly finds: RegExp }[] = [
+  const twice: Bound = { hosts: 2, handoffs: 3, reclaims: 0, wipes: 0 };
+  const reclaimed: Bound = { hosts: 2, handoffs: 2, reclaims: 1, wipes: 0 };
+  const ring: Bound = { hosts: 3, handoffs: 2, reclaims: 1, wipes: 0 };
+  const seeded: readonly { readonly bug: string; readonly bound: Bound; readonly rules: Partial<Rules>; readonly finds: RegExp }[] = [
     {
       bug: 'a source that takes any receipt for the right one',
+      bound: twice,
       rules: {
-        ...shippedRules,
         source: (ledger, event) => {
           if (event.type !== 'receipt' || ledger.source.is !== 'staging') return reduceLedgerSource(ledger, event);
           const { handoffId, threadId, source, destination, destinationName, epoch, holdings } = ledger.source;
@@ -168,8 +217,8 @@ describe('the model finds', () => {
     },
     {
       bug: 'a destination that activates as soon as it is prepared',
+      bound: twice,
       rules: {
-        ...shippedRules,
         destination: (ledger, event) => {
           const next = reduceLedgerDestination(ledger, event);
           return next.destination.is === 'prepared' && event.type === 'prepared'
@@ -177,40 +226,66 @@ describe('the model finds', () => {
             : next;
         },
       },
-      finds: /both hosts|did not commit/,
+      finds: /2 hosts|did not commit/,
     },
-    {
-      bug: 'a destination that gives up on its own after it gave its receipt',
-      rules: { ...shippedRules, givesUpWhenPrepared: true },
-      finds: /threw everything away/,
-    },
-    {
-      bug: 'a destination that takes a late offer for the withdrawal of what it holds',
-      rules: { ...shippedRules, offerOverEarlier: 'supersede' },
-      finds: /threw everything away/,
-    },
+    { bug: 'a destination that gives up on its own after it gave its receipt', bound: twice, rules: { givesUpWhenPrepared: true }, finds: /threw everything away/ },
+    { bug: 'a destination that takes a late offer for the withdrawal of what it holds', bound: twice, rules: { offerOverEarlier: 'supersede' }, finds: /threw everything away/ },
     {
       bug: 'a source that does not count a returned thread as delivered',
-      rules: {
-        ...shippedRules,
-        destination: (ledger, event) => ({ ...reduceLedgerDestination(ledger, event), source: ledger.source }),
-      },
+      bound: twice,
+      rules: { destination: (ledger, event) => ({ ...reduceLedgerDestination(ledger, event), source: ledger.source }) },
       finds: /refused/,
     },
     {
       bug: 'a source that is undone after it committed',
+      bound: twice,
       rules: {
-        ...shippedRules,
         source: (ledger, event) =>
           event.type === 'letGo' && ledger.source.is === 'committed' ? { ...ledger, movedTo: null, source: { ...ledger.source, is: 'undoing', reason: 'bug', message: 'bug' } } : reduceLedgerSource(ledger, event),
       },
-      finds: /both hosts|nothing is left to do/,
+      finds: /2 hosts|nothing is left to do/,
+    },
+    {
+      bug: 'a reclaim that raises the epoch by one only, which the lost host reaches as well',
+      bound: ring,
+      rules: { owner: (ledger, event) => (event.type === 'reclaimed' ? { ...reduceLedgerOwner(ledger, event), epoch: ledger.epoch + 1 } : reduceLedgerOwner(ledger, event)) },
+      finds: /neither reclaimed|2 hosts may run|keeps nothing/,
+    },
+    {
+      bug: 'a reclaim of which the lost host is not told',
+      bound: reclaimed,
+      rules: { owner: (ledger, event) => (event.type === 'reclaimed' ? { ...reduceLedgerOwner(ledger, event), untold: [] } : reduceLedgerOwner(ledger, event)) },
+      finds: /2 hosts may run/,
+    },
+    {
+      bug: 'a host that does not pass on that the thread which it handed on was reclaimed',
+      bound: ring,
+      rules: { owner: (ledger, event) => (event.type === 'superseded' ? { ...reduceLedgerOwner(ledger, event), untold: [] } : reduceLedgerOwner(ledger, event)) },
+      finds: /2 hosts may run/,
+    },
+    {
+      bug: 'a host that throws away what it has when it hears that the thread was reclaimed',
+      bound: reclaimed,
+      rules: { owner: (ledger, event) => (event.type === 'superseded' ? { ...reduceLedgerOwner(ledger, event), due: null } : reduceLedgerOwner(ledger, event)) },
+      finds: /keeps nothing/,
+    },
+    {
+      bug: 'a reclaim that leaves its own unacknowledged handoff open',
+      bound: reclaimed,
+      rules: { owner: (ledger, event) => (event.type === 'reclaimed' ? { ...reduceLedgerOwner(ledger, event), source: ledger.source } : reduceLedgerOwner(ledger, event)) },
+      finds: /refused|may run|committed/,
+    },
+    {
+      bug: 'hosts that do not agree on which of two reclaims holds',
+      bound: { hosts: 3, handoffs: 2, reclaims: 2, wipes: 0 },
+      rules: { weigh: (ledger, self, teller, told) => (told.epoch === ledger.epoch && told.owner.hostId !== (ledger.movedTo?.hostId ?? self.hostId) ? 'same' : weigh(ledger, self, teller, told)) },
+      finds: /2 hosts may run/,
     },
   ];
 
-  it.each(seeded)('$bug', ({ rules, finds }) => {
-    const { violation } = explore(maxHandoffs, rules);
+  it.each(seeded)('$bug', ({ rules, bound, finds }) => {
+    const { violation } = explore(bound, { ...shippedRules, ...rules });
     expect(violation?.rule).toMatch(finds);
     expect(violation?.trace.length).toBeGreaterThan(3);
-  });
+  }, 5 * minutes);
 });

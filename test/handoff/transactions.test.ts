@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { destinationEffects, destinationEvent, reduceDestination, type DestinationEvent, type DestinationState } from '../../src/handoff/destinationTransaction';
+import { describeDestination, destinationEffects, destinationEvent, mayGiveUp, reduceDestination, type DestinationEvent, type DestinationState } from '../../src/handoff/destinationTransaction';
 import { HandoffError } from '../../src/handoff/handoffError';
 import { describeSource, reduceSource, sourceEffects, sourceEvent, sourceRecovery, type SourceEvent, type SourceState } from '../../src/handoff/sourceTransaction';
 import { channel, destinationAfter, destinationEvents, holdings, identity, receipt, sourceAfter, sourceEvents } from './examples';
@@ -15,10 +15,11 @@ const sourceTable: { readonly name: string; readonly state: SourceState; readonl
   { name: 'transferring', state: sourceAfter('begun', 'quiesced', 'captured'), allows: { transferred: 'staging', failed: 'undoing' } },
   { name: 'staging', state: sourceAfter('begun', 'quiesced', 'captured', 'transferred'), allows: { receipt: 'prepared', failed: 'undoing' } },
   { name: 'prepared', state: sourceAfter(...toPrepared), allows: { committed: 'committed', failed: 'undoing' } },
-  { name: 'committed', state: sourceAfter(...toCommitted), allows: { delivered: 'committed', letGo: 'committed' } },
-  { name: 'committed and delivered', state: sourceAfter(...toCommitted, 'delivered'), allows: { delivered: 'committed', letGo: 'closed' } },
-  { name: 'committed and let go', state: sourceAfter(...toCommitted, 'letGo'), allows: { delivered: 'closed', letGo: 'committed' } },
+  { name: 'committed', state: sourceAfter(...toCommitted), allows: { delivered: 'committed', letGo: 'committed', revoked: 'revoked' } },
+  { name: 'committed and delivered', state: sourceAfter(...toCommitted, 'delivered'), allows: { delivered: 'committed', letGo: 'closed', revoked: 'revoked' } },
+  { name: 'committed and let go', state: sourceAfter(...toCommitted, 'letGo'), allows: { delivered: 'closed', letGo: 'committed', revoked: 'revoked' } },
   { name: 'closed', state: sourceAfter(...toCommitted, 'delivered', 'letGo'), allows: { begun: 'quiescing' } },
+  { name: 'revoked', state: sourceAfter(...toCommitted, 'revoked'), allows: { begun: 'quiescing' } },
   { name: 'undoing', state: sourceAfter('begun', 'failed'), allows: { undone: 'aborted' } },
   { name: 'aborted', state: sourceAfter('begun', 'failed', 'undone'), allows: { begun: 'quiescing' } },
 ];
@@ -97,6 +98,7 @@ describe('a source', () => {
       'committed and delivered': 'letGo',
       'committed and let go': 'deliver',
       closed: '',
+      revoked: '',
       undoing: 'undo',
       aborted: '',
     });
@@ -132,6 +134,20 @@ describe('a destination', () => {
     if (leadsTo === undefined) expect(refusal(() => reduceDestination(state, event))).toBe('unexpected-event');
     else expect(reduceDestination(state, event).is).toBe(leadsTo);
     expect(state).toEqual(before);
+  });
+
+  it.each(destinationTable)('that is $name says so in one sentence of its own', ({ state }) => {
+    const sentence = describeDestination(state);
+    expect(sentence).toMatch(/^[A-Z].*\.$/s);
+    expect(sentence).not.toMatch(/undefined|null|\[object/);
+    expect(destinationTable.filter((row) => describeDestination(row.state) === sentence)).toHaveLength(1);
+  });
+
+  it('may give up by itself only while its source cannot commit on what it holds', () => {
+    expect(destinationTable.filter(({ state }) => mayGiveUp(state)).map(({ name }) => name)).toEqual(['receiving']);
+    const incomplete = reduceDestination(destinationAfter('offered'), { ...destinationEvents.prepared, complete: false });
+    expect(mayGiveUp(incomplete)).toBe(true);
+    expect(describeDestination(incomplete)).toContain('not what laptop sent');
   });
 
   it('refuses a commit on a receipt that it did not give', () => {
