@@ -5,6 +5,7 @@ import path from 'node:path';
 import { absolutePath, bytePath, childPath, parentPaths, type BytePath } from './bytePath';
 import { nulRecords, streamGit } from './git';
 import { ignoredAmong, tellIgnored } from './ignored';
+import type { Skip, SkipReason } from './includeTally';
 import { checkPath } from './pathNames';
 import { createShadow, inShadow } from './shadow';
 
@@ -12,12 +13,6 @@ import { createShadow, inShadow } from './shadow';
 export const INCLUDE_FILE = '.worktreeinclude';
 /** Longer lists are not read. */
 const LIST_BYTES = 1024 * 1024;
-
-export type SkipReason =
-  | 'symbolic-link' | 'special-file' | 'nested-repository' | 'git-directory' | 'already-there' | 'in-the-way' | 'not-ignored-there' | 'set-user-id' | 'changed' | 'unreadable';
-
-/** One path that the list names and that was not taken, and why. */
-export type Skip = (path: BytePath, reason: SkipReason) => void;
 
 /**
  * Reads the list of a checkout. Null where there is none.
@@ -74,7 +69,8 @@ function isGitName(name: BytePath): boolean {
 
 /**
  * Of `names`, those that a worktree can take: ignored and untracked there too, in real directories or new ones, and in no
- * submodule. A file that is no ignored one there would change the worktree's state.
+ * other repository. A file that is no ignored one there would change the worktree's state, and so would rules of git's in a directory
+ * that is not ignored itself.
  */
 export async function* takenBy(worktree: string, names: AsyncIterable<BytePath>, skip: Skip, signal?: AbortSignal): AsyncGenerator<BytePath, void, undefined> {
   const submodules = new Set<BytePath>();
@@ -82,33 +78,48 @@ export async function* takenBy(worktree: string, names: AsyncIterable<BytePath>,
     const entry = bytePath(record);
     if (entry.startsWith('160000 ')) submodules.add(entry.slice(entry.indexOf('\t') + 1));
   }
-  const directories = new Map<BytePath, boolean>();
-  const isFree = async (directory: BytePath): Promise<boolean> => {
+  const directories = new Map<BytePath, SkipReason | null>();
+  const obstacle = async (directory: BytePath): Promise<SkipReason | null> => {
     const known = directories.get(directory);
     if (known !== undefined) return known;
     const found = await lstat(absolutePath(worktree, directory)).catch(() => null);
-    const free = found === null || found.isDirectory();
-    directories.set(directory, free);
-    return free;
+    let why: SkipReason | null = null;
+    if (submodules.has(directory) || (found?.isDirectory() === true && (await lstat(absolutePath(worktree, `${directory}/.git`)).catch(() => null)) !== null)) why = 'nested-repository';
+    else if (found !== null && !found.isDirectory()) why = 'in-the-way';
+    directories.set(directory, why);
+    return why;
   };
   // Git gives up altogether where a path leads through a link or into a submodule, so these are kept from it.
   const possible = (async function* () {
     for await (const name of names) {
       const above = parentPaths(name);
-      if (above.some((directory) => submodules.has(directory)) || submodules.has(name)) skip(name, 'nested-repository');
-      else if (!(await everyOne(above, isFree))) skip(name, 'in-the-way');
-      else yield name;
+      const why = submodules.has(name) ? 'nested-repository' : await firstOf(above, obstacle);
+      if (why !== null) skip(name, why);
+      else if (!isRules(name)) yield name;
+      else if (above.length === 0) skip(name, 'git-rules');
+      else yield* [`${above.at(-1) ?? ''}/`, name];
     }
   })();
+  let aboveIgnored = false;
   for await (const { path: name, ignored } of tellIgnored(possible, { cwd: worktree, signal })) {
-    if (ignored) yield name;
-    else skip(name, 'not-ignored-there');
+    if (name.endsWith('/')) aboveIgnored = ignored;
+    else if (!ignored) skip(name, 'not-ignored-there');
+    else if (isRules(name) && !aboveIgnored) skip(name, 'git-rules');
+    else yield name;
   }
 }
 
-async function everyOne(names: readonly BytePath[], holds: (name: BytePath) => Promise<boolean>): Promise<boolean> {
-  for (const name of names) if (!(await holds(name))) return false;
-  return true;
+/** Files in which git looks for rules, except where their directory is ignored. */
+function isRules(name: BytePath): boolean {
+  return /(^|\/)\.git(ignore|attributes)$/i.test(name);
+}
+
+async function firstOf(names: readonly BytePath[], find: (name: BytePath) => Promise<SkipReason | null>): Promise<SkipReason | null> {
+  for (const name of names) {
+    const found = await find(name);
+    if (found !== null) return found;
+  }
+  return null;
 }
 
 /** As many special files as are looked at; nobody has more that are worth a name. */

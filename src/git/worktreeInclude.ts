@@ -2,12 +2,13 @@ import { constants, createReadStream } from 'node:fs';
 import { copyFile, lutimes, mkdtemp, open, rm, statfs } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { bytePath, pathForPeople, type BytePath } from './bytePath';
+import { bytePath, type BytePath } from './bytePath';
 import { DirectoryTrail, NoDirectory, placeOf, within, type Place } from './directoryTrail';
 import { nulRecords } from './git';
 import { GitError } from './gitError';
 import { readRepository } from './repository';
-import { includedFiles, INCLUDE_FILE, readIncludeList, reportSpecialFiles, takenBy, type Skip, type SkipReason } from './includedFiles';
+import { includedFiles, INCLUDE_FILE, readIncludeList, reportSpecialFiles, takenBy } from './includedFiles';
+import { IncludeTally, skipsText, type NamedSkip, type SkipReason } from './includeTally';
 
 export interface IncludeLimits {
   /** More than this, and nothing is copied. */
@@ -25,13 +26,12 @@ export interface IncludeReport {
   readonly files: number;
   readonly bytes: number;
   readonly skipped: number;
-  /** The first of those that were skipped; paths as text for people, quoted. */
-  readonly named: readonly { readonly path: string; readonly reason: SkipReason }[];
+  /** The first of those that were skipped. */
+  readonly named: readonly NamedSkip[];
   /** Why nothing, or nothing further, was copied: one sentence. Null where all was. */
   readonly stopped: string | null;
 }
 
-const NAMED = 20;
 /** Files of one directory that are copied side by side. */
 const AT_ONCE = 16;
 /** How often free space is looked at. */
@@ -50,7 +50,8 @@ const CHECK_EVERY_BYTES = 64 * 1024 ** 2;
  */
 export async function copyIncluded(options: { readonly from: string; readonly to: string; readonly limits?: Partial<IncludeLimits>; readonly signal?: AbortSignal | undefined }): Promise<IncludeReport | null> {
   const limits = { ...includeLimits, ...options.limits };
-  const tally = new Tally(options.from);
+  const tally = new IncludeTally();
+  const report = (stopped: string | null): IncludeReport => ({ from: options.from, files: tally.files, bytes: tally.bytes, skipped: tally.skipped, named: tally.named, stopped });
   let temporary: string | null = null;
   try {
     const [{ root: from }, { root: to }] = await Promise.all([readRepository(options.from, options.signal), readRepository(options.to, options.signal)]);
@@ -59,13 +60,13 @@ export async function copyIncluded(options: { readonly from: string; readonly to
     temporary = await mkdtemp(path.join(os.tmpdir(), 'baton-include-'));
     const names = path.join(temporary, 'names');
     const count = await spool(names, takenBy(to, includedFiles(from, patterns, temporary, tally.skip, options.signal), tally.skip, options.signal), limits.files);
-    if (count > limits.files) return tally.report(`${INCLUDE_FILE} lists more than ${limits.files} files, so none was copied. Make its patterns narrower.`);
+    if (count > limits.files) return report(`${INCLUDE_FILE} lists more than ${limits.files} files, so none was copied. Make its patterns narrower.`);
     await copyNamed(names, from, to, tally, limits, options.signal);
     await reportSpecialFiles(from, patterns, temporary, tally.skip, options.signal);
-    return tally.report(null);
+    return report(null);
   } catch (error) {
     if (options.signal?.aborted === true) throw error;
-    return tally.report(error instanceof Error ? error.message : String(error));
+    return report(error instanceof Error ? error.message : String(error));
   } finally {
     if (temporary !== null) await rm(temporary, { recursive: true, force: true });
   }
@@ -76,40 +77,9 @@ export function includeNotes(report: IncludeReport | null): string[] {
   if (report === null) return [];
   const notes: string[] = [];
   if (report.files > 0) notes.push(`${report.files} ignored ${report.files === 1 ? 'file' : 'files'} (${report.bytes} bytes) listed in ${INCLUDE_FILE} ${report.files === 1 ? 'was' : 'were'} copied from ${report.from}.`);
-  if (report.skipped > 0) notes.push(`${report.skipped} listed in ${INCLUDE_FILE} ${report.skipped === 1 ? 'was' : 'were'} not copied: ${report.named.slice(0, 5).map(({ path: name, reason }) => `${name} (${reasonText[reason]})`).join(', ')}${report.skipped > 5 ? ', …' : ''}.`);
+  if (report.skipped > 0) notes.push(`${report.skipped} listed in ${INCLUDE_FILE} ${report.skipped === 1 ? 'was' : 'were'} not copied: ${skipsText(report.skipped, report.named)}.`);
   if (report.stopped !== null) notes.push(`Copying what ${INCLUDE_FILE} lists ended early: ${report.stopped}`);
   return notes;
-}
-
-const reasonText: Record<SkipReason, string> = {
-  'symbolic-link': 'a symbolic link',
-  'special-file': 'a FIFO, socket or device',
-  'nested-repository': 'a repository of its own',
-  'git-directory': 'inside a Git directory',
-  'already-there': 'there already',
-  'in-the-way': 'something else is in the way',
-  'not-ignored-there': 'not ignored in the worktree',
-  'set-user-id': 'it runs as another user',
-  'changed': 'it changed meanwhile',
-  'unreadable': 'it could not be read',
-};
-
-class Tally {
-  files = 0;
-  bytes = 0;
-  private skipped = 0;
-  private readonly named: { path: string; reason: SkipReason }[] = [];
-
-  constructor(private readonly from: string) {}
-
-  readonly skip: Skip = (name, reason) => {
-    this.skipped++;
-    if (this.named.length < NAMED) this.named.push({ path: pathForPeople(name), reason });
-  };
-
-  report(stopped: string | null): IncludeReport {
-    return { from: this.from, files: this.files, bytes: this.bytes, skipped: this.skipped, named: this.named, stopped };
-  }
 }
 
 /** Writes names to a file, NUL-terminated, so that they need no memory. Stops after one more than `limit`. @returns how many */
@@ -134,7 +104,7 @@ async function spool(file: string, names: AsyncIterable<BytePath>, limit: number
   return count;
 }
 
-async function copyNamed(names: string, from: string, to: string, tally: Tally, limits: IncludeLimits, signal?: AbortSignal): Promise<void> {
+async function copyNamed(names: string, from: string, to: string, tally: IncludeTally, limits: IncludeLimits, signal?: AbortSignal): Promise<void> {
   const source = await DirectoryTrail.at(from);
   const target = await DirectoryTrail.at(to).catch(async (error: unknown) => {
     await source.close();
@@ -184,7 +154,7 @@ async function* together(records: AsyncIterable<Buffer>): AsyncGenerator<{ reado
   if (files.length > 0) yield { directory, files };
 }
 
-async function enterBoth(source: DirectoryTrail, target: DirectoryTrail, directory: BytePath, tally: Tally, files: readonly BytePath[]): Promise<{ from: Place; to: Place } | null> {
+async function enterBoth(source: DirectoryTrail, target: DirectoryTrail, directory: BytePath, tally: IncludeTally, files: readonly BytePath[]): Promise<{ from: Place; to: Place } | null> {
   const skipAll = (reason: SkipReason) => {
     for (const file of files) tally.skip(directory === '' ? file : `${directory}/${file}`, reason);
     return null;

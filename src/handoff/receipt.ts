@@ -24,6 +24,8 @@ export const holdings = z.object({
   rollouts: z.array(rolloutHash).max(10_000),
   /** Digest of everything else that travelled: name, policy, goal, approvals, … */
   thread: sha256,
+  /** Digest of the ignored files that crossed at the user's wish: those that were placed as read back, the others as they arrived. */
+  included: sha256.optional(),
 });
 export type Holdings = z.infer<typeof holdings>;
 
@@ -60,5 +62,6 @@ export function holdingsDifference(actual: Holdings, expected: Holdings): string
   if (held.head !== sent.head) return `HEAD is ${held.head ?? 'unborn'}, expected ${sent.head ?? 'unborn'}`;
   if (canonicalJson(held.rollouts) !== canonicalJson(sent.rollouts)) return 'the rollout files differ from those that were sent';
   if (held.thread !== sent.thread) return "the thread's name, policy or approvals differ from those that were sent";
+  if (held.included !== sent.included) return 'the ignored files that were placed differ from those that were sent';
   return null;
 }

@@ -16,6 +16,8 @@ import { lackingAmong } from '../git/partialClone';
 import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from '../git/restore';
 import { inGroups } from '../git/sideBySide';
 import { findSubmodulePlaces, holdingsOf, type SubmodulePlace } from '../git/submodulePlaces';
+import { placeFiles, takeBackFiles, type PlacedFiles } from '../git/placeFiles';
+import { travelLimits } from '../git/travellingFiles';
 import { pointerOf } from '../git/worktreeEntry';
 import { copyIncluded, includeNotes } from '../git/worktreeInclude';
 import type { Channel } from '../relay/channel';
@@ -76,7 +78,7 @@ export class HandoffDestination {
     // The path of one that is yet to be made is drawn anew each time.
     const removed = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
     const known = removed?.life.is === 'removed' && removed.projectRoot === place?.projectRoot ? removed.path : null;
-    return { findings, worktree: place?.expectedFingerprint == null ? known : place.worktree, parts: place === null ? [] : (await partsOf(place, offer)).parts };
+    return { findings, worktree: place?.expectedFingerprint == null ? known : place.worktree, parts: place === null ? [] : (await partsOf(place, offer)).parts, takesIncluded: true };
   }
 
   /** Says which commits of a part's history are here, so that they need not travel. Nothing is kept. */
@@ -180,16 +182,18 @@ export class HandoffDestination {
         const submodules = others.map((other, index) => ({ ...part(other, index + 1), ...present(record.submodules[index]) }));
         const quarantined = await receiveCheckout({ root: record.projectRoot, top, submodules, quarantine: incoming.quarantine });
         const restored = await this.restore(incoming, quarantined, top.branch);
+        // What the user sent along comes before what is copied here: neither overwrites anything.
+        const crossed = await this.crossed(incoming, announced);
         const included = await this.included(incoming.record);
         const rollouts = await this.ports.stageRollouts(incoming, announced, this.workingDirectory(incoming.record));
-        const held: Holdings = { workingState: restored.fingerprint, head: restored.head, rollouts: rollouts.map(({ hash }) => hash), thread: digestOf(announced.thread) };
+        const held: Holdings = { workingState: restored.fingerprint, head: restored.head, rollouts: rollouts.map(({ hash }) => hash), thread: digestOf(announced.thread), ...(crossed === null ? {} : { included: crossed.sha256 }) };
         const receipt: Receipt = { version: 1, handoffId, threadId, epoch: record.epoch, source: record.source, destination: this.ports.hostId, channel: link.binding, holdings: held };
         await incoming.update({
           prepared: {
             head: restored.head,
             branch: restored.branch,
             fingerprint: restored.fingerprint,
-            notes: [...restored.notes, ...included],
+            notes: [...restored.notes, ...(crossed?.notes ?? []), ...included],
             rollouts: rollouts.map(({ name, path }) => ({ name, path })),
           },
         });
@@ -320,6 +324,7 @@ export class HandoffDestination {
     else if (destination.is !== 'withdrawing') return;
     const incoming = await IncomingHandoff.load(this.ports.directory, handoffId);
     if (incoming !== null) {
+      await takeBackFiles(incoming.included);
       await rollbackRestore(incoming.quarantine);
       await incoming.discard();
     }
@@ -341,6 +346,12 @@ export class HandoffDestination {
       const restored = await restoreWorkingState({ ...options, worktree: path });
       return { ...restored, notes: [...restored.notes, `The thread's earlier worktree ${worktree} was changed since the thread left it. It stays as it is; the thread goes on in ${path}.`] };
     }
+  }
+
+  /** Places the ignored files that came along at the user's wish. */
+  private async crossed(incoming: IncomingHandoff, { included }: Manifest): Promise<PlacedFiles | null> {
+    const { worktree, sourceName } = incoming.record;
+    return included === undefined ? null : placeFiles({ ...incoming.included, worktree, scratch: incoming.directory, announced: included, limits: travelLimits, from: sourceName });
   }
 
   /**

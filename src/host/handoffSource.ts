@@ -8,6 +8,7 @@ import { requireGit } from '../git/git';
 import { GitError } from '../git/gitError';
 import { identityOf, readRepository, type Repository } from '../git/repository';
 import { inGroups, sideBySide } from '../git/sideBySide';
+import { sealFiles, type SealedFiles } from '../git/sealFiles';
 import { announceSubmodule } from '../git/submodulePlaces';
 import { digestOf } from '../handoff/canonicalJson';
 import { carriedThread, type CarriedThread } from '../handoff/carriedThread';
@@ -19,6 +20,7 @@ import { isOver, sourceRecovery, type HandoffIdentity, type SourceState } from '
 import type { Channel } from '../relay/channel';
 import type { Actor } from './audit';
 import type { HandoffSide } from './handoffSide';
+import { agreedNames, considerIncluded, type IncludedWish } from './includedTravel';
 import { HostError } from './hostError';
 import type { PeerLink } from './peerLink';
 import type { Offer, PeerResult } from './peerProtocol';
@@ -63,6 +65,7 @@ interface Progress {
   checkout: CapturedCheckout | null;
   rollouts: readonly SourceRollout[];
   offer: Offer | null;
+  included: SealedFiles | null;
   sent: SentTransfer | null;
   placed: PeerResult<'handoff/commit'> | null;
   /** Why the last effect that is tried again failed. */
@@ -76,7 +79,7 @@ const CARRIED_FILE = 'carried.json';
 
 /** The source's side of one handoff. */
 export class HandoffSource {
-  private readonly progress: Progress = { thread: null, carried: null, checkout: null, rollouts: [], offer: null, sent: null, placed: null, retried: '' };
+  private readonly progress: Progress = { thread: null, carried: null, checkout: null, rollouts: [], offer: null, included: null, sent: null, placed: null, retried: '' };
   private readonly startedAt = performance.now();
   private readonly spool: string;
 
@@ -84,12 +87,13 @@ export class HandoffSource {
     private readonly ports: SourceHostPorts,
     private readonly subject: Subject | null,
     readonly handoff: HandoffIdentity,
+    private readonly included: IncludedWish = null,
   ) {
     this.spool = join(ports.directory, handoff.handoffId);
   }
 
   /** Asks both sides what speaks for and against a handoff. Writes nothing but a spool of its own, which it removes. */
-  static async preflight(ports: SourceHostPorts, subject: Subject, to: string, signal?: AbortSignal): Promise<HandoffPreflight> {
+  static async preflight(ports: SourceHostPorts, subject: Subject, to: string, wish: IncludedWish, signal?: AbortSignal): Promise<HandoffPreflight> {
     if ('threadId' in subject) ports.requireOwner(subject.threadId);
     const [link, thread] = await sideBySide(ports.connect(to, signal), ports.describe(subject));
     const repository = await repositoryOf(thread, ports.name());
@@ -97,6 +101,7 @@ export class HandoffSource {
     const threadId = 'threadId' in subject ? subject.threadId : null;
     const epoch = threadId === null ? 1 : ports.ledger.get(threadId).epoch + 1;
     const findings: Finding[] = [];
+    const included = await considerIncluded(ports.directory, { root, to, wish }, signal);
     let counts = { commits: 0, files: 0, bytes: 0, worktreeBytes: 0 };
     const spool = join(ports.directory, `${PREFLIGHT_SPOOL}${randomBytes(8).toString('hex')}`);
     try {
@@ -128,7 +133,8 @@ export class HandoffSource {
         }
       }
       const rolloutBytes = offer.rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
-      const sized = { ...offer, facts: { ...offer.facts, bytes: counts.bytes + rolloutBytes, worktreeBytes: counts.worktreeBytes } };
+      const { travelling } = included;
+      const sized = { ...offer, facts: { ...offer.facts, bytes: counts.bytes + rolloutBytes + travelling, worktreeBytes: counts.worktreeBytes + travelling } };
       const answer = await link.call('handoff/offer', { threadId, epoch, offer: sized }, signal);
       return {
         threadId,
@@ -139,8 +145,8 @@ export class HandoffSource {
         branch: branch?.replace(/^refs\/heads\//, '') ?? null,
         commits: counts.commits,
         files: counts.files,
-        bytes: counts.bytes + rolloutBytes,
-        findings: [...findings, ...answer.findings],
+        bytes: counts.bytes + rolloutBytes + travelling,
+        ...included.conclude({ findings: [...findings, ...answer.findings], taken: answer.takesIncluded === true, destinationName: ports.peerName(to) }),
       };
     } finally {
       await rm(spool, { recursive: true, force: true });
@@ -148,12 +154,12 @@ export class HandoffSource {
   }
 
   /** Journals the beginning of a handoff, so that no other begins. Throws HandoffError `thread-moving` or `thread-moved`. */
-  static async begin(ports: SourceHostPorts, subject: Subject, handoffId: string, to: string, by: Actor): Promise<HandoffSource> {
+  static async begin(ports: SourceHostPorts, subject: Subject, handoffId: string, to: string, by: Actor, included: IncludedWish): Promise<HandoffSource> {
     const threadId = 'threadId' in subject ? subject.threadId : randomUUID();
     const handoff = { handoffId, threadId, source: ports.hostId, destination: to, destinationName: ports.peerName(to), epoch: ports.ledger.get(threadId).epoch + 1 };
     await ports.ledger.append(threadId, { side: 'source', event: { type: 'begun', ...handoff } });
     await ports.audit.append({ type: 'handoff-begun', threadId, handoffId, peer: to, by, epoch: handoff.epoch });
-    return new HandoffSource(ports, subject, handoff);
+    return new HandoffSource(ports, subject, handoff, included);
   }
 
   /** Takes up a handoff that a host before this one left unfinished. */
@@ -169,7 +175,7 @@ export class HandoffSource {
     this.ports.onChanged();
     if (ended.is === 'aborted') throw new HostError(ended.reason as HostError['reason'], ended.message);
     if (ended.is === 'undoing') throw new HostError(ended.reason as HostError['reason'], `${ended.message} It cannot be used yet: ${this.progress.retried} This host goes on trying to make it usable.`);
-    const { placed, sent, retried } = this.progress;
+    const { placed, sent, included, retried } = this.progress;
     if (placed === null || !('receipt' in ended)) {
       throw new HostError('connection-lost', `The thread belongs to ${this.handoff.destinationName} now, which has everything but has not taken it up yet: ${retried} This host goes on telling it; nothing is lost.`);
     }
@@ -189,7 +195,7 @@ export class HandoffSource {
       rolloutBytesSent: sent?.rolloutBytesSent ?? 0,
       milliseconds: Math.round(performance.now() - this.startedAt),
       receipt: receiptHash(ended.receipt),
-      notes: [...notes, ...placed.notes],
+      notes: [...notes, ...(included?.notes ?? []), ...placed.notes],
     };
   }
 
@@ -242,6 +248,8 @@ export class HandoffSource {
         progress.checkout = checkout;
         progress.rollouts = rollouts;
         progress.offer = { ...offer, submodules: await announceSubmodules(checkout) };
+        const agreed = await agreedNames(ports.directory, { root: repository.root, to: handoff.destination, wish: this.included });
+        progress.included = agreed === null ? null : await sealFiles({ root: repository.root, agreed, path: join(this.spool, 'included-files'), signal });
         const carried = present(progress.carried);
         progress.carried = { ...carried, leftBehind: checkout.flatMap(({ state }) => state.findings).filter((finding) => finding.level === 'warning').map((finding) => finding.message).slice(0, 64) };
         const holdings: Holdings = {
@@ -249,6 +257,7 @@ export class HandoffSource {
           head: checkout[0].state.head,
           rollouts: progress.rollouts.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })),
           thread: digestOf(progress.carried),
+          ...(progress.included === null ? {} : { included: progress.included.sha256 }),
         };
         return holdings;
       },
@@ -262,6 +271,7 @@ export class HandoffSource {
             rollouts: progress.rollouts,
             thread: present(progress.carried),
             prompt: 'prompt' in subject ? subject.prompt : null,
+            included: progress.included,
           },
           signal,
         );

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { outcomeOf } from '../handoff/answers';
 import { isOver } from '../handoff/sourceTransaction';
 import { HandoffSource, type SourceHostPorts, type Subject } from './handoffSource';
+import type { IncludedWish } from './includedTravel';
 import type { Actor } from './audit';
 import { HostError } from './hostError';
 import type { PeerLink } from './peerLink';
@@ -18,6 +19,14 @@ interface Running {
   ended: boolean;
 }
 
+interface Start {
+  readonly by: Actor;
+  /** The host that asked for it. */
+  readonly requestedBy?: string | null;
+  /** Digest of the list of ignored files that the user agreed to. */
+  readonly included: string | null;
+}
+
 const KEPT_RESULTS = 200;
 const RETRY_FIRST_MS = 2_000;
 const RETRY_LAST_MS = 60_000;
@@ -32,17 +41,19 @@ export class Handoffs {
     private readonly ports: SourceHostPorts & { onEnded(ended: NotificationOf<'handoff/ended'>): void },
   ) {}
 
-  preflight(subject: Subject, to: string, signal?: AbortSignal): Promise<HandoffPreflight> {
-    return HandoffSource.preflight(this.ports, subject, to, signal);
+  /** @param included whether the ignored files that could cross are to be shown, or the digest of the list that the user agreed to */
+  preflight(subject: Subject, to: string, included: IncludedWish, signal?: AbortSignal): Promise<HandoffPreflight> {
+    return HandoffSource.preflight(this.ports, subject, to, included, signal);
   }
 
   /** Starts a handoff of a thread of this host. Throws HostError `preflight-blocked` with the findings, HandoffError where another one runs. */
-  async start(subject: Subject, to: string, by: Actor, requestedBy: string | null = null): Promise<string> {
-    const { findings } = await this.preflight(subject, to);
+  async start(subject: Subject, to: string, { by, requestedBy = null, included }: Start): Promise<string> {
+    const wish = included === null ? null : { digest: included };
+    const { findings } = await this.preflight(subject, to, wish);
     const blockers = findings.filter((finding) => finding.level === 'blocker');
     if (blockers.length > 0) throw new HostError('preflight-blocked', blockers.map((finding) => finding.message).join(' '), { findings });
     const handoffId = randomBytes(16).toString('hex');
-    const source = await HandoffSource.begin(this.ports, subject, handoffId, to, by);
+    const source = await HandoffSource.begin(this.ports, subject, handoffId, to, by, wish);
     const abort = new AbortController();
     // Not before it can be found: the first progress is already told to who asked for it.
     const result = Promise.resolve().then(() => source.run(abort.signal));
@@ -66,8 +77,8 @@ export class Handoffs {
   }
 
   /** Asks another host to hand its thread to this one, and follows that handoff here. */
-  async request(threadId: string, link: PeerLink): Promise<string> {
-    const { handoffId } = await link.call('handoff/request', { threadId });
+  async request({ threadId, included }: { readonly threadId: string; readonly included: string | undefined }, link: PeerLink): Promise<string> {
+    const { handoffId } = await link.call('handoff/request', { threadId, included });
     this.track(handoffId, {
       threadId,
       requestedBy: null,

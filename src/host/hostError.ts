@@ -9,7 +9,7 @@ export type HostErrorReason =
   | 'invite-invalid' | 'invite-expired' | 'invite-used' | 'invite-own'
   | 'not-a-repository' | 'no-matching-project'
   | 'codex-not-found' | 'codex-too-old' | 'codex-unavailable' | 'codex-refused' | 'policy-refused' | 'provider-missing' | 'thread-in-use'
-  | 'thread-moved' | 'thread-moving' | 'preflight-blocked' | 'own-thread' | 'same-host'
+  | 'thread-moved' | 'thread-moving' | 'preflight-blocked' | 'included-outdated' | 'own-thread' | 'same-host'
   | 'cancelled' | 'connection-lost' | 'transfer-corrupt' | 'receipt-mismatch' | 'disk-full' | 'diverged'
   | 'identity-invalid' | 'state-invalid' | 'git-failed' | 'git-not-found' | 'internal';
 

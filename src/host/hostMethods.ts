@@ -68,22 +68,22 @@ export function hostMethods(host: HostService): Implementations {
     ...worktreeMethods(host),
     'host/ask': async ({ host: hostId, method, params }) =>
       hostId === host.hostId ? { result: await answerPeer(host, method, params) } : (await host.network.connect(hostId)).call('host/ask', { method, params }),
-    'handoff/preflight': async ({ to, from, ...given }) => {
+    'handoff/preflight': async ({ to, from, included, ...given }) => {
       const subject = subjectOf(given);
-      if (from === undefined || from === host.hostId) return host.handoffs.preflight(subject, destinationId(host, to));
+      if (from === undefined || from === host.hostId) return host.handoffs.preflight(subject, destinationId(host, to), included === true ? 'show' : null);
       const threadId = fetched(host, subject, to);
-      return (await host.network.connect(from)).call('handoff/preview', { threadId });
+      return (await host.network.connect(from)).call('handoff/preview', { threadId, included });
     },
-    'handoff/start': async ({ to, from, askedBy, ...given }) => {
+    'handoff/start': async ({ to, from, askedBy, included, ...given }) => {
       const subject = subjectOf(given);
       if (from !== undefined && from !== host.hostId) {
         const threadId = fetched(host, subject, to);
-        return { handoffId: await host.handoffs.request(threadId, await host.network.connect(from)) };
+        return { handoffId: await host.handoffs.request({ threadId, included }, await host.network.connect(from)) };
       }
       if ('threadId' in subject && askedBy === subject.threadId) {
         throw new HostError('own-thread', 'A thread cannot hand itself off: its own turn would be interrupted before the handoff is done. Run the command outside the thread.');
       }
-      return { handoffId: await host.handoffs.start(subject, destinationId(host, to), 'local') };
+      return { handoffId: await host.handoffs.start(subject, destinationId(host, to), { by: 'local', included: included ?? null }) };
     },
     'handoff/wait': ({ handoffId }) => host.handoffs.wait(handoffId),
     'handoff/cancel': ({ handoffId }) => host.handoffs.cancel(handoffId),

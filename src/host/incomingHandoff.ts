@@ -89,6 +89,11 @@ export class IncomingHandoff {
     return join(this.directory, `bundle-${index}`);
   }
 
+  /** The archive of ignored files that crossed, and what takes back those that were placed. */
+  get included(): { readonly archive: string; readonly undo: string } {
+    return { archive: join(this.directory, 'included-files'), undo: join(this.directory, 'undo-included.json') };
+  }
+
   get staging(): string {
     return join(this.directory, 'rollouts');
   }
@@ -104,6 +109,7 @@ export class IncomingHandoff {
       ...announced.parts.map(({ bundle }, index) => ({ path: this.bundle(index), bytes: bundle.bytes })),
       ...announced.parts.flatMap((_part, index) => this.lfs(announced, index).map(({ file, size, held }) => ({ path: file, bytes: size, held }))),
       ...announced.rollouts.map((rollout, index) => ({ path: this.tail(index), bytes: rollout.tail.bytes })),
+      ...(announced.included === undefined ? [] : [{ path: this.included.archive, bytes: announced.included.bytes }]),
     ];
   }
 
@@ -137,7 +143,7 @@ export class IncomingHandoff {
     if (JSON.stringify(announced.parts.slice(1).map(({ place }) => place)) !== JSON.stringify(places)) throw new HostError('transfer-corrupt', 'The submodules that were announced are not those that were offered. The thread stays at its source; try again.');
     const same = this.current.manifest !== null && JSON.stringify(this.current.manifest) === JSON.stringify(announced);
     if (!same) {
-      for (const name of await readdir(this.directory)) if (/^(bundle|tail|lfs)-/.test(name)) await rm(join(this.directory, name));
+      for (const name of await readdir(this.directory)) if (/^(bundle|tail|lfs|included)-/.test(name)) await rm(join(this.directory, name));
       await this.update({ manifest: announced, heldLfs: await Promise.all(announced.parts.map(holds)) });
     }
     return Promise.all(this.files(announced).map(async (file) => (file.held === true ? file.bytes : Math.min(file.bytes, await sizeOf(file.path)))));

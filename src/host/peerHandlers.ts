@@ -23,14 +23,14 @@ export function peerHandlers(host: HostService): PeerHandlers {
     'handoff/commit': (params, link) => host.destination.commit(params, link),
     'handoff/withdraw': (params, link) => host.destination.withdraw(params, link),
     'handoff/outcome': ({ handoffId, threadId }, link) => Promise.resolve({ outcome: host.handoffs.outcome(handoffId, threadId, link.hostId) }),
-    'handoff/preview': ({ threadId }, link) => {
+    'handoff/preview': ({ threadId, included }, link) => {
       requireFetchable(host, threadId, link.hostId);
-      return host.handoffs.preflight({ threadId }, link.hostId);
+      return host.handoffs.preflight({ threadId }, link.hostId, included === true ? 'show' : null);
     },
-    'handoff/request': async ({ threadId }, link) => {
+    'handoff/request': async ({ threadId, included }, link) => {
       await host.audit.append({ type: 'handoff-requested', threadId, by: `host:${link.hostId}` });
       requireFetchable(host, threadId, link.hostId);
-      return { handoffId: await host.handoffs.start({ threadId }, link.hostId, `host:${link.hostId}`, link.hostId) };
+      return { handoffId: await host.handoffs.start({ threadId }, link.hostId, { by: `host:${link.hostId}`, requestedBy: link.hostId, included: included ?? null }) };
     },
     'handoff/wait': ({ handoffId }, link) => host.handoffs.wait(handoffId, link.hostId),
     'handoff/cancel': ({ handoffId }, link) => host.handoffs.cancel(handoffId, link.hostId),

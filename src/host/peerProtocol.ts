@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { QUESTION_LIMIT } from '../git/negotiation';
+import { travelLimits } from '../git/travellingFiles';
 import { MOST_ASKED, MOST_LACKING } from '../git/partialClone';
 import { carriedThread } from '../handoff/carriedThread';
 import { requirements } from '../handoff/policy';
@@ -69,6 +70,8 @@ export const manifest = z.object({
   /** Starts a thread with this text at the destination: the handoff of a checkout that has no thread yet. */
   prompt: z.string().max(65_536).nullable(),
   counts: z.object({ commits: bytes, files: bytes }),
+  /** Ignored files that the user wants to cross: the length of their archive, and what is in it (git/fileArchive.ts). */
+  included: z.object({ bytes, files: bytes.max(travelLimits.files), contentBytes: bytes.max(travelLimits.bytes), sha256 }).optional(),
 });
 export type Manifest = z.infer<typeof manifest>;
 
@@ -88,8 +91,8 @@ export const peerMethods = {
     z.object({ protocolVersion: z.number().int(), name: hostName, relayUrl: z.url({ protocol: /^wss?$/ }).max(1024).nullable() }),
     z.object({ protocolVersion: z.number().int(), name: hostName, batonVersion: z.string().max(64), codexVersion: z.string().max(64).nullable() }),
   ),
-  /** Preflight: nothing is kept. */
-  'handoff/offer': method(z.object({ threadId: threadId.nullable(), epoch: bytes, offer }), z.object({ findings: z.array(finding), worktree: z.string().nullable(), parts: held })),
+  /** Preflight: nothing is kept. `takesIncluded`: this Baton knows of ignored files that cross. */
+  'handoff/offer': method(z.object({ threadId: threadId.nullable(), epoch: bytes, offer }), z.object({ findings: z.array(finding), worktree: z.string().nullable(), parts: held, takesIncluded: z.literal(true).optional() })),
   /** Begins a handoff at the destination; refused with `preflight-blocked` where a finding is a blocker. */
   'handoff/begin': method(
     identified.extend({ epoch: bytes, offer }),
@@ -119,9 +122,9 @@ export const peerMethods = {
   /** Asked by a destination that was restarted: what did the source decide? */
   'handoff/outcome': method(identified, z.object({ outcome: z.enum(['committed', 'aborted', 'undecided']) })),
   /** Preflight of a thread that the caller would ask for. */
-  'handoff/preview': method(z.object({ threadId }), handoffPreflight),
+  'handoff/preview': method(z.object({ threadId, included: z.boolean().optional() }), handoffPreflight),
   /** Asks the host that has a thread to hand it to the caller. */
-  'handoff/request': method(z.object({ threadId }), z.object({ handoffId })),
+  'handoff/request': method(z.object({ threadId, included: sha256.optional() }), z.object({ handoffId })),
   'handoff/wait': method(z.object({ handoffId }), handoffResult),
   'handoff/cancel': method(z.object({ handoffId }), z.object({ cancelled: z.boolean() })),
   /** One of the controllers' own methods, with their params and result; for a peer that is trusted as an operator. */
@@ -133,5 +136,5 @@ export type PeerMethodName = keyof PeerMethods;
 export type PeerParams<M extends PeerMethodName> = z.output<PeerMethods[M]['params']>;
 export type PeerResult<M extends PeerMethodName> = z.output<PeerMethods[M]['result']>;
 
-/** First line of a transfer channel, then the files' bytes in the manifest's order: the bundles of the parts, their Git LFS objects, then the rollouts' tails. */
+/** First line of a transfer channel, then the files' bytes in the manifest's order: the bundles of the parts, their Git LFS objects, the rollouts' tails, then the archive of ignored files. */
 export const transferHeader = z.object({ handoffId, threadId });

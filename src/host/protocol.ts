@@ -193,6 +193,23 @@ export type Approval = z.infer<typeof approval>;
 export const handoffPhase = z.enum(['preflight', 'quiesce', 'capture', 'transfer', 'stage', 'receipt', 'commit', 'activate']);
 export type HandoffPhase = z.infer<typeof handoffPhase>;
 
+/** The ignored files that `.worktreeinclude` of the checkout lists and that would cross with a handoff, if the user says so. */
+export const includedList = z.object({
+  /** Names this list of paths, for this checkout and destination: `handoff/start` takes it as the user's word for just these. */
+  digest: sha256,
+  files: count,
+  bytes: count,
+  /** The first of them, quoted. */
+  names: z.array(text).max(100),
+  /** Those whose names look like those of secrets: how many, and the first, quoted. */
+  secrets: z.object({ count, names: z.array(text).max(100) }),
+  /** What is listed as well and cannot travel, in words. */
+  left: text.nullable(),
+  /** One sentence: why none of them can travel there. */
+  refused: text.nullable(),
+});
+export type IncludedList = z.infer<typeof includedList>;
+
 export const handoffPreflight = z.object({
   threadId: threadId.nullable(),
   from: hostId,
@@ -206,6 +223,8 @@ export const handoffPreflight = z.object({
   /** Estimate of what would travel, in bytes. */
   bytes: count,
   findings: z.array(finding),
+  /** Present where it was asked for; null where the checkout has no `.worktreeinclude`. */
+  included: includedList.nullable().optional(),
 });
 export type HandoffPreflight = z.infer<typeof handoffPreflight>;
 
@@ -313,10 +332,13 @@ export const methods = {
   /** The thread's transcript is Codex's `thread/read`; this is the rest of what a thread view shows. */
   'host/thread': method('viewer', z.object({ threadId }), z.object({ thread, plan: plan.nullable(), approvals: z.array(approval) })),
 
-  /** `directory` in place of `threadId`: hand off an open repository that has no thread yet; the thread begins at the destination. `from` asks that host about its thread. */
+  /**
+   * `directory` in place of `threadId`: hand off an open repository that has no thread yet; the thread begins at the destination. `from` asks
+   * that host about its thread. `included` also asks which ignored files could cross.
+   */
   'handoff/preflight': method(
     'operator',
-    z.object({ threadId: threadId.optional(), directory: z.string().optional(), to: hostId, from: hostId.optional() }),
+    z.object({ threadId: threadId.optional(), directory: z.string().optional(), to: hostId, from: hostId.optional(), included: z.boolean().optional() }),
     handoffPreflight,
   ),
   /** Starts a handoff and returns at once; `from` asks that host to hand its thread to this one. `prompt` begins the thread of a `directory`. */
@@ -330,6 +352,8 @@ export const methods = {
       from: hostId.optional(),
       /** The thread in which the caller runs (Codex sets CODEX_THREAD_ID): a thread cannot hand itself off, its turn would be interrupted. */
       askedBy: z.string().optional(),
+      /** The user has seen the list of that digest, and wants those ignored files to cross. What is not in it does not. */
+      included: sha256.optional(),
     }),
     z.object({ handoffId }),
   ),

@@ -10,6 +10,7 @@ import { createBundle } from '../git/bundle';
 import type { Gaps } from '../git/partialClone';
 import { listLfsObjects, sealLfsObject, type LfsSource } from '../git/lfsTransfer';
 import type { CapturedState } from '../git/capture';
+import type { SealedFiles } from '../git/sealFiles';
 import type { CapturedCheckout } from '../git/captureCheckout';
 import { agreeOnHaves, type Held } from '../git/haves';
 import type { Ask } from '../git/negotiation';
@@ -50,6 +51,8 @@ export interface OutgoingTransfer {
   readonly rollouts: readonly SourceRollout[];
   readonly thread: CarriedThread;
   readonly prompt: string | null;
+  /** Ignored files that the user wants to cross. */
+  readonly included: SealedFiles | null;
   readonly announce: Announce;
 }
 
@@ -98,10 +101,11 @@ export async function sendTransfer(transfer: OutgoingTransfer, signal: AbortSign
     thread: transfer.thread,
     prompt: transfer.prompt,
     counts: { commits: sum(bundles.map(({ commits }) => commits)), files: sum(bundles.map(({ state }) => state.files)) },
+    ...(transfer.included === null ? {} : { included: describeSealed(transfer.included) }),
   };
   const { offsets } = await link.call('handoff/receive', { handoffId, threadId, manifest }, signal);
   const lfs = bundles.flatMap((bundle) => bundle.lfs.map((object) => ({ bytes: object.size, seal: () => sealLfsObject(object, bundle.state, spool) })));
-  const files = [...bundles, ...lfs, ...tails];
+  const files = [...bundles, ...lfs, ...tails, ...(transfer.included === null ? [] : [transfer.included])];
   if (offsets.length !== files.length || offsets.some((offset, index) => offset > (files[index]?.bytes ?? 0))) {
     throw new HostError('protocol-mismatch', `${destinationName} says that it has more than was announced. Bring Baton to the same version on both machines.`);
   }
@@ -153,6 +157,10 @@ export function gapsOfPart(link: PeerLink, about: Omit<PeerParams<'handoff/negot
     partial: held[about.part]?.partial === true,
     lacking: async ({ commits, objects }) => (await link.call('handoff/lacking', { ...about, commits: [...commits], objects: [...objects] }, signal)).objects,
   };
+}
+
+function describeSealed({ bytes, files, contentBytes, sha256 }: SealedFiles): NonNullable<Manifest['included']> {
+  return { bytes, files, contentBytes, sha256 };
 }
 
 /** How many bytes of a part's LFS objects the destination would be sent. */

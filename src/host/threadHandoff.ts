@@ -165,7 +165,7 @@ export class ThreadHandoff {
     const server = await this.codex.ready();
     const wanted = destinationPolicy(carried.policy, carried.requirements, await this.codex.facts());
     if (wanted === null) throw new HostError('preflight-blocked', `${this.hostName()} no longer allows a policy as strict as the thread's, so it was not resumed.`);
-    if (manifest.rollouts.length === 0) return this.begin(cwd, wanted, carried, record.sourceName, manifest.prompt ?? '');
+    if (manifest.rollouts.length === 0) return this.begin(cwd, wanted, manifest, record.sourceName);
 
     const { threadId } = record;
     // Before anything can load the thread.
@@ -174,7 +174,7 @@ export class ThreadHandoff {
     for (const rollout of rollouts) await this.install(rollout, threadId);
     const notes = this.inForce(await resumeMoved(server, { threadId, ...explicit(cwd, wanted, carried) }), wanted, carried);
     if (carried.name !== null) await server.request('thread/name/set', { threadId, name: carried.name });
-    await injectNote(server, threadId, noteForAgent(record.sourceName, this.hostName(), cwd, carried));
+    await injectNote(server, threadId, noteForAgent(record.sourceName, this.hostName(), cwd, manifest));
     await this.approvals.adopt(threadId, carried.approvals);
     if (carried.approvals.length > 0) notes.push(`${carried.approvals.length === 1 ? 'One approval was' : `${carried.approvals.length} approvals were`} pending and can be decided on ${this.hostName()} now.`);
     await this.restoreGoal(threadId, carried);
@@ -217,7 +217,8 @@ export class ThreadHandoff {
   }
 
   /** A thread begins here in the working state that came without one. */
-  private async begin(cwd: string, wanted: Policy, carried: CarriedThread, from: string, prompt: string): Promise<{ threadId: string; notes: string[] }> {
+  private async begin(cwd: string, wanted: Policy, manifest: Manifest, from: string): Promise<{ threadId: string; notes: string[] }> {
+    const { thread: carried, prompt } = manifest;
     const server = await this.codex.ready();
     // A host that was stopped before it could note that the thread has begun finds it by its worktree, which is nobody else's.
     for await (const { id: threadId } of allThreads(server, { cwd })) return { threadId, notes: this.inForce(await resumeMoved(server, { threadId, ...explicit(cwd, wanted, carried) }), wanted, carried) };
@@ -226,8 +227,8 @@ export class ThreadHandoff {
     const notes = this.inForce(applied, wanted, carried);
     await this.held.hold(threadId, { policy: wanted, approvalsReviewer: carried.approvalsReviewer, requirements: carried.requirements });
     // Also puts the thread's rollout on disk: without one Codex forgets the thread when it ends.
-    await injectNote(server, threadId, noteForAgent(from, this.hostName(), cwd, carried));
-    if (prompt !== '') await server.request('turn/start', { threadId, cwd, input: [{ type: 'text', text: prompt, text_elements: [] }] });
+    await injectNote(server, threadId, noteForAgent(from, this.hostName(), cwd, manifest));
+    if (prompt !== null && prompt !== '') await server.request('turn/start', { threadId, cwd, input: [{ type: 'text', text: prompt, text_elements: [] }] });
     return { threadId, notes };
   }
 
@@ -258,10 +259,10 @@ function explicit(cwd: string, wanted: Policy, { approvalsReviewer, model }: Car
   return { cwd, ...wanted, approvalsReviewer, ...(model === null ? {} : { model }) };
 }
 
-function noteForAgent(from: string, to: string, cwd: string, carried: CarriedThread): string {
+function noteForAgent(from: string, to: string, cwd: string, { thread: carried, included }: Manifest): string {
   const left = carried.leftBehind.length === 0 ? '' : ` Not carried over: ${carried.leftBehind.join(' ')}`;
   return (
     `This thread was moved from the host "${from}" to the host "${to}". It now works in ${cwd}, a Git worktree with the same commits, staged, unstaged and untracked changes. ` +
-    `Paths from before the move do not exist here; use this directory. Files that Git ignores were not carried over: install dependencies or recreate local configuration when you need them.${left}`
+    `Paths from before the move do not exist here; use this directory. Files that Git ignores were not carried over${included === undefined ? '' : `, apart from ${included.files} that the user sent along`}: install dependencies or recreate local configuration when you need them.${left}`
   );
 }

@@ -76,7 +76,7 @@ describe('the command line', () => {
 
   it.each([
     [['nonsense']], [[]], [['handoff', threadId]], [['threads', '--nonsense']], [['threads', 'extra']], [['relay', '--listen', 'nowhere']], [['host', '--relay', 'http://x']], [['host', '--name', '\u001b']],
-    [['invite', '--role', 'king']], [['new', 'text', '--sandbox', 'none']], [['rpc', 'host/read', '{']], [['rpc', 'host/read', '7']], [['approve', 'a', '--answer', 'x']], [['handoff', threadId, '--to', 'here']], [['handoff', threadId, '--to', 'server', '--from', 'server']],
+    [['invite', '--role', 'king']], [['new', 'text', '--sandbox', 'none']], [['rpc', 'host/read', '{']], [['rpc', 'host/read', '7']], [['approve', 'a', '--answer', 'x']], [['handoff', threadId, '--to', 'here']], [['handoff', threadId, '--to', 'server', '--yes']], [['handoff', threadId, '--to', 'server', '--from', 'server']],
   ])('ends with 2 on wrong usage: %j', async (args) => {
     const plain = await baton(...args);
     expect(plain).toMatchObject({ code: 2, stdout: '' });
@@ -196,6 +196,40 @@ describe('the command line', () => {
       expect(await json('handoff', 'fix', '--to', 'server', '--dry-run')).toMatchObject({ code, value: preflight });
       expect((await baton('handoff', 'fix', '--to', 'server', '--dry-run')).stdout).toContain('1 commit, 2 files, about 3.0 kB');
       expect(params('handoff/start')).toEqual([]);
+    });
+
+    describe('with ignored files', () => {
+      const included = {
+        digest, files: 23, bytes: 4500, names: ['".env"', '"build/\\u001b[2J"'], secrets: { count: 1, names: ['".env"'] }, left: '"build/link" (a symbolic link)', refused: null as string | null,
+      };
+      const preflight = { threadId, from: laptop, to: server, destinationName: 'server', worktree: null, branch: 'main', commits: 1, files: 2, bytes: 3000, findings: [], included };
+      beforeEach(() => {
+        answers['handoff/preflight'] = () => preflight;
+        answers['handoff/wait'] = () => result;
+      });
+
+      it('shows them, and sends them only after a word that names the list', async () => {
+        const { code, stderr } = await baton('handoff', 'fix', '--to', 'server', '--with-included');
+        expect({ code, said: stderr.includes('say `--yes`') }).toEqual({ code: 2, said: true });
+        expect(params('handoff/start')).toEqual([]);
+        const agreed = await baton('handoff', 'fix', '--to', 'server', '--with-included', '--yes');
+        expect(agreed.code).toBe(0);
+        for (const text of ['23 ignored files (4.5 kB) listed in .worktreeinclude', '".env"', '… and 21 more', '1 of them looks like a secret', 'Not among them: "build/link"']) expect(agreed.stderr).toContain(text);
+        expect(agreed.stderr.split('\n').every((line) => line.length <= 80)).toBe(true);
+        expect(params('handoff/preflight')).toEqual([{ threadId, to: server, included: true }, { threadId, to: server, included: true }]);
+        expect(params('handoff/start')).toEqual([{ threadId, to: server, included: digest }]);
+      });
+
+      it('shows them with --dry-run, and ends with 3 where they cannot travel', async () => {
+        expect(await baton('handoff', 'fix', '--to', 'server', '--with-included', '--dry-run')).toMatchObject({ code: 0, stdout: expect.stringContaining('23 ignored files') as string });
+        answers['handoff/preflight'] = () => ({ ...preflight, included: { ...included, refused: 'The Baton of server is too old.' } });
+        expect(await baton('handoff', 'fix', '--to', 'server', '--with-included', '--dry-run')).toMatchObject({ code: 3, stdout: expect.stringContaining('blocker The Baton of server is too old.') as string });
+        for (const missing of [{ ...included, refused: 'The Baton of server is too old.' }, { ...included, files: 0 }, null]) {
+          answers['handoff/preflight'] = () => ({ ...preflight, included: missing });
+          expect((await json('handoff', 'fix', '--to', 'server', '--with-included', '--yes')).code).toBe(3);
+        }
+        expect(params('handoff/start')).toEqual([]);
+      });
     });
 
     it('says in which thread it runs, as a thread must not hand itself off', async () => {

@@ -29,7 +29,7 @@ it('a handoff that failed and could not be undone yet does not say that the thre
     onProgress: () => undefined,
     onChanged: () => undefined,
   } as unknown as SourceHostPorts;
-  const handoff = await HandoffSource.begin(ports, { threadId }, '0'.repeat(32), 'B'.repeat(43), 'local');
+  const handoff = await HandoffSource.begin(ports, { threadId }, '0'.repeat(32), 'B'.repeat(43), 'local', null);
 
   const error: unknown = await handoff.run(new AbortController().signal).then(() => null, (failure: unknown) => failure);
   expect(error).toMatchObject({ reason: 'codex-unavailable', message: expect.stringMatching(/Codex is not there.*cannot be used yet.*goes on/) as string });

@@ -3,6 +3,7 @@ import type { HostClient } from '../hostClient';
 import { HostError } from '../hostError';
 import type { CommandTable } from './commandTable';
 import { showProgress } from './handoffProgress';
+import { agreeToIncluded, includedText } from './includedFiles';
 import { inertLine } from './inertText';
 import { bytesText, counted, labelled, secondsText, wrap } from './layout';
 import { resolveHost, resolveThread } from './resolve';
@@ -15,9 +16,11 @@ export function addHandoffCommand({ program, session, exitWith }: CommandTable):
     .argument('<THREAD>', 'its id, a unique prefix of one, or its name')
     .requiredOption('--to <HOST>', 'the destination: a name, an id, or `here`')
     .option('--from <HOST>', 'with `--to here`: the host that has the thread now')
+    .option('--with-included', 'also send the ignored files that .worktreeinclude lists; shows them and asks')
+    .option('--yes', 'with `--with-included`: send them without asking')
     .option('--dry-run', 'show what would travel and what stands in the way, and stop')
     .description('hand a thread and its working state to another host')
-    .action(async (word: string, options: { to: string; from?: string; dryRun?: true }) => {
+    .action(async (word: string, options: { to: string; from?: string; withIncluded?: true; yes?: true; dryRun?: true }) => {
       const client = await session.host();
       const { hosts } = await client.call('host/list');
       const to = resolveHost(options.to, hosts);
@@ -26,15 +29,19 @@ export function addHandoffCommand({ program, session, exitWith }: CommandTable):
       if (from?.self === true) throw new HostError('same-host', 'The thread is on this host already. `--from` names the other one.');
       const threadId = await threadOf(client, word, from);
       const route = { threadId, to: to.hostId, ...(from === undefined ? {} : { from: from.hostId }) };
+      const withIncluded = options.withIncluded === true;
+      if (options.yes === true && !withIncluded) throw new UsageError('`--yes` is for `--with-included`: nothing else is asked.');
+      const look = () => client.call('handoff/preflight', { ...route, ...(withIncluded ? { included: true } : {}) });
       if (options.dryRun === true) {
-        const preflight = await client.call('handoff/preflight', route);
-        if (preflight.findings.some((finding) => finding.level === 'blocker')) exitWith(3);
+        const preflight = await look();
+        if (preflight.findings.some((finding) => finding.level === 'blocker') || (preflight.included?.refused ?? null) !== null) exitWith(3);
         session.result(preflight, () => preflightText(preflight, session.columns));
         return;
       }
       // Codex says to the commands of a thread which thread they run in.
       const askedBy = session.env['CODEX_THREAD_ID'];
-      const result = await handOff(session, client, { ...route, ...(askedBy === undefined ? {} : { askedBy }) });
+      const included = withIncluded ? await agreeToIncluded(session, await look(), options.yes === true) : undefined;
+      const result = await handOff(session, client, { ...route, ...(askedBy === undefined ? {} : { askedBy }), ...(included === undefined ? {} : { included }) });
       session.result(result, () => resultText(result, hosts, session.columns));
     });
 }
@@ -45,7 +52,7 @@ async function threadOf(client: HostClient, word: string, from: HostSummary | un
   return resolveThread(word, await listThreads(client)).id;
 }
 
-async function handOff(session: Session, client: HostClient, route: { threadId: string; to: string; from?: string; askedBy?: string }): Promise<HandoffResult> {
+async function handOff(session: Session, client: HostClient, route: { threadId: string; to: string; from?: string; askedBy?: string; included?: string }): Promise<HandoffResult> {
   const progress = showProgress(session, client, route.threadId);
   let interrupt: () => void = () => undefined;
   const interrupted = new Promise<void>((resolve) => (interrupt = resolve));
@@ -81,7 +88,8 @@ function preflightText(preflight: HandoffPreflight, width: number): string {
     ],
     width,
   );
-  return [summary, findingLines(preflight.findings, width)].filter((part) => part !== '').join('\n\n');
+  const included = preflight.included == null ? '' : includedText(preflight.included, preflight.destinationName, width);
+  return [summary, findingLines(preflight.findings, width), included].filter((part) => part !== '').join('\n\n');
 }
 
 function resultText(result: HandoffResult, hosts: readonly HostSummary[], width: number): string {
