@@ -7,9 +7,13 @@ import type { LfsReading } from './lfsFiles';
 import { hasLength, lfsFile } from './lfsStore';
 import type { OperationState } from './operation';
 import type { Repository } from './repository';
+import { looksSecret } from './secretNames';
 import type { SubmodulePlaces } from './submodules';
 import type { WorktreeReading } from './worktreeReading';
 import type { LeftBehind } from './worktreeScan';
+
+/** The code of a warning that speaks of what travels; the others speak of what does not, or not quite. */
+export const SECRETS_TRAVEL = 'secrets-travel';
 
 /** Says in words what of a working state does not travel, or travels otherwise than one may think. */
 export async function findingsOf(state: {
@@ -23,6 +27,8 @@ export async function findingsOf(state: {
   if (places.unnameable.length > 0) add('blocker', 'submodule-name', `${named(places.unnameable)}: no destination takes a submodule of such a name. Move it with "git mv", then try again.`);
   if (places.withoutRepository.length > 0) add('warning', 'submodule-files-stay', `${named(places.withoutRepository)}: files in the place of a submodule whose repository is not there. Git does not look at them, and they stay behind.`);
   if (read.nestedRepositories.length > 0) add('warning', 'nested-repository-stays', `${named(read.nestedRepositories)} ${read.nestedRepositories.length === 1 ? 'is a repository of its own that is' : 'are repositories of their own that are'} not tracked here and stay behind.`);
+  const secrets = read.untracked.filter(looksSecret);
+  if (secrets.length > 0) add('warning', SECRETS_TRAVEL, `${named(secrets)} ${secrets.length === 1 ? 'looks like a secret, and is not ignored' : 'look like secrets, and are not ignored'}: untracked files travel with the thread. To keep ${secrets.length === 1 ? 'it' : 'them'} here, add ${secrets.length === 1 ? 'it' : 'them'} to .gitignore or .git/info/exclude.`);
   const special = [...new Set([...left.special, ...read.special])];
   if (special.length > 0) add('warning', 'special-file-stays', `${named(special)}: a FIFO, socket or device cannot be carried and stays behind.`);
   const lfsMissing = await missingLfs(read.lfs, state.storage);

@@ -3,6 +3,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import { captureCheckout, type CapturedCheckout } from '../git/captureCheckout';
+import { SECRETS_TRAVEL } from '../git/captureFindings';
 import { estimateTransfer } from '../git/estimate';
 import { requireGit } from '../git/git';
 import { GitError } from '../git/gitError';
@@ -251,7 +252,7 @@ export class HandoffSource {
         const agreed = await agreedNames(ports.directory, { root: repository.root, to: handoff.destination, wish: this.included });
         progress.included = agreed === null ? null : await sealFiles({ root: repository.root, agreed, path: join(this.spool, 'included-files'), signal });
         const carried = present(progress.carried);
-        progress.carried = { ...carried, leftBehind: checkout.flatMap(({ state }) => state.findings).filter((finding) => finding.level === 'warning').map((finding) => finding.message).slice(0, 64) };
+        progress.carried = { ...carried, leftBehind: checkout.flatMap(({ state }) => state.findings).filter(({ level, code }) => level === 'warning' && code !== SECRETS_TRAVEL).map((finding) => finding.message).slice(0, 64) };
         const holdings: Holdings = {
           workingState: checkout[0].state.fingerprint,
           head: checkout[0].state.head,
