@@ -197,7 +197,9 @@ export class WorktreeKeeper {
     // A removal or restore that is under way is waited for.
     if (record.life.is !== 'here' || this.turns.has(record.id)) await this.turns.take(record.id, async () => {
       await this.settle(record.id);
-      if (this.known(record.id).life.is === 'removed') await this.restoreNow(this.known(record.id), 'local');
+      if (this.known(record.id).life.is !== 'removed') return;
+      // Whoever wakes it waits for something else, so what is to be known of it is in the log.
+      for (const note of await this.restoreNow(this.known(record.id), 'local')) this.ports.log.info(`${record.path} is restored. ${note}`);
     });
   }
 
@@ -236,7 +238,7 @@ export class WorktreeKeeper {
         await runGit(['checkout-index', '--all', '--quiet'], { cwd: record.path, answers: [1] });
         await this.ports.worktrees.save({ id, gitDir });
         this.ports.onChanged();
-        return 'It is there again as git had it: its commits, and what was staged. Changes that were not staged are gone.';
+        return ['It is there again as git had it: its commits, and what was staged. Changes that were not staged are gone.', ...(await this.include(record.projectRoot, record.path))].join(' ');
       }
       // Only a directory that says itself that it is this worktree.
       if ((await pointerOf(directory)) !== gitDir) throw new HostError('worktree-kept', `${directory} is not the worktree ${id}: its .git file does not say so. Nothing was changed.`);

@@ -3,11 +3,12 @@ import type { HostClient } from '../host/hostClient';
 import { HostError } from '../host/hostError';
 import type { HandoffProgress, HandoffResult, HostSummary, Thread } from '../host/protocol';
 import { byteText, plainLabel } from './displayText';
-import { destinationItems, preflightItems, subjectItems, type HandoffSubject } from './handOffPicks';
+import { destinationItems, subjectItems, type HandoffSubject } from './handOffPicks';
 import type { HostConnection } from './hostConnection';
 import type { OpenRepositories } from './openRepositories';
 import type { PendingApprovals } from './pendingApprovals';
 import { inputStep, pickStep, type StepResult } from './pickSteps';
+import { preflightStep, type AgreedPreflight } from './preflightStep';
 import { phaseText, resultText } from './preflightText';
 import { t } from './translate';
 import { threadTitle } from './treeText';
@@ -23,6 +24,7 @@ interface Choices {
   subject?: HandoffSubject;
   destination?: HostSummary;
   prompt?: string;
+  agreed?: AgreedPreflight;
 }
 type StepName = 'subject' | 'destination' | 'prompt' | 'preflight';
 
@@ -37,7 +39,7 @@ export async function handOff(context: HandOffContext, chosen: Thread | undefine
   if (!agreed || choices.subject === undefined || choices.destination === undefined) return;
   const { subject, destination, prompt } = choices;
   const title = subject.kind === 'thread' ? threadTitle(subject.thread, t) : plainLabel(prompt ?? '', 60);
-  const result = await runHandoff(context, client, t('Handing off “{0}” to {1}', title, plainLabel(destination.name, 64)), { ...subjectParams(subject), ...(prompt === undefined ? {} : { prompt }), to: destination.hostId });
+  const result = await runHandoff(context, client, t('Handing off “{0}” to {1}', title, plainLabel(destination.name, 64)), { ...subjectParams(subject), ...(prompt === undefined ? {} : { prompt }), to: destination.hostId, ...choices.agreed });
   if (result !== undefined) await sayResult(result, title, destination, subject.kind === 'thread' ? subject.thread : undefined);
 }
 
@@ -52,14 +54,13 @@ export async function bringBack(context: HandOffContext, thread: Thread): Promis
   if (from === null || self === undefined) return;
   const title = threadTitle(thread, t);
   const params = { threadId: thread.id, to: self.hostId, from: from.hostId };
-  for (;;) {
-    const items = client.call('handoff/preflight', params).then((preflight) => preflightItems(preflight, { saves: context.repositories.all.length > 0 }));
-    const step = await pickStep({ title: t('Bring Back Thread'), step: 1, totalSteps: 1, placeholder: t('Nothing has moved yet. Check what would travel.'), items });
-    if (step.kind !== 'picked') return;
-    if (step.value === 'start') break;
+  const saveProject = async (): Promise<void> => {
     await vscode.commands.executeCommand('baton.saveProject');
-  }
-  const result = await runHandoff(context, client, t('Bringing “{0}” back from {1}', title, plainLabel(from.name, 64)), params);
+  };
+  const look = () => client.call('handoff/preflight', { ...params, included: true });
+  const agreed = await preflightStep({ title: t('Bring Back Thread'), step: 1, totalSteps: 1, placeholder: t('Nothing has moved yet. Check what would travel.') }, look, context.repositories.all.length > 0 ? saveProject : undefined);
+  if (agreed.kind !== 'picked') return;
+  const result = await runHandoff(context, client, t('Bringing “{0}” back from {1}', title, plainLabel(from.name, 64)), { ...params, ...agreed.value });
   if (result !== undefined) await sayResult(result, title, self, thread);
 }
 
@@ -95,8 +96,10 @@ async function askStep(name: StepName, step: { title: string; step: number; tota
     case 'preflight': {
       const { subject, destination } = choices;
       if (subject === undefined || destination === undefined) return { kind: 'cancelled' };
-      const items = client.call('handoff/preflight', { ...subjectParams(subject), to: destination.hostId }).then((preflight) => preflightItems(preflight));
-      return await pickStep({ ...step, placeholder: t('Nothing has moved yet. Check what would travel.'), items });
+      const look = () => client.call('handoff/preflight', { ...subjectParams(subject), to: destination.hostId, included: true });
+      const result = await preflightStep({ ...step, placeholder: t('Nothing has moved yet. Check what would travel.') }, look);
+      if (result.kind === 'picked') choices.agreed = result.value;
+      return result;
     }
   }
 }
@@ -110,7 +113,7 @@ async function runHandoff(
   { log }: HandOffContext,
   client: HostClient,
   title: string,
-  params: { threadId?: string; directory?: string; prompt?: string; to: string; from?: string },
+  params: { threadId?: string; directory?: string; prompt?: string; to: string; from?: string; included?: string },
 ): Promise<HandoffResult | undefined> {
   return await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, cancellable: true, title }, async (progress, token) => {
     let handoffId: string | undefined;

@@ -47,20 +47,26 @@ export async function destinationItems(client: HostClient): Promise<StepItem<Hos
   });
 }
 
+export type PreflightChoice = 'start' | 'toggle-included' | 'save-project';
+
 /**
- * The preflight as a pick: the first entry starts the handoff, where no blocker forbids it; all others are there to be read.
+ * The preflight as a pick: the first entry starts the handoff, where no blocker forbids it; another turns on and off that ignored
+ * files travel too; all others are there to be read.
  *
- * @param here what can be mended at the destination from this window, where that is this host
+ * @param state `saves`: a project that is missing at the destination can be saved from this window
  */
-export function preflightItems(preflight: HandoffPreflight, here = { saves: false }): StepItem<'start' | 'save-project'>[] {
-  const text = preflightText(preflight, t);
+export function preflightItems(preflight: HandoffPreflight, state: { readonly saves: boolean; readonly withIncluded: boolean }): StepItem<PreflightChoice>[] {
+  const text = preflightText(preflight, t, state.withIncluded);
   const line = ({ icon, label, description }: PreflightLine): StepItem<never> => ({ label: `$(${icon}) ${label}`, description });
   const action = line(text.action);
-  const unsaved = here.saves && preflight.findings.some(({ code }) => code === 'no-matching-project');
+  const unsaved = state.saves && preflight.findings.some(({ code }) => code === 'no-matching-project');
+  const choice: StepItem<PreflightChoice>[] = text.included === null ? [] : [{ ...line(text.included.choice), ...(text.included.refused ? {} : { value: 'toggle-included' as const }) }];
   return [
     text.mayStart ? { ...action, value: 'start' } : action,
+    ...choice,
     ...(unsaved ? [{ label: `$(add) ${t('Save Open Repository as Project')}`, description: t('then look again'), value: 'save-project' } as const] : []),
     ...section(t('what would travel'), text.facts.map(line)),
+    ...section(state.withIncluded ? t('ignored files that travel too') : t('ignored files that stay behind'), (text.included?.files ?? []).map(line)),
     ...section(t('findings'), text.findings.map(({ icon, label, description }): StepItem<never> => ({ label: `$(${icon}) ${description}`, detail: label }))),
   ];
 }

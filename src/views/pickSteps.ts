@@ -9,7 +9,7 @@ export interface StepItem<T> extends vscode.QuickPickItem {
   readonly value?: T;
 }
 
-interface Step {
+export interface Step {
   readonly title: string;
   readonly step: number;
   readonly totalSteps: number;

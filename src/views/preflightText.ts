@@ -1,4 +1,4 @@
-import type { Finding, HandoffPhase, HandoffPreflight, HandoffResult } from '../host/protocol';
+import type { Finding, HandoffPhase, HandoffPreflight, HandoffResult, IncludedList } from '../host/protocol';
 import { byteText, durationText, plainLabel, type Translate } from './displayText';
 
 /** One line of the preflight as it is shown: a fact about what would travel, or a finding. */
@@ -15,13 +15,15 @@ export interface PreflightText {
   readonly action: PreflightLine;
   readonly facts: readonly PreflightLine[];
   readonly findings: readonly PreflightLine[];
+  /** Ignored files that could travel too: whether they do, and their names. Null where none is listed. */
+  readonly included: { readonly choice: PreflightLine; readonly refused: boolean; readonly files: readonly PreflightLine[] } | null;
 }
 
 const findingOrder: readonly Finding['level'][] = ['blocker', 'warning', 'ok'];
 const findingIcons: Readonly<Record<Finding['level'], string>> = { blocker: 'error', warning: 'warning', ok: 'pass' };
 
 /** What a preflight found, in the order in which it matters: whether one may go on, what would travel, then the findings with the worst first. */
-export function preflightText(preflight: HandoffPreflight, t: Translate): PreflightText {
+export function preflightText(preflight: HandoffPreflight, t: Translate, withIncluded = false): PreflightText {
   const blockers = preflight.findings.filter((finding) => finding.level === 'blocker').length;
   const warnings = preflight.findings.filter((finding) => finding.level === 'warning').length;
   const name = plainLabel(preflight.destinationName, 64);
@@ -43,6 +45,27 @@ export function preflightText(preflight: HandoffPreflight, t: Translate): Prefli
     findings: preflight.findings
       .toSorted((a, b) => findingOrder.indexOf(a.level) - findingOrder.indexOf(b.level))
       .map((finding) => ({ icon: findingIcons[finding.level], label: plainLabel(finding.message, 1000), description: levelText(finding.level, t) })),
+    included: preflight.included == null ? null : includedText(preflight.included, withIncluded, t),
+  };
+}
+
+function includedText({ files, bytes, names, secrets, left, refused }: IncludedList, withIncluded: boolean, t: Translate): PreflightText['included'] {
+  if (refused !== null) return { refused: true, choice: { icon: 'circle-slash', label: t('Ignored files cannot travel too'), description: plainLabel(refused, 600) }, files: [] };
+  if (files === 0) return null;
+  const label = files === 1 ? t('Also send 1 ignored file ({0})', byteText(bytes)) : t('Also send {0} ignored files ({1})', files, byteText(bytes));
+  const secret = secrets.count === 0 ? t('off') : secrets.count === 1 ? t('off; 1 looks like a secret') : t('off; {0} look like secrets', secrets.count);
+  const looksSecret = new Set(secrets.names);
+  const file = (name: string): PreflightLine => (looksSecret.has(name) ? { icon: 'key', label: plainLabel(name, 400), description: t('looks like a secret') } : { icon: 'file', label: plainLabel(name, 400), description: '' });
+  // Those that matter most may be beyond the names that are shown first.
+  const shown = [...secrets.names, ...names.filter((name) => !looksSecret.has(name))];
+  return {
+    refused: false,
+    choice: withIncluded ? { icon: 'pass-filled', label, description: t('on: they are sent to the other host') } : { icon: 'circle-large-outline', label, description: secret },
+    files: [
+      ...shown.map(file),
+      ...(files > shown.length ? [{ icon: 'ellipsis', label: t('and {0} more', files - shown.length), description: '' }] : []),
+      ...(left === null ? [] : [{ icon: 'info', label: t('Not among them: {0}', plainLabel(left, 600)), description: '' }]),
+    ],
   };
 }
 
@@ -92,5 +115,5 @@ export function resultText(result: HandoffResult, title: string, destination: st
     byteText(result.bytesSent),
     durationText(result.milliseconds),
   );
-  return [summary, ...result.notes.map((note) => plainLabel(note, 300))].join(' ');
+  return [summary, ...result.notes.map((note) => plainLabel(note, 600))].join(' ');
 }

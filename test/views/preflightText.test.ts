@@ -34,6 +34,24 @@ describe('a preflight as it is shown', () => {
     expect(text.facts.map(({ label }) => label)).not.toContain('Worktree');
   });
 
+  describe('with ignored files that could travel', () => {
+    const included = { digest: 'd'.repeat(64), files: 23, bytes: 4500, names: ['"build/a"', '"$(x)"'], secrets: { count: 1, names: ['".env"'] }, left: null, refused: null };
+
+    it('leaves them here until that is turned on, and names them either way', () => {
+      const off = preflightText({ ...preflight, included }, translate).included;
+      expect(off?.choice).toEqual({ icon: 'circle-large-outline', label: 'Also send 23 ignored files (4.5 kB)', description: 'off; 1 looks like a secret' });
+      const on = preflightText({ ...preflight, included }, translate, true).included;
+      expect(on?.choice).toMatchObject({ icon: 'pass-filled', description: 'on: they are sent to the other host' });
+      for (const each of [off, on]) expect(each?.files.map(({ icon, label }) => [icon, label.includes('$(') ? 'an icon' : label])).toEqual([['key', '".env"'], ['file', '"build/a"'], ['file', expect.stringMatching(/x\)"$/)], ['ellipsis', 'and 20 more']]);
+    });
+
+    it('offers nothing where none is listed, and says why none can travel', () => {
+      expect(preflightText({ ...preflight, included: { ...included, files: 0 } }, translate).included).toBeNull();
+      expect(preflightText({ ...preflight, included: null }, translate).included).toBeNull();
+      expect(preflightText({ ...preflight, included: { ...included, refused: 'The Baton of server is too old.' } }, translate).included).toMatchObject({ refused: true, choice: { label: 'Ignored files cannot travel too', description: 'The Baton of server is too old.' } });
+    });
+  });
+
   it('shows no icon that the other host wrote', () => {
     const text = preflightText({ ...preflight, destinationName: '$(check)', branch: '$(x)', findings: [{ level: 'ok', code: 'x', message: '$(pass)' }] }, translate);
     expect(JSON.stringify(text)).not.toContain('$(');
