@@ -83,7 +83,7 @@ export async function knownHaves(shadow: Shadow, haves: readonly ObjectId[], sig
 }
 
 /** Those of some names from elsewhere that are names of commits here, in their order. */
-async function commitsAmong(names: readonly ObjectId[], options: GitOptions): Promise<ObjectId[]> {
+export async function commitsAmong(names: readonly ObjectId[], options: GitOptions): Promise<ObjectId[]> {
   const asked = [...new Set(names)].filter((oid) => /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(oid));
   if (asked.length === 0) return [];
   const { stdout } = await runGit(['cat-file', '--batch-check=%(objecttype)'], { ...options, input: asked.map((oid) => `${oid}\n`).join('') });

@@ -48,9 +48,10 @@ export async function publishPacks(shadow: Shadow, repository: Repository, packs
   }
 }
 
-/** Packs a capture's own objects in its shadow, so that they can be published. */
-export async function packCapture(shadow: Shadow, tip: ObjectId, head: ObjectId | null, signal?: AbortSignal): Promise<void> {
-  await runGit(['pack-objects', '--revs', '--delta-base-offset', '-q', path.join(shadow.gitDir, 'objects', 'pack', 'pack')], { ...inShadow(shadow, { signal }), input: revisions([tip], head === null ? [] : [head]) });
+/** Packs what a tip in a capture's shadow has and none of `base` has, so that it can be published. @returns the pack's name */
+export async function packCapture(shadow: Shadow, tip: ObjectId, base: readonly ObjectId[], signal?: AbortSignal): Promise<string> {
+  const { stdout } = await runGit(['pack-objects', '--revs', '--delta-base-offset', '-q', path.join(shadow.gitDir, 'objects', 'pack', 'pack')], { ...inShadow(shadow, { signal }), input: revisions([tip], base) });
+  return `pack-${stdout.toString('latin1').trim()}`;
 }
 
 /** Removes published packs again, except those that alone hold an object which the repository has come to need. */

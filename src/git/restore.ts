@@ -123,7 +123,7 @@ async function capturePrevious(options: RestoreOptions, expected: string): Promi
   if (previous[0].state.fingerprint !== expected) {
     throw new GitError('worktree-diverged', `${options.worktree} has changed since the thread left it. Nothing was overwritten: choose a second worktree, fork the thread, or stop.`);
   }
-  for (const { state } of previous) await packCapture(shadowOf(state), state.commits.manifest, state.head, options.signal);
+  for (const { state } of previous) await packCapture(shadowOf(state), state.commits.manifest, state.head === null ? [] : [state.head], options.signal);
   return previous;
 }
 

@@ -6,6 +6,7 @@ import { gitText, nulRecords, streamGit } from './git';
 import { GitError } from './gitError';
 import { diskUsage, readIgnored, type IgnoredFiles } from './ignoredFiles';
 import { readRepository, type ObjectId, type Operation } from './repository';
+import { isPlace, placeIn } from './submodules';
 import { locateWorktree, type Whereabouts } from './worktreeEntry';
 import { WorktreeLooker } from './worktreeScan';
 
@@ -24,7 +25,9 @@ export interface WorktreeStanding {
   /** Commits of HEAD that no remote-tracking branch, tag or other branch has; at most {@link UNPUSHED_LIMIT}. */
   readonly unpushed: number;
   readonly ignored: IgnoredFiles;
-  /** Populated submodules and untracked repositories in it, which no snapshot keeps. At most a few. */
+  /** The populated submodules that `.gitmodules` names, at any depth, parents first. All of the above is of them too. */
+  readonly submodules: readonly BytePath[];
+  /** Untracked repositories in it, which no snapshot keeps. At most a few. */
   readonly repositoriesWithin: readonly string[];
   /** The latest time that its own files tell of. */
   readonly touchedAt: Date;
@@ -68,14 +71,43 @@ export async function inspectWorktree(options: {
 
 /** @throws {GitError} what git says of a worktree that it cannot read */
 export async function readStanding(root: string, gitDir: string, checkout: string): Promise<WorktreeStanding> {
+  const standing = { ...(await readPart(root, gitDir, checkout)), submodules: [] as BytePath[] };
+  // One after the other: the worktrees of a host are looked at side by side.
+  for (const place of await populatedSubmodules(root)) {
+    const directory = placeIn(root, place);
+    const part = await readStanding(directory, (await readRepository(directory)).gitDir, placeIn(checkout, place));
+    const below = (name: BytePath): BytePath => `${place}/${name}`;
+    standing.submodules.push(place, ...part.submodules.map(below));
+    standing.operation ??= part.operation;
+    standing.locked ??= part.locked;
+    standing.unpushed += part.unpushed;
+    standing.changes = sumOf(standing.changes, part.changes);
+    const [mine, its] = [standing.ignored, part.ignored];
+    standing.ignored = {
+      rebuilt: [...mine.rebuilt, ...its.rebuilt.map(below)], copies: mine.copies + its.copies,
+      own: { count: mine.own.count + its.own.count, bytes: mine.own.bytes + its.own.bytes, names: [...mine.own.names, ...its.own.names.map(below)] },
+    };
+    standing.repositoriesWithin = [...standing.repositoriesWithin, ...part.repositoriesWithin];
+    if (part.touchedAt > standing.touchedAt) standing.touchedAt = part.touchedAt;
+  }
+  return standing;
+}
+
+function sumOf(a: WorktreeStanding['changes'], b: WorktreeStanding['changes']): WorktreeStanding['changes'] {
+  return { staged: a.staged + b.staged, unstaged: a.unstaged + b.unstaged, untracked: a.untracked + b.untracked, unmerged: a.unmerged + b.unmerged };
+}
+
+type Part = { -readonly [K in keyof Omit<WorktreeStanding, 'submodules'>]: WorktreeStanding[K] };
+
+/** What {@link readStanding} gives, without submodules. */
+async function readPart(root: string, gitDir: string, checkout: string): Promise<Part> {
   const [{ commonDir, operation }, status, locked] = await Promise.all([
     readRepository(root), readStatus(root),
     readFile(path.join(gitDir, 'locked'), 'utf8').then((text) => text.trim(), () => null),
   ]);
-  const [unpushed, carried, submodules] = await Promise.all([
+  const [unpushed, carried] = await Promise.all([
     status.head === null ? 0 : countUnpushed(root, status.branch),
     carriedPaths(gitDir, new WorktreeLooker(root)),
-    populatedSubmodules(root),
   ]);
   const nested: string[] = [];
   for (const name of status.untracked) if (name.endsWith('/') && (await exists(root, `${name}.git`))) nested.push(pathForPeople(name));
@@ -84,21 +116,21 @@ export async function readStanding(root: string, gitDir: string, checkout: strin
     head: status.head, branch: status.branch, changes: { ...status.counts, untracked: status.untracked.length },
     operation,
     ignored: await readIgnored(root, status.ignored, checkout, new Set(carried)),
-    repositoriesWithin: [...submodules, ...nested].slice(0, 5),
+    repositoriesWithin: nested.slice(0, 5),
     touchedAt: await latestTime([root, ...['index', 'HEAD', 'logs/HEAD'].map((name) => path.join(gitDir, name)), ...[...status.changed, ...status.untracked].slice(0, TIMES_LOOKED_AT).map((name) => absolutePath(root, name.replace(/\/$/, '')))]),
   };
 }
 
 /** Submodules that have a repository here. A worktree without `.gitmodules` is not searched for them; a snapshot would find them all the same. */
-async function populatedSubmodules(root: string): Promise<string[]> {
+async function populatedSubmodules(root: string): Promise<BytePath[]> {
   if (!(await exists(root, '.gitmodules'))) return [];
-  const found: string[] = [];
+  const found = new Set<BytePath>();
   for await (const record of nulRecords(streamGit(['ls-files', '-s', '-z'], { cwd: root }))) {
     const entry = record.toString('latin1');
     const name = entry.slice(entry.indexOf('\t') + 1);
-    if (entry.startsWith('160000 ') && (await exists(root, `${name}/.git`))) found.push(pathForPeople(name));
+    if (entry.startsWith('160000 ') && isPlace(name) && (await exists(root, `${name}/.git`))) found.add(name);
   }
-  return found;
+  return [...found];
 }
 
 interface Status {

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { basename, join, relative, sep } from 'node:path';
 import { z } from 'zod';
+import { keptSubmodule } from '../git/snapshotRecord';
 import type { JsonStore } from './jsonStore';
 
-const snapshot = z.object({ ref: z.string().startsWith('refs/baton/snapshots/'), tip: z.string(), fingerprint: z.string(), head: z.string().nullable(), branch: z.string().nullable() });
+const snapshot = z.object({ ref: z.string().startsWith('refs/baton/snapshots/'), tip: z.string(), fingerprint: z.string(), head: z.string().nullable(), branch: z.string().nullable(), submodules: z.array(keptSubmodule).readonly().default([]) });
 
 /** Where a worktree is in its life. Written before what it says is begun, so that a host after this one can end or undo it. */
 const life = z.discriminatedUnion('is', [

@@ -1,11 +1,11 @@
 import { lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pathForPeople } from '../git/bytePath';
-import { runGit } from '../git/git';
 import { readRepository } from '../git/repository';
 import { rollbackRestore } from '../git/restore';
 import { finishSnapshot, restoreSnapshot } from '../git/snapshotRestore';
-import { listSnapshots, lookAgain, readSnapshot, snapshotRef, takeSnapshot, type Snapshot } from '../git/snapshots';
+import { dropSnapshot, listSnapshots, lookAgain, readSnapshot, snapshotRef, takeSnapshot, type Snapshot } from '../git/snapshots';
+import { followSubmodules, releaseSubmodules, returnSubmodules } from '../git/submoduleRemoval';
 import { linkWorktree, locateWorktree, pointerOf, removeEntry } from '../git/worktreeEntry';
 import { expectHere, inspectWorktree, readStanding, type WorktreeFacts } from '../git/worktreeInventory';
 import { copyIncluded, includeNotes } from '../git/worktreeInclude';
@@ -18,6 +18,7 @@ import { awaitClaim } from './kernelClaim';
 import type { Log } from './log';
 import { isWithin, type ManagedWorktrees, type WorktreeRecord } from './managedWorktrees';
 import { processesIn } from './processesIn';
+import { repairWorktree } from './worktreeRepair';
 import { describeError } from './wireError';
 
 export interface KeeperPorts {
@@ -93,12 +94,20 @@ export class WorktreeKeeper {
       const { gitDir, commonDir } = expectHere(facts);
       return this.holding(commonDir, () => this.withSpool(`removal-${id}`, async (spool) => {
         const snapshot = await takeSnapshot({ root: record.path, ref: snapshotRef(id, this.ports.now()), spool: join(spool, 'capture') });
-        const aside = join(this.ports.worktrees.base, `.removing-${id}`);
+        // Nobody has looked for ignored files in one that no .gitmodules names.
+        const strange = snapshot.submodules.find(({ place }) => !facts.standing?.submodules.includes(place));
+        if (strange !== undefined) {
+          await dropSnapshot({ commonDir }, snapshot);
+          throw new HostError('worktree-kept', `${record.path} is not removed. It tracks ${pathForPeople(strange.place)}, a repository of its own that no .gitmodules names.`);
+        }
+        // Beside its place, so that relative paths into it and out of it go on leading where they did.
+        const aside = join(dirname(record.path), `.removing-${basename(record.path)}`);
         if (await exists(aside)) throw new HostError('worktree-kept', `${aside} is in the way. Baton has no record of it; move it away.`);
         const removing = { is: 'removing' as const, aside, gitDir, snapshot, verified: false };
         await this.ports.worktrees.save({ id, gitDir, life: removing });
         try {
           await rename(record.path, aside);
+          await followSubmodules(snapshot.submodules, record.path, aside);
           // Nobody finds it by its path any more; what was written until then shows now.
           const standing = await readStanding(aside, gitDir, record.projectRoot);
           const again = await this.verdict(record, { ...facts, standing }, overruling);
@@ -153,7 +162,7 @@ export class WorktreeKeeper {
         throw error;
       }
       await this.ports.worktrees.save({ id, gitDir: await pointerOf(path), lastUsedAt: this.ports.now().toISOString(), life: { is: 'here' } });
-      await finishSnapshot({ root: projectRoot, directory, name });
+      await finishSnapshot({ root: projectRoot, snapshot, directory, name });
       notes = [...notes, ...(await this.include(projectRoot, path))];
       await this.ports.audit.append({ type: 'worktree-restored', worktreeId: id, path, snapshot: snapshot.ref, by });
       this.ports.onChanged();
@@ -213,44 +222,10 @@ export class WorktreeKeeper {
     return this.turns.take(id, async () => {
       const record = this.known(id);
       if (record.life.is !== 'here') throw new HostError('worktree-kept', `${record.path} is removed. "baton worktree restore ${id}" brings it back.`);
-      const where = await locateWorktree(record.path, record.gitDir, this.ports.worktrees.base);
-      switch (where.is) {
-        case 'here':
-          await this.ports.worktrees.save({ id, gitDir: where.gitDir });
-          return 'Nothing was wrong with it.';
-        case 'moved':
-          return this.relink(record, where.to, where.gitDir, `Baton and git know now that it is at ${where.to}.`);
-        case 'unlinked':
-          if (where.gitDir === null) throw new HostError('worktree-kept', `${record.path} cannot be mended: ${where.why}. Nothing was changed.`);
-          return this.relink(record, record.path, where.gitDir, 'Git knows it again.');
-        case 'gone':
-          break;
-      }
-      const { gitDir } = where;
-      const { directory } = how;
-      if (gitDir === null) throw new HostError('worktree-kept', `The directory ${record.path} was deleted, and git has forgotten it. "baton worktree restore ${id}" brings back its last snapshot, if there is one; "baton worktree remove ${id}" forgets it.`);
-      if (directory === undefined && how.anew !== true) {
-        throw new HostError('worktree-kept', `There is no directory ${record.path} any more. If you moved it, say where to: "baton worktree repair ${id} --at DIR". If you deleted it, "baton worktree repair ${id} --anew" makes it again from what git still has: its commits, and what was staged.`);
-      }
-      if (directory === undefined) {
-        await linkWorktree(record.path, gitDir);
-        // Unmerged files have no one content, and those outside of a sparse checkout are not wanted.
-        await runGit(['checkout-index', '--all', '--quiet'], { cwd: record.path, answers: [1] });
-        await this.ports.worktrees.save({ id, gitDir });
-        this.ports.onChanged();
-        return ['It is there again as git had it: its commits, and what was staged. Changes that were not staged are gone.', ...(await this.include(record.projectRoot, record.path))].join(' ');
-      }
-      // Only a directory that says itself that it is this worktree.
-      if ((await pointerOf(directory)) !== gitDir) throw new HostError('worktree-kept', `${directory} is not the worktree ${id}: its .git file does not say so. Nothing was changed.`);
-      return this.relink(record, directory, gitDir, `Baton and git know now that it is at ${directory}.`);
+      const done = await repairWorktree(record, this.ports.worktrees, { ...how, include: () => this.include(record.projectRoot, record.path) });
+      this.ports.onChanged();
+      return done;
     });
-  }
-
-  private async relink(record: WorktreeRecord, path: string, gitDir: string, done: string): Promise<string> {
-    await linkWorktree(path, gitDir);
-    await this.ports.worktrees.save({ id: record.id, path, gitDir });
-    this.ports.onChanged();
-    return done;
   }
 
   /** Ends or undoes what a host before this one left in the middle. Never throws: what cannot be done yet is tried at the next sweep. */
@@ -281,6 +256,7 @@ export class WorktreeKeeper {
   private async finishRemoval(record: WorktreeRecord): Promise<void> {
     const { life, path, id } = record;
     if (life.is !== 'removing' || !life.verified) throw new HostError('internal', 'Only a verified removal is finished.');
+    await releaseSubmodules(life.snapshot.submodules, path, life.aside);
     await removeEntry(life.gitDir, [path, life.aside]);
     await deleteTree(life.aside);
     await removeIfEmpty(dirname(path), this.ports.worktrees.base);
@@ -298,6 +274,7 @@ export class WorktreeKeeper {
       // Git may have noted the other place meanwhile, as it does by itself.
       if ((await locateWorktree(path, life.gitDir, this.ports.worktrees.base)).is !== 'here') await linkWorktree(path, life.gitDir);
     }
+    await returnSubmodules(life.snapshot.submodules, path);
     await this.ports.worktrees.save({ id, life: { is: 'here' } });
   }
 

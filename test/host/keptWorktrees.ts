@@ -9,7 +9,7 @@ import type { WorktreeRetention } from '../../src/host/protocol';
 import { WorktreeKeeper } from '../../src/host/worktreeKeeper';
 import { WorktreeSweep } from '../../src/host/worktreeSweep';
 import { inventory } from '../../src/host/worktreeSurvey';
-import { git, observe } from '../git/laboratory';
+import { git, observe, write } from '../git/laboratory';
 
 export const HOUR = 3_600_000;
 export const DAY = 24 * HOUR;
@@ -68,4 +68,15 @@ export async function openKept(home: string, checkout: string, options: { readon
 /** What is in a worktree, and the branch that it is on. */
 export function contentOf(worktree: string): Record<string, unknown> {
   return { ...observe(worktree), branch: git(worktree, 'symbolic-ref', '-q', '--short', 'HEAD') };
+}
+
+/** Changes of every kind. */
+export function work(root: string): void {
+  write(root, 'n', 'committed\n');
+  git(root, 'add', 'n');
+  git(root, 'commit', '-qm', 'made here');
+  write(root, 'a.txt', 'staged\n');
+  git(root, 'add', 'a.txt');
+  write(root, 'a.txt', 'staged and more\n');
+  write(root, 'untracked/u.txt', 'u\n');
 }

@@ -3,8 +3,8 @@ import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { git, makePair, ownCheckout, removeTemporaryDirectories, temporaryDirectory, write, type Pair } from '../git/laboratory';
-import { contentOf, openKept, type Kept } from './keptWorktrees';
+import { makePair, ownCheckout, removeTemporaryDirectories, temporaryDirectory, type Pair } from '../git/laboratory';
+import { contentOf, openKept, work, type Kept } from './keptWorktrees';
 
 /** Acts on the worktrees of a home, and dies by its own hand right after it has written down that a worktree is at `moment`. */
 const script = `
@@ -60,22 +60,12 @@ exec "${real}" "$@"
   return new Promise((resolve) => { child.once('exit', (_code, signal) => { resolve(signal); }); });
 }
 
-function work(root: string): void {
-  write(root, 'n', 'committed\n');
-  git(root, 'add', 'n');
-  git(root, 'commit', '-qm', 'made here');
-  write(root, 'a.txt', 'staged\n');
-  git(root, 'add', 'a.txt');
-  write(root, 'a.txt', 'and more\n');
-  write(root, 'untracked/u.txt', 'u\n');
-}
-
 /** The host that starts next, after what it finds was ended or undone. */
 async function startNext(): Promise<Kept> {
   const next = await openKept(kept.home, pair.server);
   await next.keeper.recover();
   expect(existsSync(path.join(kept.home, 'snapshots')) ? readdirSync(path.join(kept.home, 'snapshots')) : []).toEqual([]);
-  expect(existsSync(kept.base) ? readdirSync(kept.base).filter((name) => name.startsWith('.')) : []).toEqual([]);
+  expect(existsSync(kept.base) ? readdirSync(kept.base, { recursive: true, encoding: 'utf8' }).filter((name) => name.includes('.removing-')) : []).toEqual([]);
   return next;
 }
 

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { statesOfFiles } from '../git/statesOfFiles';
 import { statesOfRepositories } from '../git/statesOfRepositories';
 import { git, gitThatMayFail, makePair, observe, ownCheckout, removeTemporaryDirectories, write, type Pair } from '../git/laboratory';
-import { contentOf, DAY, HOUR, openKept, type Kept } from './keptWorktrees';
+import { contentOf, DAY, HOUR, openKept, work, type Kept } from './keptWorktrees';
 
 const THREAD = '019a1b2c-3d4e-7f00-8000-0123456789ab';
 let pair: Pair;
@@ -18,17 +18,6 @@ afterEach(removeTemporaryDirectories);
 
 const refs = (root: string) => git(root, 'for-each-ref', '--format=%(refname)', 'refs/baton/snapshots').split('\n').filter((name) => name !== '');
 const whyKept = async (id: string) => (await kept.sweep.preview()).kept.find((entry) => entry.id === id)?.reason;
-
-/** Changes of every kind. */
-function work(root: string): void {
-  write(root, 'n', 'committed\n');
-  git(root, 'add', 'n');
-  git(root, 'commit', '-qm', 'made here');
-  write(root, 'a.txt', 'staged\n');
-  git(root, 'add', 'a.txt');
-  write(root, 'a.txt', 'staged and more\n');
-  write(root, 'untracked/u.txt', 'u\n');
-}
 
 describe('a worktree that is removed and restored', () => {
   it('has the same commits, index, files and branch at the same place, and the user\'s checkout is as it was', async () => {
@@ -160,7 +149,6 @@ describe('a sweep', () => {
     ['a merge in progress', /A merge is in progress/, ({ path: place }) => { git(place, 'checkout', '-q', '-b', 'side'); write(place, 'a.txt', 'x\n'); git(place, 'commit', '-qam', 'x'); git(place, 'checkout', '-q', '-'); write(place, 'a.txt', 'y\n'); git(place, 'commit', '-qam', 'y'); gitThatMayFail(place, 'merge', 'side'); }],
     ['an ignored file that nothing else has', /an ignored file that nothing else has: "ignored\/\.env"/, ({ path: place }) => { write(place, 'ignored/.env', 'TOKEN=1\n'); }],
     ['a repository within', /repositories of their own, which no snapshot keeps: "nested\/"/, ({ path: place }) => { mkdirSync(path.join(place, 'nested')); git(path.join(place, 'nested'), 'init', '-q'); write(place, 'nested/f', 'f'); git(path.join(place, 'nested'), 'add', 'f'); git(path.join(place, 'nested'), 'commit', '-qm', 'f'); }],
-    ['a submodule', /repositories of their own, which no snapshot keeps: "sub"/, ({ path: place }) => { git(place, 'submodule', '--quiet', 'add', pair.laptop, 'sub'); git(place, 'commit', '-qm', 'sub'); }],
     ['a broken index', /Git cannot read it/, ({ gitDir }) => { writeFileSync(path.join(gitDir ?? '', 'index'), 'no index'); }],
   ])('leaves one with %s, and says why', async (_, reason, make) => {
     const record = await kept.make({ threads: [THREAD] });
@@ -219,21 +207,21 @@ describe('a sweep', () => {
     expect(git(away, 'diff', '--cached', '--name-only')).toBe('a.txt');
   });
 
-  it('refuses also submodules that no .gitmodules names', async () => {
+  it('refuses submodules that no .gitmodules names', async () => {
     const { id, path: place } = await kept.make();
     git(place, 'clone', '-q', pair.laptop, 'sub');
     git(place, '-c', 'advice.addEmbeddedRepo=false', 'add', 'sub');
     kept.later(DAY);
     const { removed, kept: left } = await kept.sweep.sweep();
     expect(removed).toEqual([]);
-    expect(left.find((entry) => entry.id === id)?.reason).toMatch(/it holds submodules, "sub"/);
+    expect(left.find((entry) => entry.id === id)?.reason).toMatch(/It tracks "sub", a repository of its own that no \.gitmodules names/);
     expect(existsSync(path.join(place, 'sub', '.git'))).toBe(true);
     expect(refs(pair.server)).toEqual([]);
   });
 
   it('stops where the worktree changes while it is removed, and puts it back', async () => {
     const { id, path: place } = await kept.make();
-    const others = path.join(kept.base, `.removing-${id}`);
+    const others = path.join(kept.base, id, '.removing-app');
     mkdirSync(others);
     await expect(kept.keeper.remove(id, 'local')).rejects.toMatchObject({ reason: 'worktree-kept' });
     expect(existsSync(place)).toBe(true);
