@@ -18,6 +18,8 @@ export interface BundleOptions {
   readonly gaps?: Gaps | undefined;
   /** Must not exist. */
   readonly file: string;
+  /** What is left of a bundle of the same tip, made for the same destination. It is taken where it would be made of the same again. */
+  readonly earlier?: EarlierBundle | null;
   readonly signal?: AbortSignal | undefined;
   /** Bytes written so far. */
   readonly onProgress?: (bytes: number) => void;
@@ -32,6 +34,14 @@ export interface CreatedBundle {
   readonly prerequisites: readonly ObjectId[];
   /** Commits in it whose parents this repository, being shallow, has not. */
   readonly shallow: readonly ObjectId[];
+  /** Tip, prerequisites and boundary say all that it was made from: neither side had gaps. */
+  readonly repeatable: boolean;
+}
+
+export interface EarlierBundle {
+  readonly made: CreatedBundle;
+  /** Moves the file. */
+  readonly take: (to: string) => Promise<void>;
 }
 
 /**
@@ -69,11 +79,15 @@ export async function listTips(root: string, limit = 512): Promise<ObjectId[]> {
  * @throws {GitError} `missing-objects` where a partial clone lacks what should travel, `disk-full`, `cancelled`
  */
 export async function createBundle(options: BundleOptions): Promise<CreatedBundle> {
-  const { capture, signal } = options;
+  const { capture, earlier, signal } = options;
   const shadow = shadowOf(capture);
   const tip = capture.commits.manifest;
   const prerequisites = await prerequisitesOf(shadow, tip, options.haves, signal);
   const gaps = options.gaps === undefined ? null : await fillGaps(capture, prerequisites, options.gaps, signal);
+  if (earlier != null && gaps === null && same(earlier.made.prerequisites, prerequisites) && same(earlier.made.shallow, await travellingBoundary(shadow, tip, prerequisites, signal))) {
+    await earlier.take(options.file);
+    return earlier.made;
+  }
 
   const handle = await open(options.file, 'wx', 0o600).catch((error: unknown) => {
     throw asGitError(error, options.file);
@@ -92,12 +106,16 @@ export async function createBundle(options: BundleOptions): Promise<CreatedBundl
     await handle.sync();
     await handle.close();
     const shallow = await travellingBoundary(shadow, tip, prerequisites, signal);
-    return { bytes, sha256: hash.digest('hex'), commits: await countCommits(shadow, capture.head, prerequisites, signal), prerequisites, shallow };
+    return { bytes, sha256: hash.digest('hex'), commits: await countCommits(shadow, capture.head, prerequisites, signal), prerequisites, shallow, repeatable: gaps === null };
   } catch (error) {
     await handle.close();
     await rm(options.file, { force: true });
     throw asGitError(error, options.file);
   }
+}
+
+function same(some: readonly ObjectId[], others: readonly ObjectId[]): boolean {
+  return JSON.stringify(some) === JSON.stringify(others);
 }
 
 function asGitError(error: unknown, file: string): unknown {

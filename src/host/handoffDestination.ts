@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,12 +27,16 @@ import type { HandoffSide } from './handoffSide';
 import { HostError } from './hostError';
 import { freeBytes, IncomingHandoff, type IncomingRecord } from './incomingHandoff';
 import { InTurn } from './inTurn';
+import type { KeptTransfers } from './keptTransfers';
+import { mayBeTakenUp } from './overBreaks';
 import type { PeerLink } from './peerLink';
 import { transferHeader, type Manifest, type Offer, type PeerMethodName, type PeerParams, type PeerResult } from './peerProtocol';
 import { describeError } from './wireError';
 
 /** What a destination needs of Codex and of the host's stores. */
 export interface DestinationPorts extends HandoffSide {
+  /** What arrived in handoffs that broke off. */
+  readonly kept: KeptTransfers;
   projectsOf(repository: Offer['repository']): Promise<Pick<DestinationFacts, 'projects' | 'unusable'>>;
   codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>>;
   /** Whether Codex on this host has a thread of that id. */
@@ -69,12 +74,14 @@ export class HandoffDestination {
   /** The steps of a handoff wait for each other: a withdrawal must not pull the quarantine from under a restore. */
   private readonly turns = new InTurn();
   private readonly activations = new Map<string, Promise<PeerResult<'handoff/commit'>>>();
+  /** Of each handoff that is being received: which transfer channel is listened to, and the one that is open. */
+  private readonly transfers = new Map<string, { readonly ticket: string; channel: Channel | null }>();
 
   constructor(private readonly ports: DestinationPorts) {}
 
   /** Preflight: what speaks for and against the offer, and what this host has. Nothing is kept. */
-  async offer({ threadId, epoch, offer }: PeerParams<'handoff/offer'>): Answer<'handoff/offer'> {
-    const { findings, place } = await this.consider(threadId, epoch, offer);
+  async offer({ threadId, epoch, offer }: PeerParams<'handoff/offer'>, source: string): Answer<'handoff/offer'> {
+    const { findings, place } = await this.consider(threadId, epoch, offer, source);
     // The path of one that is yet to be made is drawn anew each time.
     const removed = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
     const known = removed?.life.is === 'removed' && removed.projectRoot === place?.projectRoot ? removed.path : null;
@@ -117,30 +124,45 @@ export class HandoffDestination {
 
   private async beginNow({ handoffId, threadId, epoch, offer }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
     await this.ports.wake(threadId).catch((error: unknown) => this.ports.log.warn(`The worktree of ${threadId} could not be brought back, so another is made: ${describeError(error).message}`));
-    const { findings, place } = await this.consider(threadId, epoch, offer);
+    const { findings, place } = await this.consider(threadId, epoch, offer, link.hostId);
     if (place === null || findings.some((finding) => finding.level === 'blocker')) {
       throw new HostError('preflight-blocked', findings.filter((finding) => finding.level === 'blocker').map((finding) => finding.message).join(' '), { findings });
     }
     const earlier = this.ports.ledger.get(threadId).destination;
-    if ((earlier.is === 'receiving' || earlier.is === 'prepared') && earlier.source === link.hostId && earlier.handoffId !== handoffId) {
+    const undecided = (earlier.is === 'receiving' || earlier.is === 'prepared') && earlier.source === link.hostId;
+    if (undecided && earlier.handoffId !== handoffId) {
       // Its word that it gave that one up may have been lost. This request may be late too, so only the source's present word counts.
       const { outcome } = await link.call('handoff/outcome', { handoffId: earlier.handoffId, threadId });
       if (outcome === 'aborted') await this.turns.take(earlier.handoffId, () => this.withdrawNow(threadId, earlier.handoffId, 'superseded'));
     }
     const sourceName = this.ports.peerName(link.hostId);
-    await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'offered', handoffId, threadId, source: link.hostId, sourceName, epoch } });
+    // The answer to the same request may have been lost, or this host have been killed before it gave one.
+    const repeated = undecided && earlier.is === 'receiving' && earlier.handoffId === handoffId && earlier.epoch === epoch;
+    if (!repeated) await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'offered', handoffId, threadId, source: link.hostId, sourceName, epoch } });
+    const begun = repeated ? await IncomingHandoff.load(this.ports.directory, handoffId) : null;
+    const { submodules, parts } = await partsOf(begun?.record ?? place, offer);
     const base = { version: 1, handoffId, threadId, source: link.hostId, sourceName, epoch, manifest: null, prepared: null } as const;
-    const { submodules, parts } = await partsOf(place, offer);
-    await IncomingHandoff.create(this.ports.directory, { ...base, ...place, submodules, heldLfs: [] });
+    if (begun === null) await IncomingHandoff.create(this.ports.directory, { ...base, ...place, submodules, heldLfs: [] });
     const held = await this.ports.heldRollouts(offer.rollouts.map(({ name }) => name));
     return { findings, parts, rollouts: held.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })) };
   }
 
   async receive({ handoffId, threadId, manifest }: PeerParams<'handoff/receive'>, link: PeerLink): Answer<'handoff/receive'> {
+    this.cut(handoffId, link.hostId);
     return this.turns.take(handoffId, async () => {
       const incoming = await this.incoming(handoffId, threadId, link.hostId);
-      return { offsets: await incoming.offsets(manifest, ({ lfs }, index) => holdsLfsObjects(index === 0 ? incoming.record.projectRoot : present(incoming.record.submodules[index - 1]).repository, lfs)) };
+      const holds = ({ lfs }: Manifest['parts'][number], index: number) => holdsLfsObjects(index === 0 ? incoming.record.projectRoot : present(incoming.record.submodules[index - 1]).repository, lfs);
+      const offsets = await incoming.offsets(manifest, this.ports.kept, holds);
+      const ticket = randomBytes(16).toString('hex');
+      this.transfers.set(handoffId, { ticket, channel: null });
+      return { offsets, ticket };
     });
+  }
+
+  /** Ends the transfer channel of a handoff: its source sends over another one, or no more. Nobody else may end it. */
+  private cut(handoffId: string, source: string): void {
+    const channel = this.transfers.get(handoffId)?.channel;
+    if (channel?.remoteHostId === source) channel.destroy();
   }
 
   /** Takes a transfer channel: a header line, then the files' bytes. Answers with one line: `{"received":true}` or the error. */
@@ -150,12 +172,15 @@ export class HandoffDestination {
     const chunks = channel.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
     try {
       const { header, rest } = await readHeader(chunks);
-      const { handoffId, threadId } = header;
+      const { handoffId, threadId, ticket } = header;
       await this.turns.take(handoffId, async () => {
         const incoming = await this.incoming(handoffId, threadId, channel.remoteHostId);
         const announced = incoming.record.manifest;
         if (announced === null) throw new HostError('transfer-corrupt', 'The transfer was not announced.');
-        await incoming.receive(following(rest, chunks), announced);
+        const transfer = this.transfers.get(handoffId);
+        if (transfer?.ticket !== ticket) throw new HostError('transfer-incomplete', 'The transfer was announced again since; this one is out of date.');
+        this.transfers.set(handoffId, { ticket: '', channel });
+        await incoming.receive(following(rest, chunks), announced).finally(() => this.transfers.delete(handoffId));
       });
       answer = { received: true };
     } catch (error) {
@@ -171,10 +196,16 @@ export class HandoffDestination {
   /** Checks and restores everything, and states in a receipt what is here now, as read back from this disk. */
   async prepare({ handoffId, threadId, holdings }: PeerParams<'handoff/prepare'>, link: PeerLink): Answer<'handoff/prepare'> {
     return this.turns.take(handoffId, async () => {
+      const { destination } = this.ports.ledger.get(threadId);
+      // Only the answer was lost: the receipt names the channel over which it was asked for first.
+      if (destination.is === 'prepared' && destination.handoffId === handoffId && destination.source === link.hostId) return { receipt: destination.receipt };
       const incoming = await this.incoming(handoffId, threadId, link.hostId);
       const { record } = incoming;
       const announced = record.manifest;
       if (announced === null) throw new HostError('transfer-corrupt', 'Nothing was announced, so nothing can be prepared.');
+      // A host before this one may have been killed in the middle of it; what it took from the spool has to come once more.
+      await takeBack(incoming);
+      if (!(await incoming.isComplete(announced))) throw new HostError('transfer-incomplete', 'Not everything that was announced is here.');
       try {
         const part = ({ bundle, branch }: Manifest['parts'][number], index: number): ReceivePart => ({ ...bundle, branch, file: incoming.bundle(index), lfs: incoming.lfs(announced, index).filter(({ held }) => !held) });
         const [first, ...others] = announced.parts;
@@ -225,6 +256,7 @@ export class HandoffDestination {
   }
 
   async withdraw({ handoffId, threadId, reason }: PeerParams<'handoff/withdraw'>, link: PeerLink): Answer<'handoff/withdraw'> {
+    this.cut(handoffId, link.hostId);
     await this.turns.take(handoffId, async () => {
       const { destination } = this.ports.ledger.get(threadId);
       if (destination.is === 'none' || destination.handoffId !== handoffId) return;
@@ -310,6 +342,7 @@ export class HandoffDestination {
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'activated', placement } });
     await finishRestore(incoming.quarantine);
     await incoming.discard();
+    await this.ports.kept.places.forget(record.source, threadId);
     await this.ports.audit.append({ type: 'handoff-activated', threadId, handoffId, peer: record.source, by: `host:${record.source}` satisfies Actor, epoch: record.epoch });
     this.ports.onChanged();
     this.ports.onArrived();
@@ -324,8 +357,8 @@ export class HandoffDestination {
     else if (destination.is !== 'withdrawing') return;
     const incoming = await IncomingHandoff.load(this.ports.directory, handoffId);
     if (incoming !== null) {
-      await takeBackFiles(incoming.included);
-      await rollbackRestore(incoming.quarantine);
+      await takeBack(incoming);
+      if (mayBeTakenUp(destination.is === 'withdrawing' ? destination.reason : reason)) await incoming.keep(this.ports.kept).catch((error: unknown) => this.ports.log.warn(`What had arrived of handoff ${handoffId} could not be kept: ${describeError(error).message}`));
       await incoming.discard();
     }
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'discarded' } });
@@ -362,10 +395,10 @@ export class HandoffDestination {
     return expectedFingerprint === null ? includeNotes(await copyIncluded({ from: projectRoot, to: worktree })) : [];
   }
 
-  private async consider(threadId: string | null, epoch: number, offer: Offer) {
+  private async consider(threadId: string | null, epoch: number, offer: Offer, source: string) {
     const unfit = requireGit(this.ports.name()).then(() => null, (error: unknown) => describeError(error).message);
-    const [unfitGit, { projects, unusable }, codex, free] = await Promise.all([unfit, this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory)]);
-    const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), unfitGit, projects, unusable, freeBytes: free, ...codex });
+    const [unfitGit, { projects, unusable }, codex, free, kept] = await Promise.all([unfit, this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory), threadId === null ? 0 : this.ports.kept.places.bytesOf(source, threadId)]);
+    const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), unfitGit, projects, unusable, freeBytes: free + kept, ...codex });
     if (threadId !== null) {
       const ledger = this.ports.ledger.get(threadId);
       if (ledger.epoch === 0 && (await this.ports.hasThread(threadId))) {
@@ -411,6 +444,12 @@ export class HandoffDestination {
 }
 
 type Place = Pick<IncomingRecord, 'projectRoot' | 'subdirectory' | 'worktreeId' | 'worktree' | 'expectedFingerprint'>;
+
+/** Undoes what was restored. Idempotent. */
+async function takeBack(incoming: IncomingHandoff): Promise<void> {
+  await takeBackFiles(incoming.included);
+  await rollbackRestore(incoming.quarantine);
+}
 
 /** Where the parts of an offered checkout will be, and what is there for the source to build on. */
 async function partsOf(place: Place, offer: Offer): Promise<{ submodules: SubmodulePlace[]; parts: PeerResult<'handoff/begin'>['parts'] }> {

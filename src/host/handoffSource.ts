@@ -26,7 +26,10 @@ import { HostError } from './hostError';
 import type { PeerLink } from './peerLink';
 import type { Offer, PeerResult } from './peerProtocol';
 import type { HandoffPhase, HandoffPreflight, HandoffResult } from './protocol';
-import { agreeOnPart, gapsOfPart, missingLfsBytes, sendTransfer, type Announce, type SentTransfer, type SourceRollout } from './sendTransfer';
+import { mayBeTakenUp, overBreaks } from './overBreaks';
+import type { SealedBundles } from './sealedBundles';
+import { sendSealed, waiting, type Announce } from './sendSealed';
+import { agreeOnPart, gapsOfPart, missingLfsBytes, sealTransfer, type OutgoingTransfer, type SealedTransfer, type SourceRollout } from './sendTransfer';
 import { describeError } from './wireError';
 
 /** What is handed off: a thread, or a checkout in which a thread is to begin at the destination. */
@@ -44,6 +47,8 @@ export interface SourceThread {
 export interface SourceHostPorts extends HandoffSide {
   connect(hostId: string, signal?: AbortSignal): Promise<PeerLink>;
   openTransfer(hostId: string, signal?: AbortSignal): Promise<Channel>;
+  /** What was made for handoffs that broke off. */
+  readonly sealed: SealedBundles;
   /** Throws HostError `thread-moved` or `thread-moving` where this host may not act on the thread. */
   requireOwner(threadId: string): void;
   /** Reads a thread without changing it. For a directory: the settings with which a thread would start there. */
@@ -67,7 +72,9 @@ interface Progress {
   rollouts: readonly SourceRollout[];
   offer: Offer | null;
   included: SealedFiles | null;
-  sent: SentTransfer | null;
+  sealed: SealedTransfer | null;
+  /** Bytes that went over transfer channels, encrypted. */
+  bytesSent: number;
   placed: PeerResult<'handoff/commit'> | null;
   /** Why the last effect that is tried again failed. */
   retried: string;
@@ -80,7 +87,7 @@ const CARRIED_FILE = 'carried.json';
 
 /** The source's side of one handoff. */
 export class HandoffSource {
-  private readonly progress: Progress = { thread: null, carried: null, checkout: null, rollouts: [], offer: null, included: null, sent: null, placed: null, retried: '' };
+  private readonly progress: Progress = { thread: null, carried: null, checkout: null, rollouts: [], offer: null, included: null, sealed: null, bytesSent: 0, placed: null, retried: '' };
   private readonly startedAt = performance.now();
   private readonly spool: string;
 
@@ -172,11 +179,11 @@ export class HandoffSource {
   async run(signal: AbortSignal): Promise<HandoffResult> {
     const state = this.ports.ledger.get(this.handoff.threadId).source;
     const ended = await runSource(state, this.transaction(), signal);
-    if (ended.is === 'closed') await rm(this.spool, { recursive: true, force: true });
+    if (ended.is === 'closed') await this.clear();
     this.ports.onChanged();
     if (ended.is === 'aborted') throw new HostError(ended.reason as HostError['reason'], ended.message);
     if (ended.is === 'undoing') throw new HostError(ended.reason as HostError['reason'], `${ended.message} It cannot be used yet: ${this.progress.retried} This host goes on trying to make it usable.`);
-    const { placed, sent, included, retried } = this.progress;
+    const { placed, sealed, bytesSent, included, retried } = this.progress;
     if (placed === null || !('receipt' in ended)) {
       throw new HostError('connection-lost', `The thread belongs to ${this.handoff.destinationName} now, which has everything but has not taken it up yet: ${retried} This host goes on telling it; nothing is lost.`);
     }
@@ -190,10 +197,10 @@ export class HandoffSource {
       epoch,
       worktree: placed.worktree,
       branch: placed.branch,
-      commits: sent?.manifest.counts.commits ?? 0,
-      files: sent?.manifest.counts.files ?? 0,
-      bytesSent: sent?.bytesSent ?? 0,
-      rolloutBytesSent: sent?.rolloutBytesSent ?? 0,
+      commits: sealed?.manifest.counts.commits ?? 0,
+      files: sealed?.manifest.counts.files ?? 0,
+      bytesSent,
+      rolloutBytesSent: sealed?.rolloutBytes ?? 0,
       milliseconds: Math.round(performance.now() - this.startedAt),
       receipt: receiptHash(ended.receipt),
       notes: [...notes, ...(included?.notes ?? []), ...placed.notes],
@@ -208,15 +215,23 @@ export class HandoffSource {
     if (event !== null) state = (await this.ports.ledger.append(threadId, { side: 'source', event })).source;
     const ended = await runSource(state, this.transaction(), new AbortController().signal);
     const over = isOver(ended);
-    if (over) await rm(this.spool, { recursive: true, force: true });
+    if (ended.is === 'closed') await this.clear();
+    else if (over) await rm(this.spool, { recursive: true, force: true });
     this.ports.onChanged();
     return over;
+  }
+
+  /** The thread has moved: nothing of what was made for that is of use any more. */
+  private async clear(): Promise<void> {
+    await rm(this.spool, { recursive: true, force: true });
+    await this.ports.sealed.places.forget(this.handoff.destination, this.handoff.threadId);
   }
 
   private transaction(): SourcePorts {
     const { ports, handoff, progress } = this;
     const { threadId, handoffId } = handoff;
     const announce: Announce = (phase, message, bytesDone, bytesTotal) => ports.onProgress(handoff, phase, message, bytesDone ?? null, bytesTotal ?? null);
+    const send = (signal: AbortSignal) => sendSealed({ ports, handoff, announce }, present(progress.sealed), (bytes) => (progress.bytesSent += bytes), signal);
     return {
       journal: async (event) => {
         const { source } = await ports.ledger.append(threadId, { side: 'source', event });
@@ -264,27 +279,38 @@ export class HandoffSource {
       },
       transfer: async (_, signal) => {
         const subject = this.subjectOrThrow();
-        progress.sent = await sendTransfer(
-          {
-            ports, handoff, spool: this.spool, announce,
-            offer: present(progress.offer),
-            checkout: present(progress.checkout),
-            rollouts: progress.rollouts,
-            thread: present(progress.carried),
-            prompt: 'prompt' in subject ? subject.prompt : null,
-            included: progress.included,
-          },
-          signal,
-        );
+        const transfer: OutgoingTransfer = {
+          ports, handoff, spool: this.spool, announce,
+          offer: present(progress.offer),
+          checkout: present(progress.checkout),
+          rollouts: progress.rollouts,
+          thread: present(progress.carried),
+          prompt: 'prompt' in subject ? subject.prompt : null,
+          included: progress.included,
+        };
+        progress.sealed = await sealTransfer(transfer, signal);
+        await send(signal);
       },
       stage: async (_, signal) => {
         announce('stage', `Restoring the working state on ${handoff.destinationName}`);
-        const link = await ports.connect(handoff.destination, signal);
         const source = ports.ledger.get(threadId).source;
         if (!('holdings' in source)) throw new HostError('internal', 'The handoff is not at the step of staging.');
-        const { receipt } = await link.call('handoff/prepare', { handoffId, threadId, holdings: source.holdings }, signal);
+        const { holdings } = source;
+        // The answer may be lost and come over another channel than the one that it names: it may be any that this host opened for it.
+        const bindings = new Set<string>();
+        const prepare = async () => {
+          const link = await ports.connect(handoff.destination, signal);
+          bindings.add(link.binding);
+          const ask = () => link.call('handoff/prepare', { handoffId, threadId, holdings }, signal);
+          return ask().catch(async (error: unknown) => {
+            if (!HostError.is(error, 'transfer-incomplete')) throw error;
+            await send(signal);
+            return ask();
+          });
+        };
+        const { receipt } = await overBreaks(prepare, { signal, onBreak: () => announce('stage', waiting(handoff)) });
         announce('receipt', 'Comparing the receipt');
-        return { receipt, channel: link.binding };
+        return { receipt, channel: bindings.has(receipt.channel) ? receipt.channel : '' };
       },
       deliver: async (_, receipt: Receipt) => {
         announce('commit', `${handoff.destinationName} owns the thread`);
@@ -306,6 +332,7 @@ export class HandoffSource {
           .connect(handoff.destination, AbortSignal.timeout(5000))
           .then((link) => link.call('handoff/withdraw', { handoffId, threadId, reason }, AbortSignal.timeout(30_000)))
           .catch((error: unknown) => ports.log.info(`${handoff.destinationName} could not be told that handoff ${handoffId} was given up; it asks when it starts again: ${describeError(error).message}`));
+        if (mayBeTakenUp(reason)) await ports.sealed.keep(handoff.destination, threadId, this.spool).catch((error: unknown) => ports.log.warn(`What was sealed for handoff ${handoffId} could not be kept: ${describeError(error).message}`));
         await rm(this.spool, { recursive: true, force: true });
       },
       describe: describeError,

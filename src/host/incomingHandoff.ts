@@ -1,11 +1,13 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, readFile, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
+import { mkdir, readFile, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline, Readable } from 'node:stream';
 import { createBrotliDecompress } from 'node:zlib';
 import writeFileAtomic from 'write-file-atomic';
 import { z } from 'zod';
+import { receiveFiles, safeLength, safeNote, unlessMissing, type ArrivingFile } from './arrivingFiles';
 import { HostError } from './hostError';
+import type { KeptTransfers } from './keptTransfers';
 import { syncDirectory } from './ledgerStore';
 import { manifest, type Manifest } from './peerProtocol';
 import { handoffId as handoffIdSchema, hostId, threadId } from './protocol';
@@ -41,14 +43,6 @@ export const incomingRecord = z.object({
     .nullable(),
 });
 export type IncomingRecord = z.infer<typeof incomingRecord>;
-
-/** A file of the spool that a transfer fills, and how long it will be. */
-export interface TransferFile {
-  readonly path: string;
-  readonly bytes: number;
-  /** It need not be sent. */
-  readonly held?: boolean;
-}
 
 /** The directory `handoffs/<id>/` of a handoff that this host receives. */
 export class IncomingHandoff {
@@ -104,12 +98,12 @@ export class IncomingHandoff {
   }
 
   /** What the transfer channel carries, in its order. */
-  files(announced: Manifest): TransferFile[] {
+  files(announced: Manifest): ArrivingFile[] {
     return [
-      ...announced.parts.map(({ bundle }, index) => ({ path: this.bundle(index), bytes: bundle.bytes })),
-      ...announced.parts.flatMap((_part, index) => this.lfs(announced, index).map(({ file, size, held }) => ({ path: file, bytes: size, held }))),
-      ...announced.rollouts.map((rollout, index) => ({ path: this.tail(index), bytes: rollout.tail.bytes })),
-      ...(announced.included === undefined ? [] : [{ path: this.included.archive, bytes: announced.included.bytes }]),
+      ...announced.parts.map(({ bundle: { bytes, sha256 } }, index) => ({ path: this.bundle(index), bytes, sha256 })),
+      ...announced.parts.flatMap((_part, index) => this.lfs(announced, index).map(({ file, oid, size, held }) => ({ path: file, bytes: size, sha256: oid, held }))),
+      ...announced.rollouts.flatMap(({ tail }, index) => tail.pieces.map(({ bytes, sha256 }, piece) => ({ path: this.piece(index, piece), bytes, sha256 }))),
+      ...(announced.included === undefined ? [] : [{ path: this.included.archive, bytes: announced.included.bytes, sha256: announced.included.sha256, named: true as const }]),
     ];
   }
 
@@ -124,46 +118,67 @@ export class IncomingHandoff {
    * little can grow into much. Fails with HostError `transfer-corrupt`.
    */
   readTail(announced: Manifest, index: number): Readable {
-    const stored = createReadStream(this.tail(index));
-    if (announced.rollouts[index]?.tail.encoding !== 'br') return stored;
-    return Readable.from(decompressed(stored), { objectMode: false });
+    const tail = announced.rollouts[index]?.tail;
+    const paths = tail?.pieces.map((_, piece) => this.piece(index, piece)) ?? [];
+    return Readable.from(joined(paths, tail?.encoding === 'br'), { objectMode: false });
   }
 
-  private tail(index: number): string {
-    return join(this.directory, `tail-${index}`);
+  private piece(rollout: number, piece: number): string {
+    return join(this.directory, `tail-${rollout}-${piece}`);
   }
 
   /**
-   * How many bytes of each file arrived already. A file of another announcement is begun anew.
+   * How many bytes of each announced file are there: from an earlier connection, or from an earlier handoff of this peer's. What is
+   * there under another announcement and belongs to no file of this one is removed.
    *
    * @param holds which Git LFS objects of a part are here without being sent
+   * @throws HostError `disk-full` where there is no room for the rest
    */
-  async offsets(announced: Manifest, holds: (part: Manifest['parts'][number], index: number) => Promise<boolean[]>): Promise<number[]> {
-    const places = this.current.submodules.map(({ place }) => place);
+  async offsets(announced: Manifest, kept: KeptTransfers, holds: (part: Manifest['parts'][number], index: number) => Promise<boolean[]>): Promise<number[]> {
+    const { source, threadId, submodules, manifest: before } = this.current;
+    const places = submodules.map(({ place }) => place);
     if (JSON.stringify(announced.parts.slice(1).map(({ place }) => place)) !== JSON.stringify(places)) throw new HostError('transfer-corrupt', 'The submodules that were announced are not those that were offered. The thread stays at its source; try again.');
-    const same = this.current.manifest !== null && JSON.stringify(this.current.manifest) === JSON.stringify(announced);
-    if (!same) {
-      for (const name of await readdir(this.directory)) if (/^(bundle|tail|lfs|included)-/.test(name)) await rm(join(this.directory, name));
+    if (before === null || JSON.stringify(before) !== JSON.stringify(announced)) {
+      await this.keep(kept);
       await this.update({ manifest: announced, heldLfs: await Promise.all(announced.parts.map(holds)) });
+      await kept.take(source, this.files(announced).filter(({ held }) => held !== true));
+      await kept.places.forget(source, threadId);
     }
-    return Promise.all(this.files(announced).map(async (file) => (file.held === true ? file.bytes : Math.min(file.bytes, await sizeOf(file.path)))));
+    const files = this.files(announced);
+    const offsets = await Promise.all(files.map(safeLength));
+    const missing = files.reduce((sum, { bytes }, index) => sum + bytes - (offsets[index] ?? 0), 0);
+    if (missing > (await freeBytes(this.directory))) throw new HostError('disk-full', `There is no room for the ${missing} bytes that are yet to come. Free some space at the destination and try again.`);
+    return offsets;
   }
 
-  /** Writes what a transfer channel carries to the files, after what is there, and syncs them. */
-  async receive(source: AsyncIterable<unknown>, announced: Manifest): Promise<void> {
-    const writer = new FileWriter(this.files(announced).filter((file) => file.held !== true));
-    try {
-      await writer.open();
-      for await (const chunk of source) await writer.write(chunk as Buffer);
-      if (!writer.complete) throw new HostError('connection-lost', 'The transfer ended before everything was there.');
-    } finally {
-      await writer.close();
-    }
+  /** Puts aside what has arrived, for a later handoff of the same. */
+  async keep(kept: KeptTransfers): Promise<void> {
+    const { manifest: announced, source, threadId } = this.current;
+    if (announced === null) return;
+    const files = this.files(announced).filter(({ held }) => held !== true);
+    await kept.keep(source, threadId, files);
+    for (const { path } of files) for (const name of [path, safeNote(path)]) await rm(name, { force: true });
+  }
+
+  /** Writes what a transfer channel carries to the files, after what is there. Throws as `receiveFiles`. */
+  async receive(source: AsyncIterable<Buffer>, announced: Manifest): Promise<void> {
+    await receiveFiles(source, this.files(announced));
+  }
+
+  /** Whether all that was announced is there, so that it can be restored. */
+  async isComplete(announced: Manifest): Promise<boolean> {
+    const files = this.files(announced);
+    const lengths = await Promise.all(files.map(safeLength));
+    return files.every(({ bytes }, index) => lengths[index] === bytes);
   }
 
   async discard(): Promise<void> {
     await rm(this.directory, { recursive: true, force: true });
   }
+}
+
+async function* joined(paths: readonly string[], compressed: boolean): AsyncIterable<Buffer> {
+  for (const path of paths) yield* compressed ? decompressed(createReadStream(path)) : (createReadStream(path) as AsyncIterable<Buffer>);
 }
 
 async function* decompressed(stored: Readable): AsyncIterable<Buffer> {
@@ -177,61 +192,6 @@ async function* decompressed(stored: Readable): AsyncIterable<Buffer> {
   } finally {
     plain.destroy();
   }
-}
-
-/** Writes a stream of bytes to one file after the other, each from where it ends to its announced length. */
-class FileWriter {
-  private file: FileHandle | null = null;
-  private missing = 0;
-
-  constructor(private readonly pending: TransferFile[]) {}
-
-  get complete(): boolean {
-    return this.pending.length === 0;
-  }
-
-  /** Opens the first file that lacks something. */
-  async open(): Promise<void> {
-    for (let next = this.pending[0]; next !== undefined; next = this.pending[0]) {
-      this.missing = next.bytes - (await sizeOf(next.path));
-      this.file = await open(next.path, 'a', 0o600);
-      if (this.missing > 0) return;
-      await this.close();
-      this.pending.shift();
-    }
-  }
-
-  async write(chunk: Buffer): Promise<void> {
-    for (let rest = chunk; rest.length > 0; ) {
-      if (this.file === null) throw new HostError('transfer-corrupt', 'The source sent more than it had announced.');
-      const taken = rest.subarray(0, this.missing);
-      await this.file.appendFile(taken);
-      this.missing -= taken.length;
-      rest = rest.subarray(taken.length);
-      if (this.missing > 0) continue;
-      await this.close();
-      this.pending.shift();
-      await this.open();
-    }
-  }
-
-  async close(): Promise<void> {
-    await this.file?.sync();
-    await this.file?.close();
-    this.file = null;
-  }
-}
-
-/** Takes `value` for a file that is not there; any other failure stays one. */
-function unlessMissing<T>(value: T): (error: unknown) => T {
-  return (error) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return value;
-    throw error;
-  };
-}
-
-async function sizeOf(path: string): Promise<number> {
-  return stat(path).then((stats) => stats.size, unlessMissing(0));
 }
 
 /** Free bytes for this account on the file system of a directory. */

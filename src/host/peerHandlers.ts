@@ -13,7 +13,7 @@ export function peerHandlers(host: HostService): PeerHandlers {
       await host.codex.ready().catch(() => undefined);
       return { protocolVersion: PROTOCOL_VERSION, name: host.name, batonVersion, codexVersion: host.codex.version };
     },
-    'handoff/offer': (params) => host.destination.offer(params),
+    'handoff/offer': (params, link) => host.destination.offer(params, link.hostId),
     'handoff/negotiate': (params) => host.destination.negotiate(params),
     'handoff/lfs': (params) => host.destination.heldLfs(params),
     'handoff/lacking': (params) => host.destination.lacking(params),

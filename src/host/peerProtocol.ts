@@ -47,8 +47,8 @@ const rolloutManifest = z.object({
   bodySha256: sha256,
   /** The body's bytes before this one are at the destination already. */
   from: bytes,
-  /** The rest, as it is sent: `br` is Brotli (RFC 7932). */
-  tail: z.object({ encoding: z.enum(['identity', 'br']), bytes }),
+  /** The rest, as it is sent, in pieces that stay the same when the rollout grows: `br` is Brotli (RFC 7932), each piece by itself. */
+  tail: z.object({ encoding: z.enum(['identity', 'br']), pieces: z.array(z.object({ bytes, sha256 })).max(65_536) }),
 });
 
 /** The working state of one repository of the checkout, as it travels. */
@@ -78,6 +78,7 @@ export type Manifest = z.infer<typeof manifest>;
 /** What the destination has of each part: of the checkout itself, then of its submodules in the order of the offer. */
 const held = z.array(z.object({ haves: z.array(objectId).max(4096), shallow: z.array(objectId).max(65_536), partial: z.boolean() })).max(MAX_PARTS);
 
+const ticket = z.string().regex(/^[0-9a-f]{32}$/);
 const identified = z.object({ handoffId, threadId });
 
 const method = <P extends z.ZodType, R extends z.ZodType>(params: P, result: R) => ({ params, result });
@@ -112,9 +113,12 @@ export const peerMethods = {
     z.object({ threadId: threadId.nullable(), offer, part: z.number().int().nonnegative().max(MAX_PARTS - 1), commits: z.array(objectId).max(8192), objects: z.array(objectId).max(MOST_ASKED) }),
     z.object({ objects: z.array(objectId).max(MOST_LACKING).nullable() }),
   ),
-  /** Announces what the transfer channel will carry; answers how much of each file arrived in an earlier try. */
-  'handoff/receive': method(identified.extend({ manifest }), z.object({ offsets: z.array(bytes) })),
-  /** Restores everything and answers with the receipt. */
+  /**
+   * Announces what the transfer channel will carry; answers how much of each file is there for good, and the ticket that the channel
+   * must name: one that was opened before, upon another answer, and comes late is not listened to. May be repeated.
+   */
+  'handoff/receive': method(identified.extend({ manifest }), z.object({ offsets: z.array(bytes), ticket })),
+  /** Restores everything and answers with the receipt; `transfer-incomplete` where something has yet to come. May be repeated. */
   'handoff/prepare': method(identified.extend({ holdings }), z.object({ receipt })),
   /** The source has committed. Answers once the thread is active; may be repeated. */
   'handoff/commit': method(identified.extend({ epoch: bytes, receiptHash: sha256 }), z.object({ threadId, worktree: z.string(), branch: z.string().nullable(), notes: z.array(z.string()) })),
@@ -136,5 +140,5 @@ export type PeerMethodName = keyof PeerMethods;
 export type PeerParams<M extends PeerMethodName> = z.output<PeerMethods[M]['params']>;
 export type PeerResult<M extends PeerMethodName> = z.output<PeerMethods[M]['result']>;
 
-/** First line of a transfer channel, then the files' bytes in the manifest's order: the bundles of the parts, their Git LFS objects, the rollouts' tails, then the archive of ignored files. */
-export const transferHeader = z.object({ handoffId, threadId });
+/** First line of a transfer channel, then the files' bytes in the manifest's order: the bundles of the parts, their Git LFS objects, the pieces of the rollouts' tails, then the archive of ignored files. */
+export const transferHeader = z.object({ handoffId, threadId, ticket });

@@ -17,6 +17,8 @@ import { JsonStore } from './jsonStore';
 import { LedgerStore } from './ledgerStore';
 import { listenLocal } from './localServer';
 import { localSocketPath } from './localSocket';
+import { KeptPlaces, keepSwept } from './keptPlaces';
+import { KeptTransfers } from './keptTransfers';
 import type { Log } from './log';
 import { ManagedWorktrees, worktreeRecords } from './managedWorktrees';
 import { PeerNetwork } from './peerNetwork';
@@ -24,6 +26,7 @@ import { peerHandlers } from './peerHandlers';
 import { PeerStore } from './peers';
 import { ProjectStore } from './projects';
 import { PROTOCOL_VERSION, type InitializeResult, type NotificationOf, type Role } from './protocol';
+import { SealedBundles } from './sealedBundles';
 import { SettingsStore } from './settings';
 import { ThreadHandoff } from './threadHandoff';
 import { Threads } from './threads';
@@ -104,6 +107,8 @@ export class HostService implements RunningHost {
   readonly keeper: WorktreeKeeper;
   readonly sweep: WorktreeSweep;
   private outcomeTimer: NodeJS.Timeout | undefined;
+  private stopSweeping: () => void = () => undefined;
+  private readonly kept: readonly [arrived: KeptPlaces, sealed: KeptPlaces];
 
   static async open(options: HostOptions, closeLocal: () => Promise<void>): Promise<HostService> {
     const { batonHome } = options;
@@ -147,6 +152,7 @@ export class HostService implements RunningHost {
       this.resolveClosed = resolve;
     });
     this.audit = new AuditLog(join(batonHome, 'audit'));
+    this.kept = [new KeptPlaces(join(batonHome, 'arrived')), new KeptPlaces(join(batonHome, 'sealed'))];
     this.codex = new CodexHost({ batonHome, codexHome, socketDirectory: dirname(localSocketPath(batonHome)), env, version: batonVersion, log, held });
     this.threads = new Threads({
       hostId: identity.hostId,
@@ -223,6 +229,7 @@ export class HostService implements RunningHost {
     });
     this.handoffs = new Handoffs({
       ...shared,
+      sealed: new SealedBundles(this.kept[1]),
       connect: (hostId, signal) => this.network.connect(hostId, signal),
       openTransfer: (hostId, signal) => this.network.openTransfer(hostId, signal),
       requireOwner: (threadId) => this.threads.requireOwner(threadId),
@@ -245,6 +252,7 @@ export class HostService implements RunningHost {
     });
     this.destination = new HandoffDestination({
       ...shared,
+      kept: new KeptTransfers(this.kept[0]),
       projectsOf: (repository) => this.projectsOf(repository),
       codexFacts: () => this.codex.facts(),
       hasThread: (threadId) => this.threadHandoff.hasThread(threadId),
@@ -288,6 +296,7 @@ export class HostService implements RunningHost {
     await this.codex.ready().catch((error: unknown) => this.options.log.error(`Codex is not available: ${describeError(error).message}`));
     await this.keeper.recover();
     this.sweep.start();
+    this.stopSweeping = keepSwept(this.kept, this.options.log);
     this.handoffs.recover();
     await this.destination.sweep();
     this.recoverDestination(0, OUTCOME_RETRY_MS);
@@ -320,6 +329,7 @@ export class HostService implements RunningHost {
     this.closing ??= (async () => {
       clearTimeout(this.outcomeTimer);
       this.sweep.dispose();
+      this.stopSweeping();
       this.handoffs.dispose();
       this.network.dispose();
       await this.approvals.keep().catch((error: unknown) => this.options.log.error(`Pending approvals could not be kept: ${describeError(error).message}`));

@@ -118,7 +118,7 @@ export async function honestAttempt(given: { threadId: string; checkout: string;
     },
     manifest: {
       parts: [{ place: '', bundle: { bytes: bundle.bytes, sha256: bundle.sha256, tip: capture.commits.manifest, shallow: [...bundle.shallow] }, lfs: [], branch: capture.branch }],
-      rollouts: [{ name, threadId, metaLine, bodyBytes, bodySha256, from: 0, tail: { encoding: 'identity', bytes: bodyBytes } }],
+      rollouts: [{ name, threadId, metaLine, bodyBytes, bodySha256, from: 0, tail: { encoding: 'identity', pieces: [{ bytes: bodyBytes, sha256: bodySha256 }] } }],
       thread, prompt: null, counts: { commits: bundle.commits, files: capture.files },
     },
     bytes: Buffer.concat([await readFile(join(spool, 'bundle')), body]),
@@ -132,8 +132,8 @@ export const sha256 = (bytes: Buffer): string => createHash('sha256').update(byt
 export async function attemptHandoff(peer: StrangePeer, link: PeerLink, attempt: Attempt): Promise<Receipt> {
   const { handoffId, threadId, epoch, offer, manifest, bytes, holdings } = attempt;
   await link.call('handoff/begin', { handoffId, threadId, epoch, offer });
-  await link.call('handoff/receive', { handoffId, threadId, manifest });
-  await sendTransfer(peer, { handoffId, threadId }, bytes);
+  const { ticket } = await link.call('handoff/receive', { handoffId, threadId, manifest });
+  await sendTransfer(peer, { handoffId, threadId, ticket }, bytes);
   return (await link.call('handoff/prepare', { handoffId, threadId, holdings })).receipt;
 }
 

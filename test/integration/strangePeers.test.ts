@@ -88,7 +88,7 @@ describe('a source that is wrong or hostile', () => {
       const [rollout] = it.manifest.rollouts;
       if (rollout === undefined) throw new Error('There is a rollout.');
       rollout.from = 100;
-      rollout.tail.bytes -= 100;
+      rollout.tail.pieces = rollout.tail.pieces.map(({ bytes, sha256 }) => ({ bytes: bytes - 100, sha256 }));
       it.bytes = Buffer.concat([it.bytes.subarray(0, it.manifest.parts[0].bundle.bytes), it.bytes.subarray(it.manifest.parts[0].bundle.bytes + 100)]);
     }, /^(rollout-|transfer-corrupt)/],
     ['a rollout that says it is compressed and is not', (it) => {
@@ -99,7 +99,7 @@ describe('a source that is wrong or hostile', () => {
       const [rollout] = it.manifest.rollouts;
       if (rollout === undefined) throw new Error('There is a rollout.');
       const bomb = brotliCompressSync(Buffer.alloc(64 * 1024 * 1024));
-      rollout.tail = { encoding: 'br', bytes: bomb.length };
+      rollout.tail = { encoding: 'br', pieces: [{ bytes: bomb.length, sha256: sha256(bomb) }] };
       it.bytes = Buffer.concat([it.bytes.subarray(0, it.manifest.parts[0].bundle.bytes), bomb]);
     }, /^rollout-/],
     ["a rollout under another thread's name", (it) => {
@@ -110,7 +110,7 @@ describe('a source that is wrong or hostile', () => {
       const [rollout] = it.manifest.rollouts;
       if (rollout !== undefined) rollout.metaLine = rollout.metaLine.replaceAll(threadId, '0199abcd-0000-7000-8000-000000000000');
     }, /^rollout-/],
-    ['fewer bytes than announced', (it) => (it.bytes = it.bytes.subarray(0, -10)), /^connection-lost$/],
+    ['fewer bytes than announced', (it) => (it.bytes = it.bytes.subarray(0, -10)), /^transfer-incomplete$/],
     ['more bytes than announced', (it) => (it.bytes = Buffer.concat([it.bytes, Buffer.from('more')])), /^transfer-corrupt$/],
     ['a rollout with a way out of its folder for a name', (it) => {
       const [rollout] = it.manifest.rollouts;
@@ -170,13 +170,14 @@ describe('a source that is wrong or hostile', () => {
   it('cannot send, prepare or commit what it never began', async () => {
     const { manifest, holdings, bytes } = await attempt();
     const unknown = { handoffId: 'e'.repeat(32), threadId };
+    const ticket = '0'.repeat(32);
     expect((await refusal(link.call('handoff/receive', { ...unknown, manifest }))).reason).toBe('no-such-handoff');
     expect((await refusal(link.call('handoff/prepare', { ...unknown, holdings }))).reason).toBe('no-such-handoff');
     expect((await refusal(link.call('handoff/commit', { ...unknown, epoch: 1, receiptHash: 'a'.repeat(64) }))).reason).toBe('no-such-handoff');
     expect((await refusal(link.call('handoff/wait', { handoffId: unknown.handoffId }))).reason).toBe('no-such-handoff');
     expect((await refusal(link.call('handoff/cancel', { handoffId: unknown.handoffId }))).reason).toBe('no-such-handoff');
-    expect((await refusal(sendTransfer(mallory, unknown, bytes))).reason).toBe('no-such-handoff');
-    for (const header of [{ handoffId: '../..', threadId }, 'x'.repeat(5000), null]) {
+    expect((await refusal(sendTransfer(mallory, { ...unknown, ticket }, bytes))).reason).toBe('no-such-handoff');
+    for (const header of [{ handoffId: '../..', threadId, ticket }, unknown, 'x'.repeat(5000), null]) {
       expect((await refusal(sendTransfer(mallory, header, bytes))).reason).toBe('transfer-corrupt');
     }
     await expectNothingLeft();
@@ -194,7 +195,7 @@ describe('a source that is wrong or hostile', () => {
     expect((await refusal(theirs.call('handoff/withdraw', { handoffId, threadId, reason: 'mine' }))).reason).toBe('not-permitted');
     expect((await refusal(theirs.call('handoff/begin', { handoffId: 'b'.repeat(32), threadId, epoch, offer }))).reason).not.toBe('internal');
     expect(await theirs.call('handoff/outcome', { handoffId, threadId })).toEqual({ outcome: 'undecided' });
-    expect((await refusal(sendTransfer(eve, { handoffId, threadId }, honest.bytes))).reason).toBe('no-such-handoff');
+    expect((await refusal(sendTransfer(eve, { handoffId, threadId, ticket: '0'.repeat(32) }, honest.bytes))).reason).toBe('no-such-handoff');
     // What was prepared is as it was, and its own source can still take it back.
     expect((await server.traces())['handoffs']).not.toEqual(before['handoffs']);
     await withdraw(honest);
@@ -244,7 +245,7 @@ describe('a destination that is wrong or hostile', () => {
           seen.begun = params;
           return Promise.resolve({ findings: [], parts: [], rollouts: [] });
         },
-        'handoff/receive': ({ manifest }) => Promise.resolve({ offsets: [0, ...manifest.rollouts.map(() => 0)] }),
+        'handoff/receive': ({ manifest }) => Promise.resolve({ offsets: [0, ...manifest.rollouts.flatMap(({ tail }) => tail.pieces.map(() => 0))], ticket: '0'.repeat(32) }),
         'handoff/withdraw': () => {
           seen.withdrawn = true;
           return Promise.resolve({});
@@ -282,7 +283,7 @@ describe('a destination that is wrong or hostile', () => {
   it.each([
     ['says that it refuses the bytes', '{"error":{"reason":"disk-full","message":"The disk is full."}}\n', 'disk-full'],
     ['answers a transfer with nonsense', 'thanks\n', 'protocol-mismatch'],
-    ['says nothing', '', 'connection-lost'],
+    ['says nothing', '', 'protocol-mismatch'],
   ])('that %s leaves the thread here', async (what, transferred, expected) => {
     const { reason } = await handedTo(what.slice(0, 20), () => ({ transferred }));
     expect(reason).toBe(expected);
@@ -294,7 +295,7 @@ describe('a destination that is wrong or hostile', () => {
   });
 
   it('that claims to hold more than was announced gets nothing', async () => {
-    const { reason } = await handedTo('hoarder', () => ({ 'handoff/receive': () => Promise.resolve({ offsets: [2 ** 40, 2 ** 40] }) }));
+    const { reason } = await handedTo('hoarder', () => ({ 'handoff/receive': () => Promise.resolve({ offsets: [2 ** 40, 2 ** 40], ticket: '0'.repeat(32) }) }));
     expect(reason).toBe('protocol-mismatch');
   });
 });
