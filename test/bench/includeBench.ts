@@ -1,8 +1,8 @@
 /** A worktree with a gigabyte of ignored files that `.worktreeinclude` lists, beside `cp -a` of the same files. */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { copyIncluded } from '../../src/git/worktreeInclude';
 import { cloneOf, git, makeOrigin } from '../fixtures/checkout';
@@ -13,9 +13,13 @@ import { formatTable, milliseconds, ratio, spread } from './table';
 const run = promisify(execFile);
 
 export interface IncludeRun {
+  /** Where it was measured. */
+  readonly directory: string;
   /** Milliseconds of each. */
   readonly worktreeAdd: number;
   readonly include: number;
+  /** Bytes of disk that Baton's copies took: next to none where they are clones. */
+  readonly diskBytes: number;
   readonly copy: number;
   /** `cp -a --reflink=always`; null where the file system has no clones. */
   readonly clone: number | null;
@@ -39,15 +43,23 @@ export async function measureInclude(directory: string, runs: number): Promise<I
     await quietDisk();
     const add = await timed(() => git(checkout, 'worktree', 'add', '-q', '--detach', worktree));
     await quietDisk();
+    const before = await freeBytes(directory);
     const include = await timed(() => copyIncluded({ from: checkout, to: worktree }));
+    await quietDisk();
+    const diskBytes = Math.max(0, before - (await freeBytes(directory)));
     if (include.value?.files !== folders * filesPerFolder) throw new Error(`Not all was copied: ${JSON.stringify(include.value)}`);
     await git(checkout, 'worktree', 'remove', '--force', worktree);
     const copied = await copyBy(checkout, join(directory, 'copy'), ['-a', '--reflink=never']);
     if (copied === null) throw new Error('cp failed.');
-    measured.push({ worktreeAdd: add.milliseconds, include: include.milliseconds, copy: copied, clone: await copyBy(checkout, join(directory, 'clone'), ['-a', '--reflink=always']) });
+    measured.push({ directory: dirname(directory), diskBytes, worktreeAdd: add.milliseconds, include: include.milliseconds, copy: copied, clone: await copyBy(checkout, join(directory, 'clone'), ['-a', '--reflink=always']) });
   }
   await rm(directory, { recursive: true });
   return measured;
+}
+
+async function freeBytes(directory: string): Promise<number> {
+  const { bfree, bsize } = await statfs(directory);
+  return bfree * bsize;
 }
 
 async function copyBy(checkout: string, to: string, options: readonly string[]): Promise<number | null> {
@@ -76,5 +88,7 @@ export function includeTable(runs: readonly IncludeRun[]): string {
     ...(clones.length === 0 ? [] : [row('cp -a (clones)', clones)]),
     row('git worktree add, without them', runs.map((each) => each.worktreeAdd)),
   ]);
-  return `${table}\n${clones.length === 0 ? 'This file system cannot clone files, so all were copied.' : 'This file system clones files, and Baton cloned them.'}`;
+  const taken = summarise(runs.map((each) => each.diskBytes)).median;
+  const how = clones.length === 0 ? 'which cannot clone files' : 'which can clone files';
+  return `${table}\nMeasured in ${runs[0]?.directory ?? ''}, ${how}; what Baton copied took ${(taken / 1e6).toFixed(0)} MB of it.`;
 }

@@ -29,7 +29,7 @@ import { measureScale, type ScaleMeasurement } from './workingState';
 import { moveWorkingState, type WorkingStateRun } from './workingStateBench';
 
 const program = fileURLToPath(import.meta.url);
-const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include|bytes] [--files N]\n';
+const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include|bytes] [--files N] [--in DIR]\n';
 const note = (text: string) => void process.stderr.write(`${text}\n`);
 
 type Part = 'demo' | 'large' | 'pieces' | 'scale' | 'include' | 'bytes';
@@ -38,8 +38,8 @@ const everyPart: Part[] = ['demo', 'large', 'pieces', 'scale', 'include', 'bytes
 /** Sizes of the repositories in which capture and restore are measured by themselves, unless `--files` names others. */
 const everyScale = [1000, 20_000, 100_000];
 
-async function bench(runs: number, parts: readonly Part[], scales: readonly number[]): Promise<Measurements> {
-  const directory = await realpath(await mkdtemp(join(tmpdir(), 'baton-bench-')));
+async function bench(runs: number, parts: readonly Part[], scales: readonly number[], within: string): Promise<Measurements> {
+  const directory = await realpath(await mkdtemp(join(within, 'baton-bench-')));
   const endings: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
   try {
     const model = await startScriptedModel({ script: demoScript() });
@@ -94,7 +94,7 @@ async function describeMachine(): Promise<string> {
 if (process.argv[2] === CAPTURE_PROCESS) {
   await playCaptureProcess(process.argv.slice(3));
 } else if (isMainThread) {
-  const { values } = parseArgs({ options: { runs: { type: 'string', default: '3' }, json: { type: 'boolean', default: false }, only: { type: 'string', multiple: true }, files: { type: 'string', multiple: true } } });
+  const { values } = parseArgs({ options: { runs: { type: 'string', default: '3' }, json: { type: 'boolean', default: false }, only: { type: 'string', multiple: true }, files: { type: 'string', multiple: true }, in: { type: 'string', default: tmpdir() } } });
   const runs = Number(values.runs);
   const parts = (values.only ?? everyPart) as Part[];
   const scales = values.files?.map(Number) ?? everyScale;
@@ -102,7 +102,7 @@ if (process.argv[2] === CAPTURE_PROCESS) {
     note(usage);
     process.exitCode = 2;
   } else {
-    const measured = await bench(runs, parts, scales);
+    const measured = await bench(runs, parts, scales, values.in);
     process.stdout.write(`${values.json ? JSON.stringify(jsonReport(measured), null, 2) : textReport(measured)}\n`);
   }
 } else {

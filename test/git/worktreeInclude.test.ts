@@ -4,6 +4,7 @@ import path from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DirectoryTrail, NoDirectory } from '../../src/git/directoryTrail';
+import { takenBy } from '../../src/git/includedFiles';
 import { copyIncluded, includeNotes, type IncludeReport } from '../../src/git/worktreeInclude';
 import { git, observe, photograph, removeTemporaryDirectories, temporaryDirectory, write } from './laboratory';
 
@@ -147,6 +148,52 @@ describe('a hostile list, tree or worktree (H9)', () => {
     expect(readdirSync(path.join(worktree, 'build'), { recursive: true })).toEqual(['hard']);
     expect(lstatSync(path.join(worktree, 'build/hard'))).toMatchObject({ nlink: 1 });
     expect(includeNotes(report)[1]).toMatch(/^9 listed in \.worktreeinclude were not copied: .*\(a symbolic link\).*, …\.$/);
+  });
+
+  it('a device is named and stays', async (context) => {
+    mkdirSync(path.join(checkout, 'build'));
+    try {
+      execFileSync('mknod', [path.join(checkout, 'build/zero'), 'c', '1', '5'], { stdio: 'pipe' });
+    } catch {
+      context.skip('only root makes devices, and not everywhere');
+    }
+    write(checkout, 'build/a', 'a\n');
+    list('build/');
+    const report = await copy();
+    expect(reasons(report)).toEqual({ 'build/zero': 'special-file' });
+    expect(readdirSync(path.join(worktree, 'build'))).toEqual(['a']);
+  });
+
+  it('a million matches take no memory to speak of: none is held but what is being asked about', async () => {
+    const million = (async function* () {
+      for (let n = 0; n < 1_000_000; n++) yield await Promise.resolve(`build/${n % 100}/file-${n}`);
+    })();
+    const before = process.memoryUsage().heapUsed;
+    let [taken, most] = [0, 0];
+    for await (const _ of takenBy(worktree, million, () => undefined)) if (++taken % 10_000 === 0) most = Math.max(most, process.memoryUsage().heapUsed - before);
+    expect(taken).toBe(1_000_000);
+    expect(most).toBeLessThan(150 * 1024 ** 2);
+  }, 120_000);
+
+  it('git\'s own rules come only into directories that are ignored themselves', async () => {
+    write(checkout, '.git/info/exclude', '.gitignore\n.gitattributes\n!/.gitignore\n');
+    write(checkout, 'src/.gitignore', '*\n');
+    write(checkout, '.gitattributes', '* -text\n');
+    write(checkout, 'build/.gitignore', '*\n');
+    list('.gitignore', '.gitattributes', 'build/');
+    const before = observe(worktree);
+    const report = await copy();
+    expect(reasons(report)).toEqual({ '.gitattributes': 'git-rules', 'src/.gitignore': 'git-rules' });
+    expect([text('build/.gitignore'), existsSync(path.join(worktree, 'src'))]).toEqual(['*\n', false]);
+    expect(observe(worktree)).toEqual(before);
+  });
+
+  it('a repository in the worktree that its own git does not track is not written into', async () => {
+    git(directory, 'init', '-q', path.join(worktree, 'build/inner'));
+    write(checkout, 'build/inner/x', 'x\n');
+    list('build/');
+    expect(reasons(await copy())).toEqual({ 'build/inner/x': 'nested-repository' });
+    expect(readdirSync(path.join(worktree, 'build/inner'))).toEqual(['.git']);
   });
 
   it('a link in the worktree where a directory should be leads nobody out', async () => {
