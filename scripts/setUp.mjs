@@ -59,7 +59,8 @@ export async function runTypeScript(entry, args) {
     format: 'esm',
     target: 'node20',
     logLevel: 'warning',
-    external: ['bufferutil', 'utf-8-validate'],
+    // The helpers of the tests that a program uses import vitest, whose functions it does not call.
+    external: ['bufferutil', 'utf-8-validate', 'vitest'],
     // Some dependencies are CommonJS and call require().
     banner: { js: "import { createRequire as nodeRequire } from 'node:module'; const require = nodeRequire(import.meta.url);" },
     define: { 'import.meta.dirname': JSON.stringify(join(root, 'test', 'fixtures')) },

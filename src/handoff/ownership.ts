@@ -163,6 +163,11 @@ export function isMoving({ source, destination, due }: Ledger): boolean {
   return leaving || !isAtRest(destination) || due !== null;
 }
 
+/** The handoffs of the thread of which something is left to do on this host. */
+export function openHandoffs({ source, destination }: Ledger): string[] {
+  return [...(source.is === 'none' || isOver(source) ? [] : [source.handoffId]), ...(destination.is === 'none' || isAtRest(destination) ? [] : [destination.handoffId])];
+}
+
 /** Whether this host may run turns on the thread. */
 export const mayRun = (ledger: Ledger): boolean => ledger.movedTo === null && !isMoving(ledger);
 

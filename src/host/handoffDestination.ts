@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { answerToCommit } from '../handoff/answers';
@@ -293,21 +292,6 @@ export class HandoffDestination {
     return again;
   }
 
-  /** Removes what a crash left of handoffs whose activation was on disk already. (A withdrawal removes first and is journaled then.) */
-  async sweep(): Promise<void> {
-    const active = new Set([...this.ports.ledger.entries()].flatMap(([, { destination }]) => (destination.is === 'active' ? [destination.handoffId] : [])));
-    for (const name of await readdir(this.ports.directory)) {
-      if (!active.has(name)) continue;
-      try {
-        const incoming = await IncomingHandoff.load(this.ports.directory, name);
-        if (incoming !== null) await finishRestore(incoming.quarantine);
-        await rm(join(this.ports.directory, name), { recursive: true, force: true });
-      } catch (error) {
-        this.ports.log.warn(`What is left of handoff ${name} could not be removed: ${describeError(error).message}`);
-      }
-    }
-  }
-
   private activate(threadId: string, handoffId: string): Answer<'handoff/commit'> {
     const running = this.activations.get(handoffId);
     if (running !== undefined) return running;
@@ -341,7 +325,7 @@ export class HandoffDestination {
     const placement = { threadId: activated.threadId, worktree: record.worktree, branch: prepared.branch, notes: [...prepared.notes, ...activated.notes] };
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'activated', placement } });
     await finishRestore(incoming.quarantine);
-    await incoming.discard();
+    await IncomingHandoff.discard(this.ports.directory, handoffId);
     await this.ports.kept.places.forget(record.source, threadId);
     await this.ports.audit.append({ type: 'handoff-activated', threadId, handoffId, peer: record.source, by: `host:${record.source}` satisfies Actor, epoch: record.epoch });
     this.ports.onChanged();
@@ -359,8 +343,8 @@ export class HandoffDestination {
     if (incoming !== null) {
       await takeBack(incoming);
       if (mayBeTakenUp(destination.is === 'withdrawing' ? destination.reason : reason)) await incoming.keep(this.ports.kept).catch((error: unknown) => this.ports.log.warn(`What had arrived of handoff ${handoffId} could not be kept: ${describeError(error).message}`));
-      await incoming.discard();
     }
+    await IncomingHandoff.discard(this.ports.directory, handoffId);
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'discarded' } });
     this.ports.onChanged();
   }

@@ -21,6 +21,7 @@ import { isOver, sourceRecovery, type HandoffIdentity, type SourceState } from '
 import type { Channel } from '../relay/channel';
 import type { Actor } from './audit';
 import type { HandoffSide } from './handoffSide';
+import { PREFLIGHT_SPOOL } from './handoffSpools';
 import { agreedNames, considerIncluded, type IncludedWish } from './includedTravel';
 import { HostError } from './hostError';
 import type { PeerLink } from './peerLink';
@@ -80,8 +81,6 @@ interface Progress {
   retried: string;
 }
 
-/** How the names of the spools of preflights begin. */
-export const PREFLIGHT_SPOOL = 'preflight-';
 /** In the spool, see `record`. */
 const CARRIED_FILE = 'carried.json';
 

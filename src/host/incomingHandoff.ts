@@ -172,8 +172,9 @@ export class IncomingHandoff {
     return files.every(({ bytes }, index) => lengths[index] === bytes);
   }
 
-  async discard(): Promise<void> {
-    await rm(this.directory, { recursive: true, force: true });
+  /** Removes what there is of a handoff, also where a removal before was cut off. */
+  static async discard(base: string, handoffId: string): Promise<void> {
+    await rm(join(base, handoffIdSchema.parse(handoffId)), { recursive: true, force: true });
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { readRepositoryIdentity, sameRepository, type RepositoryIdentity } from '../git/repository';
 import { ApprovalBroker, carriedApprovals } from './approvalBroker';
@@ -8,7 +8,7 @@ import { CodexHost } from './codexHost';
 import { Controllers } from './controllers';
 import { HandoffDestination } from './handoffDestination';
 import { Handoffs } from './handoffs';
-import { PREFLIGHT_SPOOL } from './handoffSource';
+import { sweepSpools } from './handoffSpools';
 import { HeldPolicies, heldPolicies } from './heldPolicies';
 import { ensurePrivateDirectory, type Environment } from './home';
 import { hostMethods } from './hostMethods';
@@ -114,8 +114,6 @@ export class HostService implements RunningHost {
     const { batonHome } = options;
     const directory = join(batonHome, 'handoffs');
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    // A host that ended in the middle of a preflight left what it had captured; nobody asks for that any more.
-    for (const name of await readdir(directory)) if (name.startsWith(PREFLIGHT_SPOOL)) await rm(join(directory, name), { recursive: true, force: true });
     const [identity, settings, peers, projects, ledger, worktrees, carried, policies] = await Promise.all([
       loadIdentity({ batonHome }),
       SettingsStore.open(batonHome),
@@ -126,6 +124,7 @@ export class HostService implements RunningHost {
       JsonStore.open(join(batonHome, 'approvals.json'), carriedApprovals, { pending: [], granted: [] }),
       JsonStore.open(join(batonHome, 'policies.json'), heldPolicies, {}),
     ]);
+    await sweepSpools({ directory, ledger, log: options.log });
     if (options.relayUrl !== undefined || options.name !== undefined) {
       await settings.change({ ...(options.relayUrl === undefined ? {} : { relayUrl: options.relayUrl }), ...(options.name === undefined ? {} : { name: options.name }) });
     }
@@ -298,7 +297,6 @@ export class HostService implements RunningHost {
     this.sweep.start();
     this.stopSweeping = keepSwept(this.kept, this.options.log);
     this.handoffs.recover();
-    await this.destination.sweep();
     this.recoverDestination(0, OUTCOME_RETRY_MS);
   }
 

@@ -25,7 +25,8 @@ beforeAll(async () => {
     return;
   }
   pair = await startPair({
-    prepareServer: async ({ batonHome }) => {
+    prepare: async ({ name, batonHome }) => {
+      if (name !== 'server') return;
       await mkdir(batonHome, { recursive: true, mode: 0o700 });
       try {
         await run('mount', ['-t', 'tmpfs', '-o', `size=${SIZE},mode=0700`, 'tmpfs', batonHome]);

@@ -116,15 +116,18 @@ export class Site {
     });
   }
 
-  /** Resolves once `holds`; it is looked at now, and again whenever the host says that something changed. */
+  /** Resolves once `holds`; it is looked at now, and again whenever the host says that something changed. Rejects where the host goes away. */
   async until(holds: () => Promise<boolean>): Promise<void> {
     await new Promise<void>((fulfil, reject) => {
-      const look = () => void holds().then((does) => {
-        if (!does) return;
+      const end = (how: () => void) => {
         subscriptions.forEach((each) => each());
-        fulfil();
-      }, reject);
-      const subscriptions = [this.client.on('host/changed', look), this.client.on('approval/requested', look)];
+        how();
+      };
+      const look = () => void holds().then((does) => {
+        if (does) end(fulfil);
+      }, (error: unknown) => end(() => reject(error instanceof Error ? error : new Error(String(error)))));
+      const gone = () => end(() => reject(new Error(`The host of ${this.machine.name} went away.`)));
+      const subscriptions = [this.client.on('host/changed', look), this.client.on('approval/requested', look), this.client.onClose(gone)];
       look();
     });
   }
@@ -178,7 +181,8 @@ export interface PairedHosts {
   relay: Relay;
   /** Starts another host that is paired with both. */
   join(name: string, config?: Partial<CodexConfig>): Promise<Site>;
-  close(): Promise<void>;
+  /** `keep`: the directory stays, to be looked at. */
+  close(options?: { readonly keep: boolean }): Promise<void>;
 }
 
 export interface PairOptions {
@@ -192,8 +196,12 @@ export interface PairOptions {
   readonly serverEnv?: NodeJS.ProcessEnv;
   /** The laptop's checkout is as it was cloned. */
   readonly clean?: true;
-  /** Done to the server's machine before its host is started. */
-  readonly prepareServer?: (machine: Machine) => Promise<void>;
+  /** Done to a machine before its host is started. */
+  readonly prepare?: (machine: Machine) => Promise<void>;
+  /** Done once both have ended, before their directory is removed; or is not, where it is kept. */
+  readonly atEnd?: (keep: boolean) => Promise<void>;
+  /** What the hosts are told instead of the relay's address: a way to it that can be disturbed. */
+  readonly wayTo?: (relayUrl: string) => Promise<string>;
 }
 
 async function makeSite({ directory, name, origin, model, env = {}, config = {} }: { directory: string; name: string; origin: string; model: ScriptedModel; env?: NodeJS.ProcessEnv | undefined; config?: Partial<CodexConfig> | undefined }): Promise<Site> {
@@ -209,7 +217,7 @@ export async function startPair(options: PairOptions = {}): Promise<PairedHosts>
   const origin = await makeOrigin(directory);
   const site = (name: string, env?: NodeJS.ProcessEnv, config?: Partial<CodexConfig>) => makeSite({ directory, name, origin, model, env, config });
   const [laptop, server] = await Promise.all([site('laptop', options.laptopEnv, options.laptop), site('server', options.serverEnv, options.server)]);
-  await options.prepareServer?.(server.machine);
+  for (const { machine } of [laptop, server]) await options.prepare?.(machine);
   if (options.clean !== true) await workInProgress(laptop.checkout);
   const relay = await startRelayProcess();
   const others: Site[] = [];
@@ -226,18 +234,20 @@ export async function startPair(options: PairOptions = {}): Promise<PairedHosts>
       await other.client.call('project/add', { directory: other.checkout });
       return other;
     },
-    close: async () => {
+    close: async ({ keep } = { keep: false }) => {
       await Promise.all([laptop, server, ...others].map(async (each) => {
         await each.stop();
         endLeftAppServer(each.machine);
       }));
       await endProcess(pair.relay.child);
       await model.close();
-      await rm(directory, { recursive: true, force: true, maxRetries: 5 });
+      await options.atEnd?.(keep);
+      if (!keep) await rm(directory, { recursive: true, force: true, maxRetries: 5 });
     },
   };
   try {
-    await Promise.all([laptop.start(relay.url), server.start(relay.url)]);
+    const relayUrl = (await options.wayTo?.(relay.url)) ?? relay.url;
+    await Promise.all([laptop.start(relayUrl), server.start(relayUrl)]);
     const { invite } = await laptop.client.call('host/invite', {});
     await server.client.call('host/join', { invite });
     await Promise.all([laptop, server].map((each) => each.client.call('project/add', { directory: each.checkout })));

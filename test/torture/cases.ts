@@ -1,0 +1,140 @@
+/** What can be done to a handoff, and in which order a run does it. */
+import { z } from 'zod';
+import { wireFaults } from './faultyWire';
+
+export const phases = ['quiesce', 'capture', 'transfer', 'stage', 'receipt', 'commit', 'activate'] as const;
+const role = z.enum(['source', 'destination']);
+export type Role = z.infer<typeof role>;
+const phase = z.enum(phases);
+
+const subject = {
+  /** `there`: the thread's first handoff. `back`: it returns, changed, to where it began. */
+  leg: z.enum(['there', 'back']),
+  /** An approval is pending when the handoff begins. */
+  waiting: z.boolean(),
+};
+/** See orders.ts. */
+const place = { role, point: z.string(), nth: z.number().int().positive() };
+
+export const tortureCase = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('kill'), ...subject, ...place }),
+  /** Once more in the recovery, at its `again`th point. */
+  z.strictObject({ kind: z.literal('killAgain'), ...subject, ...place, again: z.number().int().positive() }),
+  /** The other host too, as soon as the one is dead. */
+  z.strictObject({ kind: z.literal('killBoth'), ...subject, ...place }),
+  z.strictObject({ kind: z.literal('killInPhase'), ...subject, phase, victim: z.enum(['source', 'destination', 'relay', 'both']) }),
+  z.strictObject({ kind: z.literal('wire'), ...subject, fault: z.enum(wireFaults), afterBytes: z.number().int().nonnegative() }),
+  /** No connection from that phase until the source has given up or has done what it can. */
+  z.strictObject({ kind: z.literal('partition'), ...subject, phase }),
+  z.strictObject({ kind: z.literal('diskFull'), ...subject, role, phase, freeBytes: z.number().int().nonnegative() }),
+  z.strictObject({ kind: z.literal('readOnly'), ...subject, role, phase }),
+  z.strictObject({ kind: z.literal('ioError'), ...subject, role, call: z.string(), nth: z.number().int().positive(), code: z.enum(['EIO', 'ENOSPC']) }),
+  z.strictObject({ kind: z.literal('clock'), ...subject, role, shiftMs: z.number().int() }),
+]);
+export type TortureCase = z.infer<typeof tortureCase>;
+export type Kind = TortureCase['kind'];
+export const kinds = tortureCase.options.map((option) => option.shape.kind.value);
+
+/** What one undisturbed handoff passes through, found out by counting. */
+export interface Terrain {
+  /** By `leg role`: how often each point is passed. */
+  readonly points: ReadonlyMap<string, ReadonlyMap<string, number>>;
+  /** Bytes on the wire, by leg. */
+  readonly bytes: Readonly<Record<TortureCase['leg'], number>>;
+  /** Whether a file system can be filled and made read-only here. */
+  readonly disks: boolean;
+}
+
+/** A sequence of numbers from 0 to 1 that a seed decides (mulberry32). */
+export function randomFrom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** In one round each kind has its turn so often. */
+const round: readonly Kind[] = [
+  'kill', 'wire', 'kill', 'killAgain', 'kill', 'killInPhase', 'kill', 'diskFull', 'kill', 'wire', 'killBoth', 'kill', 'ioError', 'killAgain', 'partition', 'kill', 'readOnly', 'wire', 'killInPhase', 'clock',
+];
+const DAY_MS = 86_400_000;
+/** Kills of a second kind come in the first so many points of a recovery; what they do not reach has fewer. */
+const RECOVERY_POINTS = 120;
+
+function present<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('There is nothing to choose from.');
+  return value;
+}
+
+/** Every point of the terrain at which a host can be killed, in an order that `random` decides. */
+export function killPlaces({ points }: Terrain, random: () => number): { readonly leg: TortureCase['leg']; readonly role: Role; readonly point: string; readonly nth: number }[] {
+  const places = [...points].flatMap(([where, counts]) => {
+    const [leg, side] = where.split(' ') as [TortureCase['leg'], Role];
+    return [...counts].flatMap(([point, count]) => Array.from({ length: count }, (_, index) => ({ leg, role: side, point, nth: index + 1 })));
+  });
+  // What runs side by side is counted in another order each time; the names decide which is which for a seed.
+  places.sort((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)));
+  const shuffled: typeof places = [];
+  while (places.length > 0) shuffled.push(...places.splice(Math.floor(random() * places.length), 1));
+  // The many points at which nothing is written that lasts have every second turn only.
+  const lasting = shuffled.filter(({ point }) => !/^git (?!update-ref|worktree|symbolic-ref)|\/shadow\/|\/preflight-/.test(point));
+  const passing = shuffled.filter((place) => !lasting.includes(place));
+  return Array.from({ length: Math.max(lasting.length, passing.length) }, (_, index) => [passing[index], lasting[index]]).flat().filter((place) => place !== undefined);
+}
+
+/** Cases without end: every point is killed at once before one is a second time. */
+export function* cases(terrain: Terrain, seed: number, only: readonly Kind[] = kinds): Generator<TortureCase> {
+  const random = randomFrom(seed);
+  const among = <T>(values: readonly T[]): T => present(values[Math.floor(random() * values.length)]);
+  const upTo = (most: number) => Math.floor(random() * (most + 1));
+  let places: ReturnType<typeof killPlaces> = [];
+  const nextPlace = () => {
+    if (places.length === 0) places = killPlaces(terrain, random);
+    return present(places.shift());
+  };
+  const possible = round.filter((kind) => only.includes(kind) && (terrain.disks || (kind !== 'diskFull' && kind !== 'readOnly')));
+  if (possible.length === 0) throw new Error('None of the kinds that were asked for is possible here: a disk can be filled only by root on Linux.');
+  for (let turn = 0; ; turn++) {
+    const kind = present(possible[turn % possible.length]);
+    const waiting = random() < 0.25;
+    const leg = among(['there', 'back'] as const);
+    const where = { kind, leg, waiting };
+    const side = among(['source', 'destination'] as const);
+    switch (kind) {
+      case 'kill':
+      case 'killBoth':
+        yield { ...where, kind, ...nextPlace() };
+        break;
+      case 'killAgain':
+        yield { ...where, kind, ...nextPlace(), again: 1 + upTo(RECOVERY_POINTS - 1) };
+        break;
+      case 'killInPhase':
+        yield { ...where, kind, phase: among(phases), victim: among(['source', 'destination', 'relay', 'both'] as const) };
+        break;
+      case 'wire':
+        yield { ...where, kind, fault: among(wireFaults), afterBytes: upTo(terrain.bytes[leg]) };
+        break;
+      case 'partition':
+        yield { ...where, kind, phase: among(phases) };
+        break;
+      case 'diskFull':
+        yield { ...where, kind, role: side, phase: among(phases), freeBytes: upTo(among([4096, 65_536, 400_000])) };
+        break;
+      case 'readOnly':
+        yield { ...where, kind, role: side, phase: among(phases) };
+        break;
+      case 'ioError': {
+        const call = among(['sync', 'write', 'appendFile', 'rename', 'open', 'mkdir', 'copyFile']);
+        const most = [...(terrain.points.get(`${leg} ${side}`) ?? [])].filter(([point]) => point.startsWith(call) && point.endsWith('before')).reduce((sum, [, count]) => sum + count, 0);
+        yield { ...where, kind, role: side, call, nth: 1 + upTo(Math.max(0, most - 1)), code: among(['EIO', 'ENOSPC'] as const) };
+        break;
+      }
+      case 'clock':
+        yield { ...where, kind, role: side, shiftMs: among([-DAY_MS, DAY_MS]) };
+        break;
+    }
+  }
+}

@@ -1,0 +1,184 @@
+/** Two real hosts that can be hurt: every write of theirs by orders, the way between them, and the disk of their homes. */
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFile, mkdir, mkdtemp, open, realpath, rm, statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import { startRelayProcess } from '../fixtures/machine';
+import { startPair, type PairedHosts, type Site } from '../integration/pairedHosts';
+import type { Role } from './cases';
+import { startFaultyWire, type FaultyWire } from './faultyWire';
+import { giveOrders, type Orders } from './orders';
+
+const run = promisify(execFile);
+const preload = pathToFileURL(resolve(import.meta.dirname, '../torture/preload.mjs')).href;
+/** Room for what preflight asks for, and little more. */
+const SMALL_DISK = '128m';
+
+/** Whether this account may mount file systems here. */
+export async function canMount(): Promise<boolean> {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return false;
+  const directory = await mkdtemp(join(tmpdir(), 'baton-mount-'));
+  try {
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', directory]);
+    await run('umount', [directory]);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+export class Ground {
+  private given = 0;
+  private readonly readOnly = new Set<string>();
+
+  private constructor(
+    readonly directory: string,
+    readonly pair: PairedHosts,
+    readonly wire: FaultyWire,
+    readonly smallDisks: boolean,
+  ) {}
+
+  /** @param smallDisks the hosts' homes are small file systems of their own, apart from the one of Codex's home */
+  static async make(smallDisks: boolean): Promise<Ground> {
+    const directory = await realpath(await mkdtemp(join(tmpdir(), 'baton-torture-')));
+    let wire: FaultyWire | null = null;
+    for (const name of ['laptop', 'server']) {
+      await mkdir(join(directory, name));
+      giveOrders(join(directory, name), { id: '' });
+    }
+    const env = (name: string) => ({ NODE_OPTIONS: `--import=${preload}`, BATON_TORTURE: join(directory, name) });
+    const mounted: string[] = [];
+    const pair = await startPair({
+      laptopEnv: env('laptop'),
+      serverEnv: env('server'),
+      prepare: async ({ batonHome }) => {
+        if (!smallDisks) return;
+        await mkdir(batonHome, { recursive: true, mode: 0o700 });
+        await run('mount', ['-t', 'tmpfs', '-o', `size=${SMALL_DISK},mode=0700`, 'tmpfs', batonHome]);
+        mounted.push(batonHome);
+      },
+      wayTo: async (relayUrl) => {
+        wire = await startFaultyWire({ host: '127.0.0.1', port: Number(new URL(relayUrl).port) });
+        return `ws://127.0.0.1:${wire.port}`;
+      },
+      atEnd: async (keep) => {
+        for (const batonHome of mounted) {
+          if (keep) await run('cp', ['-a', batonHome, `${batonHome}.kept`]);
+          await run('umount', [batonHome]);
+        }
+      },
+    });
+    return new Ground(directory, pair, wire as unknown as FaultyWire, smallDisks);
+  }
+
+  get sites(): readonly Site[] {
+    return [this.pair.laptop, this.pair.server];
+  }
+
+  ordersOf(site: Site): string {
+    return join(this.directory, site.machine.name);
+  }
+
+  /** Gives the id under which what the host does about them is written down. */
+  order(site: Site, orders: Omit<Orders, 'id'>): string {
+    this.given += 1;
+    const id = String(this.given);
+    giveOrders(this.ordersOf(site), { id, ...orders });
+    return id;
+  }
+
+  disarm(site: Site): void {
+    giveOrders(this.ordersOf(site), { id: '' });
+  }
+
+  isAlive(site: Site): boolean {
+    const { exitCode, signalCode } = site.machine.hostProcess;
+    return exitCode === null && signalCode === null;
+  }
+
+  /** Resolves when the host's process has ended. */
+  async death(site: Site): Promise<void> {
+    if (this.isAlive(site)) await once(site.machine.hostProcess, 'exit');
+  }
+
+  /** Starts what is dead, hosts without orders. Gives whether there was any. */
+  async revive(): Promise<boolean> {
+    let found = false;
+    const { relay } = this.pair;
+    if (relay.child.exitCode !== null || relay.child.signalCode !== null) {
+      this.pair.relay = await startRelayProcess(new URL(relay.url).host);
+      found = true;
+    }
+    for (const site of this.sites) {
+      if (this.isAlive(site)) continue;
+      this.disarm(site);
+      await this.restart(site, 'SIGKILL');
+      found = true;
+    }
+    return found;
+  }
+
+  /** Ends a host, if it lives, and starts it. */
+  async restart(site: Site, signal: NodeJS.Signals): Promise<void> {
+    await site.stop(signal);
+    await this.keepLog(site);
+    await site.start();
+  }
+
+  private async keepLog(site: Site): Promise<void> {
+    await appendFile(join(this.directory, `${site.machine.name}.log`), `${site.machine.hostLog}--- ended\n`);
+  }
+
+  /** Fills the home's file system but for so many bytes. */
+  async fill(site: Site, freeBytes: number): Promise<void> {
+    const { bavail, bsize } = await statfs(site.machine.batonHome);
+    const file = await open(join(site.machine.batonHome, 'filler'), 'w');
+    const block = Buffer.alloc(64 * bsize);
+    try {
+      for (let left = bavail * bsize - freeBytes; left > 0; left -= block.length) await file.write(block, 0, Math.min(left, block.length));
+    } catch (error) {
+      // The host writes meanwhile.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async makeReadOnly(site: Site): Promise<void> {
+    const { batonHome } = site.machine;
+    await run('mount', ['--bind', batonHome, batonHome]);
+    this.readOnly.add(batonHome);
+    await run('mount', ['-o', 'remount,bind,ro', batonHome]);
+  }
+
+  /** The disks are as they were. */
+  async healDisks(): Promise<void> {
+    for (const path of this.readOnly) await run('umount', ['--lazy', path]);
+    this.readOnly.clear();
+    if (this.smallDisks) await Promise.all(this.sites.map(({ machine }) => rm(join(machine.batonHome, 'filler'), { force: true })));
+  }
+
+  /** @param keep the directories stay, to be looked at; their paths are given */
+  async close(keep = false): Promise<readonly string[]> {
+    await this.healDisks();
+    this.wire.heal();
+    for (const site of this.sites) {
+      this.disarm(site);
+      await this.keepLog(site);
+    }
+    await this.pair.close({ keep });
+    await this.wire.close();
+    if (!keep) await rm(this.directory, { recursive: true, force: true });
+    return [this.directory, this.pair.directory];
+  }
+}
+
+/** Which of the two is the source of a handoff. */
+export function inRole({ laptop, server }: PairedHosts, leg: 'there' | 'back', role: Role): Site {
+  return (leg === 'there') === (role === 'source') ? laptop : server;
+}

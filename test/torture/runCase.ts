@@ -1,0 +1,145 @@
+/** One case: a thread is made, its handoff is hurt, everything is healed, and what then is the case is compared with what must be. */
+import { endProcess } from '../fixtures/machine';
+import type { Site } from '../integration/pairedHosts';
+import type { TortureCase } from './cases';
+import { Expectation } from './expectation';
+import { inRole, type Ground } from './ground';
+import { heardOf } from './orders';
+import { settle } from './settle';
+import { stage } from './stage';
+
+export interface CaseResult {
+  /** Whether what was to be done to the handoff was: a point may not be passed, a phase not be reached. */
+  readonly happened: boolean;
+  readonly end: 'moved' | 'stayed' | 'unknown';
+  /** What must hold and does not, in words. */
+  readonly broken: readonly string[];
+  readonly milliseconds: number;
+}
+
+/** Longer than any wait of a host's for another, and than all its retries that come soon. */
+const PATIENCE_MS = 90_000;
+/** How long a line says nothing. */
+const STALL_MS = 5_000;
+
+async function within<T>(promise: Promise<T>, what: string, milliseconds = PATIENCE_MS): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await Promise.race([
+      promise,
+      new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`${what} took longer than ${milliseconds / 1000} s`)), milliseconds);
+      }),
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Runs a case. Only what the harness itself cannot do is thrown; all else is in `broken`. */
+export async function runCase(ground: Ground, asked: TortureCase): Promise<CaseResult> {
+  const startedAt = performance.now();
+  const broken: string[] = [];
+  let happened = false;
+  let end: CaseResult['end'] = 'unknown';
+  try {
+    const { threadId, directory } = await within(stage(ground, asked), 'making the thread');
+    const source = inRole(ground.pair, asked.leg, 'source');
+    const destination = inRole(ground.pair, asked.leg, 'destination');
+    const expected = await Expectation.of(ground, { threadId, directory, source, destination, waiting: asked.waiting });
+    happened = await within(inflict(ground, asked, source, destination, threadId), 'the handoff');
+    await within(settle(ground, threadId), 'settling');
+    for (const site of ground.sites) ground.disarm(site);
+    const verdict = await within(expected.verify(), 'looking at what is there');
+    end = verdict.end;
+    broken.push(...verdict.broken);
+    if (broken.length === 0) broken.push(...(await within(expected.handOn(), 'the next handoff')));
+  } catch (error) {
+    broken.push(error instanceof Error ? error.message : String(error));
+  }
+  return { happened, end, broken, milliseconds: Math.round(performance.now() - startedAt) };
+}
+
+/** Begins the handoff and does to it what the case says. Resolves once it has ended for its source, and all is healed. */
+async function inflict(ground: Ground, asked: TortureCase, source: Site, destination: Site, threadId: string): Promise<boolean> {
+  const site = 'role' in asked && asked.role === 'destination' ? destination : source;
+  const phase = 'phase' in asked ? source.phase(asked.phase, threadId).then(() => true) : null;
+  /** Ends also where the host does that was asked for it. */
+  const begin = () => source.handOff({ threadId, to: destination.hostId }).then(() => false, () => false);
+  switch (asked.kind) {
+    case 'kill':
+    case 'killAgain':
+    case 'killBoth': {
+      const { point, nth } = asked;
+      const id = ground.order(site, { kill: { point, nth } });
+      const ended = begin();
+      await Promise.race([ended, ground.death(site)]);
+      if (!ground.isAlive(site)) {
+        if (asked.kind === 'killAgain') await dieAgain(ground, site, asked.again);
+        if (asked.kind === 'killBoth') await (site === source ? destination : source).stop('SIGKILL');
+        await ground.revive();
+      }
+      await ended;
+      return heardOf(ground.ordersOf(site), id).some(({ killed }) => killed !== undefined);
+    }
+    case 'killInPhase': {
+      const ended = begin();
+      const reached = await Promise.race([phase, ended]);
+      if (reached === true) {
+        const { victim } = asked;
+        if (victim === 'relay') await endProcess(ground.pair.relay.child, 'SIGKILL');
+        if (victim === 'source' || victim === 'both') await source.stop('SIGKILL');
+        if (victim === 'destination' || victim === 'both') await destination.stop('SIGKILL');
+        await ground.revive();
+      }
+      await ended;
+      return reached === true;
+    }
+    case 'wire': {
+      ground.wire.fail(asked.fault, asked.afterBytes);
+      const ended = begin();
+      // What a stalled line holds back comes later, when everybody has long given up; or never, where nobody does.
+      await Promise.race([ended, ...(asked.fault === 'stall' ? [within(ended, 'a stalled handoff', STALL_MS).catch(() => undefined)] : [])]);
+      const happened = ground.wire.heal();
+      await ended;
+      return happened;
+    }
+    case 'partition': {
+      const ended = begin();
+      const reached = await Promise.race([phase, ended]);
+      if (reached === true) ground.wire.part();
+      await ended;
+      ground.wire.heal();
+      return reached === true;
+    }
+    case 'diskFull':
+    case 'readOnly': {
+      const ended = begin();
+      const reached = await Promise.race([phase, ended]);
+      if (reached === true) await (asked.kind === 'diskFull' ? ground.fill(site, asked.freeBytes) : ground.makeReadOnly(site));
+      await ended;
+      await ground.healDisks();
+      await ground.restart(site, 'SIGTERM');
+      return reached === true;
+    }
+    case 'ioError': {
+      const { call, nth, code } = asked;
+      const id = ground.order(site, { fail: { call, nth, code } });
+      await begin();
+      ground.disarm(site);
+      await ground.restart(site, 'SIGTERM');
+      return heardOf(ground.ordersOf(site), id).some(({ failed }) => failed !== undefined);
+    }
+    case 'clock': {
+      ground.order(site, { clockShiftMs: asked.shiftMs });
+      await begin();
+      return true;
+    }
+  }
+}
+
+/** Starts a host that died, under orders to die again in its recovery. It may come up before it does, or not. */
+async function dieAgain(ground: Ground, site: Site, again: number): Promise<void> {
+  ground.order(site, { kill: { nth: again } });
+  await ground.restart(site, 'SIGKILL').catch(() => undefined);
+}
