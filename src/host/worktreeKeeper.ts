@@ -149,8 +149,8 @@ export class WorktreeKeeper {
     const repository = await readRepository(projectRoot);
     return this.holding(repository.commonDir, async () => {
       const directory = join(this.ports.directory, `restore-${id}`);
+      await this.makeDirectory();
       await rm(directory, { recursive: true, force: true });
-      await mkdir(this.ports.directory, { recursive: true, mode: 0o700 });
       const { snapshot, at } = await this.snapshotFor(record);
       const name = record.threadIds[0] ?? id;
       await this.ports.worktrees.save({ id, life: { is: 'restoring', snapshot, at, directory } });
@@ -297,10 +297,19 @@ export class WorktreeKeeper {
     }
   }
 
+  /** A recursive `mkdir` calls a file system that can only be read a missing directory (Node.js), so this is none. */
+  private async makeDirectory(): Promise<void> {
+    const { directory } = this.ports;
+    await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw new HostError('worktree-kept', `Nothing was changed, since Baton cannot write to ${directory}: ${describeError(error).message}`, { cause: error });
+    });
+  }
+
   private async withSpool<T>(name: string, act: (spool: string) => Promise<T>): Promise<T> {
     const spool = join(this.ports.directory, name);
+    await this.makeDirectory();
     await rm(spool, { recursive: true, force: true });
-    await mkdir(spool, { recursive: true, mode: 0o700 });
+    await mkdir(spool, { mode: 0o700 });
     try {
       return await act(spool);
     } finally {

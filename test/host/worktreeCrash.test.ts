@@ -47,7 +47,7 @@ interface Death {
 }
 
 /** Runs `act` in a process of its own, which is killed as told. */
-async function die(act: 'remove' | 'restore', id: string, { at, after }: Death): Promise<NodeJS.Signals | null> {
+async function die(act: 'remove' | 'restore' | 'recover', id: string, { at, after }: Death): Promise<NodeJS.Signals | null> {
   const place = temporaryDirectory();
   const [word, nth] = at ?? ['no such word', 0];
   const real = execFileSync('sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim();
@@ -77,7 +77,8 @@ describe('a host that is killed in the middle of', () => {
     ['verifying the snapshot', { at: ['cat-file --batch --buffer', 1] }, 'here'],
     ['a removal that is written down and not begun', { after: 'removing verified false' }, 'here'],
     ['looking at the directory that was put aside', { at: ['status --porcelain=v2', 2] }, 'here'],
-    ['capturing it there again', { at: ['fast-import', 2] }, 'here'],
+    ['writing down what the snapshot holds besides', { at: ['fast-import', 2] }, 'here'],
+    ['capturing it there again', { at: ['fast-import', 3] }, 'here'],
     ['a removal that is verified', { after: 'removing verified true' }, 'removed'],
     ['a removal that is done', { after: 'removed' }, 'removed'],
   ])('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
@@ -117,6 +118,27 @@ describe('a host that is killed in the middle of', () => {
     expect(existsSync(place)).toBe(state === 'here');
     expect(ownCheckout(pair.server)).toEqual(own);
     await next.keeper.restore(id, 'local');
+    expect(contentOf(place)).toEqual(before);
+  });
+
+  it.each<[string, 'remove' | 'restore', Death, Death, 'here' | 'removed']>([
+    ['a removal that was not verified', 'remove', { after: 'removing verified false' }, { after: 'here' }, 'here'],
+    ['a removal that was set aside', 'remove', { at: ['fast-import', 3] }, { after: 'here' }, 'here'],
+    ['a verified removal', 'remove', { after: 'removing verified true' }, { after: 'removed' }, 'removed'],
+    ['a restoration', 'restore', { at: ['read-tree', 1] }, { at: ['worktree remove', 1] }, 'removed'],
+    ['a restoration that had its files', 'restore', { at: ['symbolic-ref -m', 1] }, { at: ['update-ref', 1] }, 'removed'],
+  ])('%s, and then in the middle of its recovery, loses nothing', async (_, act, first, second, state) => {
+    const { id, path: place } = await kept.make();
+    work(place);
+    const before = contentOf(place);
+    const own = ownCheckout(pair.server);
+    if (act === 'restore') await kept.keeper.remove(id, 'local');
+    expect(await die(act, id, first)).toBe('SIGKILL');
+    expect(await die('recover', id, second)).toBe('SIGKILL');
+    const next = await startNext();
+    expect(await next.list()).toMatchObject([{ id, state }]);
+    expect(ownCheckout(pair.server)).toEqual(own);
+    if (state === 'removed') await next.keeper.restore(id, 'local');
     expect(contentOf(place)).toEqual(before);
   });
 });
