@@ -31,11 +31,18 @@ export async function agreeToIncluded(session: Session, { included, destinationN
   if (!session.json) session.note(includedText(included, destinationName, session.columns));
   if (yes) return included.digest;
   if (session.json || !session.stdin.isTTY) throw new UsageError('`--with-included` asks before it sends ignored files. Look at them with `--dry-run`, then say `--yes`.');
-  const lines = createInterface({ input: session.stdin, output: session.stderr });
+  if (!(await isAgreed(session, `Send ${included.files === 1 ? 'it' : 'them'} to ${inertLine(destinationName)}? [y/N] `))) throw new HostError('cancelled', 'Nothing was sent. The thread stays where it is.');
+  return included.digest;
+}
+
+async function isAgreed({ stdin, stderr }: Session, question: string): Promise<boolean> {
+  const lines = createInterface({ input: stdin, output: stderr });
+  // Ctrl-C and Ctrl-D leave a question without an answer.
+  const ended = new Promise<string>((resolve) => lines.once('SIGINT', () => lines.close()).once('close', () => resolve('')));
+  const answered = lines.question(question);
+  answered.catch(() => undefined);
   try {
-    const answer = await lines.question(`Send ${included.files === 1 ? 'it' : 'them'} to ${inertLine(destinationName)}? [y/N] `);
-    if (!/^\s*y(es)?\s*$/i.test(answer)) throw new HostError('cancelled', 'Nothing was sent. The thread stays where it is.');
-    return included.digest;
+    return /^\s*y(es)?\s*$/i.test(await Promise.race([answered, ended]));
   } finally {
     lines.close();
   }
