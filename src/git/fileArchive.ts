@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
-import { parentPaths, type BytePath } from './bytePath';
+import { parentPaths } from './bytePath';
 import { GitError } from './gitError';
 
 /**
@@ -92,12 +92,6 @@ export async function sha256Of(content: AsyncIterable<Buffer>): Promise<string> 
   const hash = createHash('sha256');
   for await (const chunk of content) hash.update(chunk);
   return hash.digest('hex');
-}
-
-/** A file's name within its directory, and that directory, empty for the root. */
-export function placeInTree(name: BytePath): { readonly directory: BytePath; readonly file: BytePath } {
-  const slash = name.lastIndexOf('/');
-  return { directory: slash === -1 ? '' : name.slice(0, slash), file: name.slice(slash + 1) };
 }
 
 function malformed(why: string): GitError {

@@ -3,12 +3,13 @@ import { lstat, open, readFile, rename, rm, rmdir, statfs, unlink, type FileHand
 import { z } from 'zod';
 import { absolutePath, parentPaths, type BytePath } from './bytePath';
 import { DirectoryTrail, NoDirectory, within, type Place } from './directoryTrail';
-import { ArchiveDigest, archivedContent, archivedFiles, CHUNK_BYTES, placeInTree, sha256Of, type ArchivedFile } from './fileArchive';
+import { ArchiveDigest, archivedContent, archivedFiles, CHUNK_BYTES, sha256Of, type ArchivedFile } from './fileArchive';
 import { GitError } from './gitError';
 import { takenBy } from './includedFiles';
 import { IncludeTally, skipsText } from './includeTally';
 import { checkPath, NameTwins, type NameRules } from './pathNames';
 import { probeNameRules } from './quarantineChecks';
+import { placeInTree, together } from './sameDirectory';
 import type { TravelLimits } from './travellingFiles';
 import { includeLimits } from './worktreeInclude';
 
@@ -24,9 +25,6 @@ export interface PlacedFiles {
   readonly sha256: string;
   readonly notes: readonly string[];
 }
-
-/** How many files of one directory are written side by side. */
-const AT_ONCE = 16;
 
 const undoRecord = z.strictObject({ worktree: z.string(), files: z.array(z.string()), directories: z.array(z.string()) });
 type UndoRecord = z.infer<typeof undoRecord>;
@@ -168,22 +166,6 @@ async function writeAll(archive: FileHandle, worktree: string, { wanted, fresh, 
 function unlessNoDirectory(error: unknown): null {
   if (error instanceof NoDirectory) return null;
   throw diskFull(error);
-}
-
-/** Files of one directory that follow each other, a few at a time. */
-async function* together(all: AsyncIterable<ArchivedFile>): AsyncGenerator<{ readonly directory: BytePath; readonly files: readonly ArchivedFile[] }, void, undefined> {
-  let directory = '';
-  let files: ArchivedFile[] = [];
-  for await (const file of all) {
-    const above = placeInTree(file.path).directory;
-    if (files.length >= AT_ONCE || (above !== directory && files.length > 0)) {
-      yield { directory, files };
-      files = [];
-    }
-    directory = above;
-    files.push(file);
-  }
-  if (files.length > 0) yield { directory, files };
 }
 
 /** @returns what is at the place now, as read back, or why the file was not placed */

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { parentPaths, type BytePath } from './bytePath';
 import { DirectoryTrail, NoDirectory, within } from './directoryTrail';
-import { ArchiveDigest, CHUNK_BYTES, encodeHeader, placeInTree } from './fileArchive';
+import { ArchiveDigest, CHUNK_BYTES, encodeHeader } from './fileArchive';
 import { GitError } from './gitError';
 import { IncludeTally, skipsText, type SkipReason } from './includeTally';
+import { openUnlinked } from './openUnlinked';
+import { placeInTree } from './sameDirectory';
 import { firstNames, listedNames, travelLimits, type TravelLimits } from './travellingFiles';
 
 /** Ignored files of a checkout in one file, as they cross to another host. */
@@ -71,9 +72,8 @@ async function sealOne(trail: DirectoryTrail, name: BytePath, archive: ArchiveWr
   const { directory, file } = placeInTree(name);
   const place = await trail.enter(directory).catch((error: unknown) => (error instanceof NoDirectory ? 'symbolic-link' as const : null));
   if (place === null || place === 'symbolic-link') return place ?? 'changed';
-  // Where a platform lacks one of the flags it is undefined, which counts as no bit.
-  const handle = await open(within(place, file), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error: unknown) => (error as NodeJS.ErrnoException).code ?? 'EIO');
-  if (typeof handle === 'string') return handle === 'ELOOP' ? 'symbolic-link' : handle === 'ENXIO' || handle === 'ENODEV' ? 'special-file' : handle === 'ENOENT' ? 'changed' : 'unreadable';
+  const handle = await openUnlinked(within(place, file));
+  if (typeof handle === 'string') return handle;
   try {
     const found = await handle.stat({ bigint: true });
     if (!found.isFile()) return found.isDirectory() ? 'changed' : 'special-file';

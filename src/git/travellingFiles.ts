@@ -45,18 +45,20 @@ export async function travellingFiles(root: string, limits: TravelLimits = trave
   if (names === null) return null;
   const plain: BytePath[] = [];
   for (let start = 0; start < names.length; start += 64) {
-    await Promise.all(names.slice(start, start + 64).map(async (name) => {
-      const found = await lstat(absolutePath(root, name)).catch(() => null);
+    const some = names.slice(start, start + 64);
+    const looks = await Promise.all(some.map((name) => lstat(absolutePath(root, name)).catch(() => null)));
+    for (const [position, name] of some.entries()) {
+      const found = looks[position] ?? null;
       if (found?.isFile() === true && (found.mode & 0o6000) === 0) {
         plain.push(name);
         tally.bytes += found.size;
       } else tally.skip(name, found === null ? 'changed' : found.isSymbolicLink() ? 'symbolic-link' : found.isFile() ? 'set-user-id' : 'special-file');
-    }));
+    }
   }
   let refused: string | null = null;
   if (more) refused = `${INCLUDE_FILE} lists more than ${limits.files} files, which is more than may cross to another host at once. Make its patterns narrower.`;
   else if (tally.bytes > limits.bytes) refused = `What ${INCLUDE_FILE} lists has ${tally.bytes} bytes; at most ${limits.bytes} may cross to another host at once. Make its patterns narrower.`;
-  return { names: sortedPaths(plain), bytes: tally.bytes, secrets: sortedPaths(plain.filter(looksSecret)), left: tally.skipped === 0 ? null : skipsText(tally.skipped, tally.named), refused };
+  return { names: plain, bytes: tally.bytes, secrets: plain.filter(looksSecret), left: tally.skipped === 0 ? null : skipsText(tally.skipped, tally.named), refused };
 }
 
 /** The paths that the list of a working tree names, at most `limit` of them. Null where there is no list. */

@@ -6,7 +6,9 @@ import { bytePath, type BytePath } from './bytePath';
 import { DirectoryTrail, NoDirectory, placeOf, within, type Place } from './directoryTrail';
 import { nulRecords } from './git';
 import { GitError } from './gitError';
+import { openUnlinked } from './openUnlinked';
 import { readRepository } from './repository';
+import { placeInTree, together } from './sameDirectory';
 import { includedFiles, INCLUDE_FILE, readIncludeList, reportSpecialFiles, takenBy } from './includedFiles';
 import { IncludeTally, skipsText, type NamedSkip, type SkipReason } from './includeTally';
 
@@ -32,8 +34,6 @@ export interface IncludeReport {
   readonly stopped: string | null;
 }
 
-/** Files of one directory that are copied side by side. */
-const AT_ONCE = 16;
 /** How often free space is looked at. */
 const CHECK_EVERY_BYTES = 64 * 1024 ** 2;
 
@@ -112,7 +112,7 @@ async function copyNamed(names: string, from: string, to: string, tally: Include
   });
   let checkAt = 0;
   try {
-    for await (const { directory, files } of together(nulRecords(createReadStream(names) as AsyncIterable<Buffer>))) {
+    for await (const { directory, files } of together(spooled(names))) {
       if (signal?.aborted === true) throw new GitError('cancelled', 'Copying ignored files was cancelled.');
       const places = await enterBoth(source, target, directory, tally, files);
       if (places === null) continue;
@@ -121,9 +121,10 @@ async function copyNamed(names: string, from: string, to: string, tally: Include
         if (bavail * bsize < limits.freeBytes) throw new GitError('disk-full', `The disk has less than ${limits.freeBytes} bytes free.`);
         checkAt = tally.bytes + CHECK_EVERY_BYTES;
       }
-      await Promise.all(files.map(async (file) => {
+      await Promise.all(files.map(async ({ path: name }) => {
+        const { file } = placeInTree(name);
         const outcome = await copyOne(within(places.from, file), within(places.to, file));
-        if (typeof outcome === 'string') tally.skip(directory === '' ? file : `${directory}/${file}`, outcome);
+        if (typeof outcome === 'string') tally.skip(name, outcome);
         else {
           tally.files++;
           tally.bytes += outcome;
@@ -136,27 +137,13 @@ async function copyNamed(names: string, from: string, to: string, tally: Include
   }
 }
 
-/** Names of one directory that follow each other, a few at a time. */
-async function* together(records: AsyncIterable<Buffer>): AsyncGenerator<{ readonly directory: BytePath; readonly files: readonly BytePath[] }, void, undefined> {
-  let directory = '';
-  let files: BytePath[] = [];
-  for await (const record of records) {
-    const name = bytePath(record);
-    const slash = name.lastIndexOf('/');
-    const above = slash === -1 ? '' : name.slice(0, slash);
-    if (files.length >= AT_ONCE || (above !== directory && files.length > 0)) {
-      yield { directory, files };
-      files = [];
-    }
-    directory = above;
-    files.push(name.slice(slash + 1));
-  }
-  if (files.length > 0) yield { directory, files };
+async function* spooled(names: string): AsyncGenerator<{ readonly path: BytePath }, void, undefined> {
+  for await (const record of nulRecords(createReadStream(names) as AsyncIterable<Buffer>)) yield { path: bytePath(record) };
 }
 
-async function enterBoth(source: DirectoryTrail, target: DirectoryTrail, directory: BytePath, tally: IncludeTally, files: readonly BytePath[]): Promise<{ from: Place; to: Place } | null> {
+async function enterBoth(source: DirectoryTrail, target: DirectoryTrail, directory: BytePath, tally: IncludeTally, files: readonly { readonly path: BytePath }[]): Promise<{ from: Place; to: Place } | null> {
   const skipAll = (reason: SkipReason) => {
-    for (const file of files) tally.skip(directory === '' ? file : `${directory}/${file}`, reason);
+    for (const { path: name } of files) tally.skip(name, reason);
     return null;
   };
   let from: Place;
@@ -175,9 +162,8 @@ async function enterBoth(source: DirectoryTrail, target: DirectoryTrail, directo
 
 /** @returns bytes copied, or why not. @throws {GitError} `disk-full` */
 async function copyOne(from: Place, to: Place): Promise<number | SkipReason> {
-  // Where a platform lacks one of the flags it is undefined, which counts as no bit.
-  const handle = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error: unknown) => (error as NodeJS.ErrnoException).code ?? 'EIO');
-  if (typeof handle === 'string') return handle === 'ELOOP' ? 'symbolic-link' : handle === 'ENXIO' || handle === 'ENODEV' ? 'special-file' : handle === 'ENOENT' ? 'changed' : 'unreadable';
+  const handle = await openUnlinked(from);
+  if (typeof handle === 'string') return handle;
   try {
     const found = await handle.stat();
     if (!found.isFile()) return found.isDirectory() ? 'changed' : 'special-file';
