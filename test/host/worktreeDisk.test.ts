@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, type TestContext } from 'v
 import { git, makePair, ownCheckout, removeTemporaryDirectories, write } from '../git/laboratory';
 import { contentOf, DAY, openKept, work, type Kept } from './keptWorktrees';
 
+const asRoot = (program: 'mount' | 'umount', ...args: string[]) => execFileSync(program, args, { stdio: 'pipe' });
 /** Only root on Linux can mount a small file system. */
 const canMount = process.platform === 'linux' && process.getuid?.() === 0;
 let disk: string | null;
@@ -18,7 +19,7 @@ beforeEach(async () => {
   mkdirSync(small);
   if (!canMount) return;
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', small], { stdio: 'pipe' });
+    asRoot('mount', '-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', small);
   } catch {
     return;
   }
@@ -28,7 +29,7 @@ beforeEach(async () => {
   kept = await openKept(path.join(small, 'home'), checkout);
 });
 afterEach(() => {
-  if (disk !== null) execFileSync('umount', ['-l', disk]);
+  if (disk !== null) asRoot('umount', '-l', disk);
   removeTemporaryDirectories();
 });
 
@@ -49,7 +50,7 @@ function fill(): void {
   closeSync(file);
 }
 const free = () => { rmSync(path.join(disk ?? '', 'filler')); };
-const remount = (how: 'ro' | 'rw') => { execFileSync('mount', ['-o', `remount,${how}`, disk ?? '']); };
+const remount = (how: 'ro' | 'rw') => { asRoot('mount', '-o', `remount,${how}`, disk ?? ''); };
 
 /** A worktree with changes of every kind, at rest, and what is in it. */
 async function resting() {
