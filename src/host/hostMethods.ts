@@ -28,7 +28,7 @@ export function hostMethods(host: HostService): Implementations {
       host.network.setRelay(url);
       return details(host);
     },
-    'host/invite': ({ role }) => Promise.resolve(host.network.invite(role)),
+    'host/invite': ({ role }) => host.network.invite(role),
     'host/join': async ({ invite }) => {
       const joined = await host.network.join(invite);
       // Without a relay of its own this host could not be called back.

@@ -3,12 +3,14 @@ import type { Duplex } from 'node:stream';
 import { acceptChannel, openChannel, pairChannel, type Channel } from '../relay/channel';
 import { createInvite, parseInvite } from '../relay/invite';
 import { hostIdOf, publicKeyOf, type KeyPair } from '../relay/keys';
-import { dialThroughRelay, RelayClient } from '../relay/relayClient';
+import { RelayClient } from '../relay/relayClient';
+import { dialThroughRelay } from '../relay/relayDial';
 import { RelayError } from '../relay/relayError';
 import { HostError } from './hostError';
 import type { Log } from './log';
 import { PeerLink, type PeerHandlers } from './peerLink';
 import type { Peer, PeerStore } from './peers';
+import type { RelayAccess } from './relayAccess';
 import { PROTOCOL_VERSION, type HandoffProgress, type HostDetails } from './protocol';
 import { describeError } from './wireError';
 
@@ -28,6 +30,7 @@ export interface PeerNetworkOptions {
   readonly keyPair: KeyPair;
   readonly name: () => string;
   readonly peers: PeerStore;
+  readonly relays: RelayAccess;
   readonly handlers: PeerHandlers;
   readonly onTransfer: (channel: Channel) => void;
   readonly onProgress: (progress: HandoffProgress) => void;
@@ -60,7 +63,7 @@ export class PeerNetwork {
     if (url === this.relayUrl || this.disposed) return;
     this.relay?.dispose();
     this.relayUrl = url;
-    this.relay = url === null ? null : new RelayClient({ url, keyPair: this.options.keyPair, onIncoming: (stream) => void this.accept(stream), log: this.options.log });
+    this.relay = url === null ? null : new RelayClient({ url, keyPair: this.options.keyPair, membership: this.options.relays.at(url), onIncoming: (stream) => void this.accept(stream), log: this.options.log });
     this.relay?.onStatusChange(() => this.options.onChanged('relay'));
     this.relay?.start();
     this.options.onChanged('relay');
@@ -71,10 +74,11 @@ export class PeerNetwork {
     await this.relay?.whenConnected(signal);
   }
 
-  /** Makes a one-time invite. Throws HostError `relay-not-set` where nobody could use it. */
-  invite(role: Peer['role']): { invite: string; expiresAt: string } {
+  /** Makes a one-time invite. Throws HostError `relay-not-set` where nobody could use it, RelayError where the relay does not let in whom it invites. */
+  async invite(role: Peer['role']): Promise<{ invite: string; expiresAt: string }> {
     if (this.relayUrl === null) throw new HostError('relay-not-set', 'An invite needs a relay at which this host can be met. End this host with "baton stop" and start it with "baton host --relay URL".');
-    const { invite, room, psk, expiresAt } = createInvite({ relayUrl: this.relayUrl, hostId: this.hostId, name: this.options.name(), lifetimeMs: INVITE_LIFETIME_MS });
+    const pass = await this.options.relays.at(this.relayUrl).pass();
+    const { invite, room, psk, expiresAt } = createInvite({ relayUrl: this.relayUrl, hostId: this.hostId, name: this.options.name(), pass, lifetimeMs: INVITE_LIFETIME_MS });
     for (const [old, pending] of this.invites) if (pending.expiresAt <= Date.now()) this.invites.delete(old);
     this.invites.set(room, { psk, role, expiresAt: expiresAt.getTime() });
     return { invite, expiresAt: expiresAt.toISOString() };
@@ -84,7 +88,7 @@ export class PeerNetwork {
   async join(text: string): Promise<{ hostId: string; name: string; relayUrl: string }> {
     const invite = parseInvite(text);
     if (invite.hostId === this.hostId) throw new HostError('invite-own', 'This invite was made by this host. Use it on the other machine.');
-    const stream = await dialThroughRelay({ url: invite.relayUrl, hostId: invite.hostId, timeoutMs: CONNECT_TIMEOUT_MS });
+    const stream = await dialThroughRelay({ url: invite.relayUrl, hostId: invite.hostId, pass: invite.pass, membership: this.options.relays.at(invite.relayUrl), timeoutMs: CONNECT_TIMEOUT_MS });
     let channel: Channel;
     try {
       channel = await pairChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(invite.hostId), psk: invite.psk, room: invite.room });
@@ -93,7 +97,9 @@ export class PeerNetwork {
     }
     const link = this.link(channel, {});
     try {
-      const hello = await link.call('host/hello', this.hello(invite.relayUrl));
+      const ownUrl = this.relayUrl ?? invite.relayUrl;
+      const hello = await link.call('host/hello', { ...this.hello(ownUrl), relayGrant: ownUrl === invite.relayUrl ? null : await this.grantFor(invite.hostId) });
+      await this.keepGrant(invite.relayUrl, hello.relayGrant);
       await this.options.peers.save({ hostId: invite.hostId, name: hello.name, role: 'peer', relayUrl: invite.relayUrl, addedAt: new Date().toISOString() });
       this.options.onChanged('hosts');
       return { hostId: invite.hostId, name: hello.name, relayUrl: invite.relayUrl };
@@ -156,17 +162,34 @@ export class PeerNetwork {
     return { protocolVersion: PROTOCOL_VERSION, name: this.options.name(), relayUrl };
   }
 
+  /** What lets another host into this host's relay; null where it needs nothing, or this host cannot give it. */
+  private async grantFor(hostId: string): Promise<string | null> {
+    if (this.relayUrl === null) return null;
+    try {
+      return (await this.options.relays.at(this.relayUrl).grantFor(hostId)) ?? null;
+    } catch (error) {
+      this.options.log.warn(`The relay gave nothing that would let ${hostId.slice(0, 8)} in: ${describeError(error).message}`);
+      return null;
+    }
+  }
+
+  /** A right of this host's own stays: the user has chosen it. */
+  private async keepGrant(relayUrl: string | null, grant: string | null | undefined): Promise<void> {
+    if (relayUrl !== null && grant != null && !this.options.relays.knows(relayUrl)) await this.options.relays.save(relayUrl, { grant });
+  }
+
   private async open(hostId: string, purpose: 'control' | 'transfer', signal?: AbortSignal): Promise<Channel> {
     const peer = this.options.peers.get(hostId);
     if (peer === undefined) throw new HostError('no-such-host', 'That host is not paired with this one. Make an invite there and join it here.');
     const url = peer.relayUrl ?? this.relayUrl;
     if (url === null) throw new HostError('relay-not-set', `There is no relay over which ${peer.name} could be reached. Start both hosts with "baton host --relay URL".`);
     try {
-      const stream = await dialThroughRelay({ url, hostId, timeoutMs: CONNECT_TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) });
+      const stream = await dialThroughRelay({ url, hostId, membership: this.options.relays.at(url), timeoutMs: CONNECT_TIMEOUT_MS, signal });
       return this.watched(await openChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), purpose, ...(signal === undefined ? {} : { signal }) }));
     } catch (cause) {
       if (signal?.aborted === true) throw new HostError('cancelled', 'Cancelled.', { cause });
       if (RelayError.is(cause, 'host-offline')) throw new HostError('host-offline', `${peer.name} is not connected to the relay. Start its host with "baton host", and try again.`, { cause });
+      if (RelayError.is(cause, 'not-admitted')) throw new HostError('relay-unreachable', `${peer.name} cannot be reached. ${cause.message}`, { cause });
       if (RelayError.is(cause, 'relay-unreachable') || RelayError.is(cause, 'relay-refused')) throw new HostError('relay-unreachable', `${peer.name} cannot be reached. ${cause.message.replace(/\.?$/, '.')} Check that the relay runs and that this machine is online, and try again.`, { cause });
       throw new HostError('host-offline', `${peer.name} does not answer, or no longer trusts this host. Check it there with "baton hosts".`, { cause });
     }
@@ -223,8 +246,9 @@ export class PeerNetwork {
       'host/hello': async (params, link) => {
         const answer = await this.options.handlers['host/hello'](params, link);
         await this.options.peers.save({ hostId: link.hostId, name: params.name, role, relayUrl: params.relayUrl, addedAt: new Date().toISOString() });
+        await this.keepGrant(params.relayUrl, params.relayGrant);
         this.options.onChanged('hosts');
-        return answer;
+        return { ...answer, relayGrant: await this.grantFor(link.hostId) };
       },
     });
   }

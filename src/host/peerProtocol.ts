@@ -10,6 +10,7 @@ import { carriedThread } from '../handoff/carriedThread';
 import { requirements } from '../handoff/policy';
 import { offerFacts } from '../handoff/preflight';
 import { holdings, receipt } from '../handoff/receipt';
+import { grantText } from '../relay/relayMessages';
 import { finding, handoffId, handoffPreflight, handoffResult, hostName, remoteMethods, repositoryIdentity, threadId } from './protocol';
 
 const bytes = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
@@ -87,10 +88,10 @@ const method = <P extends z.ZodType, R extends z.ZodType>(params: P, result: R) 
 export const LFS_QUESTION = 10_000;
 
 export const peerMethods = {
-  /** Who the caller is, and who answers. */
+  /** Who the caller is, and who answers. `relayGrant`, when they pair: what lets the other into the relay of the one who gives it. */
   'host/hello': method(
-    z.object({ protocolVersion: z.number().int(), name: hostName, relayUrl: z.url({ protocol: /^wss?$/ }).max(1024).nullable() }),
-    z.object({ protocolVersion: z.number().int(), name: hostName, batonVersion: z.string().max(64), codexVersion: z.string().max(64).nullable() }),
+    z.object({ protocolVersion: z.number().int(), name: hostName, relayUrl: z.url({ protocol: /^wss?$/ }).max(1024).nullable(), relayGrant: grantText.nullish() }),
+    z.object({ protocolVersion: z.number().int(), name: hostName, batonVersion: z.string().max(64), codexVersion: z.string().max(64).nullable(), relayGrant: grantText.nullish() }),
   ),
   /** Preflight: nothing is kept. `takesIncluded`: this Baton knows of ignored files that cross. */
   'handoff/offer': method(z.object({ threadId: threadId.nullable(), epoch: bytes, offer }), z.object({ findings: z.array(finding), worktree: z.string().nullable(), parts: held, takesIncluded: z.literal(true).optional() })),

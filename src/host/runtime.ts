@@ -56,6 +56,8 @@ const TIED = [
   /^GIT_(ALTERNATE_OBJECT_DIRECTORIES|CONFIG|CONFIG_PARAMETERS|CONFIG_COUNT|CONFIG_KEY_\d+|CONFIG_VALUE_\d+|OBJECT_DIRECTORY|DIR|WORK_TREE|IMPLICIT_WORK_TREE|GRAFT_FILE|INDEX_FILE|NO_REPLACE_OBJECTS|REPLACE_REF_BASE|PREFIX|SHALLOW_FILE|COMMON_DIR|QUARANTINE_PATH|REFLOG_ACTION)$/,
   // A debugger's preload, or the channel to a parent that is not the host's.
   /^NODE_(OPTIONS|CHANNEL_FD|CHANNEL_SERIALIZATION_MODE|UNIQUE_ID)$/,
+  // The secret of a relay that is run beside it is none of the host's.
+  /^BATON_RELAY_SECRET$/,
   // The command may be run by an agent inside a thread; the host is not part of that thread.
   /^CODEX_(THREAD_ID|SANDBOX.*|CI)$/,
 ];

@@ -11,6 +11,7 @@ import { Handoffs } from './handoffs';
 import { sweepSpools } from './handoffSpools';
 import { HeldPolicies, heldPolicies } from './heldPolicies';
 import { ensurePrivateDirectory, type Environment } from './home';
+import { HostError } from './hostError';
 import { hostMethods } from './hostMethods';
 import { loadIdentity, type Identity } from './identity';
 import { JsonStore } from './jsonStore';
@@ -26,6 +27,7 @@ import { peerHandlers } from './peerHandlers';
 import { PeerStore } from './peers';
 import { ProjectStore } from './projects';
 import { PROTOCOL_VERSION, type InitializeResult, type NotificationOf, type Role } from './protocol';
+import { RelayAccess, type RelayRight } from './relayAccess';
 import { SealedBundles } from './sealedBundles';
 import { SettingsStore } from './settings';
 import { ThreadHandoff } from './threadHandoff';
@@ -41,6 +43,8 @@ export interface HostOptions {
   /** Remembered for later starts; undefined keeps what was remembered. */
   readonly relayUrl?: string;
   readonly name?: string;
+  /** What lets this host into its relay; remembered too. */
+  readonly relayRight?: RelayRight;
   readonly env: Environment;
   readonly log: Log;
 }
@@ -128,7 +132,13 @@ export class HostService implements RunningHost {
     if (options.relayUrl !== undefined || options.name !== undefined) {
       await settings.change({ ...(options.relayUrl === undefined ? {} : { relayUrl: options.relayUrl }), ...(options.name === undefined ? {} : { name: options.name }) });
     }
-    const service = new HostService(options, closeLocal, identity, settings, peers, projects, ledger, new ManagedWorktrees(join(batonHome, 'worktrees'), worktrees), carried, new HeldPolicies(policies), directory);
+    const relays = await RelayAccess.open(batonHome, identity.keyPair);
+    if (options.relayRight !== undefined) {
+      const { relayUrl } = settings.value;
+      if (relayUrl === null) throw new HostError('relay-not-set', 'Say with --relay which relay it is that the file lets this host into.');
+      await relays.save(relayUrl, options.relayRight);
+    }
+    const service = new HostService(options, closeLocal, identity, settings, relays, peers, projects, ledger, new ManagedWorktrees(join(batonHome, 'worktrees'), worktrees), carried, new HeldPolicies(policies), directory);
     await service.begin();
     return service;
   }
@@ -138,6 +148,7 @@ export class HostService implements RunningHost {
     private readonly closeLocal: () => Promise<void>,
     private readonly identity: Identity,
     readonly settings: SettingsStore,
+    relays: RelayAccess,
     readonly peers: PeerStore,
     readonly projects: ProjectStore,
     readonly ledger: LedgerStore,
@@ -216,6 +227,7 @@ export class HostService implements RunningHost {
       keyPair: identity.keyPair,
       name: shared.name,
       peers,
+      relays,
       log,
       onTransfer: (channel) => void this.destination.transfer(channel),
       onProgress: (progress) => this.controllers.notify('handoff/progress', progress),

@@ -11,17 +11,19 @@ export interface ParsedInvite {
   readonly secret: Uint8Array;
   readonly room: string;
   readonly psk: Uint8Array;
+  /** What lets whoever joins dial the inviting host, where the relay asks for that. */
+  readonly pass: string | undefined;
   readonly expiresAt: Date;
 }
 
 const SCHEME = 'baton:';
-const VERSION = 1;
+const VERSION = 2;
 const SECRET_LENGTH = 32;
 const CHECKSUM_LENGTH = 8;
 const MAX_URL_LENGTH = 512;
 const MAX_NAME_LENGTH = 64;
-/** version, expiry (64 bit), host key, secret, length of the URL (16 bit), length of the name (8 bit), checksum. */
-const FIXED_LENGTH = 1 + 8 + 32 + SECRET_LENGTH + 2 + 1 + CHECKSUM_LENGTH;
+/** version, expiry (64 bit), host key, secret, length of the URL (16 bit), length of the name (8 bit), length of the pass (8 bit), checksum. */
+const FIXED_LENGTH = 1 + 8 + 32 + SECRET_LENGTH + 2 + 1 + 1 + CHECKSUM_LENGTH;
 /** Seconds since 1970 fit in far fewer bits; more would not be exact as a number. */
 const MAX_EXPIRY = 8_640_000_000_000_000;
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -38,18 +40,20 @@ export function deriveInvite(secret: Uint8Array): { readonly room: string; reado
  * the psk out for one attempt, and not after the expiry: what the text says about it is only a courtesy to the reader.
  * `now` is milliseconds since 1970. Throws `invite-invalid` for a URL or name that an invite cannot hold.
  */
-export function createInvite(options: { readonly relayUrl: string; readonly hostId: string; readonly name: string; readonly lifetimeMs: number; readonly now?: number }): ParsedInvite & { readonly invite: string } {
-  const { relayUrl, hostId, name } = options;
+export function createInvite(options: { readonly relayUrl: string; readonly hostId: string; readonly name: string; readonly pass?: string | undefined; readonly lifetimeMs: number; readonly now?: number }): ParsedInvite & { readonly invite: string } {
+  const { relayUrl, hostId, name, pass } = options;
   const expiresAt = Math.floor((options.now ?? Date.now()) + options.lifetimeMs);
   if (!isRelayUrl(relayUrl)) throw new RelayError('invite-invalid', `An invite cannot name the relay ${relayUrl}: it must be a ws:// or wss:// URL without credentials, query or fragment, of at most ${MAX_URL_LENGTH} bytes.`);
   if (!isName(name)) throw new RelayError('invite-invalid', `An invite cannot carry this host name: 1 to ${MAX_NAME_LENGTH} characters are allowed, none of them invisible.`);
   const secret = randomBytes(SECRET_LENGTH);
   const url = utf8(relayUrl);
   const nameBytes = utf8(name);
+  const passBytes = pass === undefined ? new Uint8Array(0) : decodeBase64url(pass);
+  if (passBytes === undefined || passBytes.length > 255) throw new RelayError('invite-invalid', 'An invite cannot carry this pass of a relay.');
   const expiry = new Uint8Array(8);
   new DataView(expiry.buffer).setBigUint64(0, BigInt(expiresAt));
-  const payload = concatBytes(Uint8Array.of(VERSION), expiry, publicKeyOf(hostId), secret, Uint8Array.of(url.length >> 8, url.length & 255), url, Uint8Array.of(nameBytes.length), nameBytes);
-  return { invite: SCHEME + encodeBase64url(concatBytes(payload, checksumOf(payload))), relayUrl, hostId, name, secret, expiresAt: new Date(expiresAt), ...deriveInvite(secret) };
+  const payload = concatBytes(Uint8Array.of(VERSION), expiry, publicKeyOf(hostId), secret, Uint8Array.of(url.length >> 8, url.length & 255), url, Uint8Array.of(nameBytes.length), nameBytes, Uint8Array.of(passBytes.length), passBytes);
+  return { invite: SCHEME + encodeBase64url(concatBytes(payload, checksumOf(payload))), relayUrl, hostId, name, secret, pass, expiresAt: new Date(expiresAt), ...deriveInvite(secret) };
 }
 
 /**
@@ -70,14 +74,15 @@ export function parseInvite(text: string, now: number = Date.now()): ParsedInvit
   const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const urlLength = view.getUint16(73);
   const nameStart = 75 + urlLength + 1;
-  if (nameStart > payload.length || nameStart + (payload[nameStart - 1] ?? 0) !== payload.length) return invalid();
+  const passStart = nameStart + (payload[nameStart - 1] ?? 0) + 1;
+  if (passStart > payload.length || passStart + (payload[passStart - 1] ?? 0) !== payload.length) return invalid();
   const relayUrl = decodeText(payload.subarray(75, 75 + urlLength));
-  const name = decodeText(payload.subarray(nameStart));
+  const name = decodeText(payload.subarray(nameStart, passStart - 1));
   const expiresAt = Number(view.getBigUint64(1));
   if (relayUrl === undefined || name === undefined || !isRelayUrl(relayUrl) || !isName(name) || expiresAt > MAX_EXPIRY) return invalid();
   if (now > expiresAt) throw new RelayError('invite-expired', `This invite from ${name} expired at ${new Date(expiresAt).toISOString()}. Ask for a new one.`);
   const secret = payload.slice(41, 41 + SECRET_LENGTH);
-  return { relayUrl, hostId: hostIdOf(payload.slice(9, 41)), name, secret, expiresAt: new Date(expiresAt), ...deriveInvite(secret) };
+  return { relayUrl, hostId: hostIdOf(payload.slice(9, 41)), name, secret, pass: passStart === payload.length ? undefined : encodeBase64url(payload.subarray(passStart)), expiresAt: new Date(expiresAt), ...deriveInvite(secret) };
 }
 
 /** It tells a slip of the hand from an invite that was used; it is no protection, since whoever changes an invite can compute it. */

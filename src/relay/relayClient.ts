@@ -1,11 +1,13 @@
 import type { Duplex } from 'node:stream';
-import { WebSocket, type RawData } from 'ws';
-import { z } from 'zod';
+import type { RawData, WebSocket } from 'ws';
 import { systemClock, type Clock } from './clock';
 import { hostIdOf, type KeyPair } from './keys';
+import { connectTo, isRelayUrl, notAdmitted, onRefusal, refusalOf } from './relayEndpoint';
 import { RelayError } from './relayError';
+import type { TokenSource } from './relayMembership';
+import { MAX_MESSAGE_BYTES, readMessage, toHost } from './relayMessages';
 import { proveKey } from './relayProof';
-import { CloseCode, clientOptions, WebSocketStream } from './webSocketStream';
+import { CloseCode, WebSocketStream } from './webSocketStream';
 
 export type RelayClientStatus = 'connecting' | 'connected' | 'errored';
 
@@ -13,6 +15,8 @@ export interface RelayClientOptions {
   /** `ws://` or `wss://`, with a path where the relay sits below one. */
   readonly url: string;
   readonly keyPair: KeyPair;
+  /** The right to use the relay, where it asks for one. */
+  readonly membership?: TokenSource | undefined;
   /** Somebody dialled this host: the stream is raw and its other end unknown until `acceptChannel` says otherwise. */
   readonly onIncoming: (stream: Duplex) => void;
   readonly log?: { info(message: string): void; warn(message: string): void };
@@ -21,29 +25,15 @@ export interface RelayClientOptions {
   readonly random?: () => number;
 }
 
-const token = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
-const relayMessage = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('challenge'), relayKey: token, nonce: token }),
-  z.strictObject({ type: z.literal('registered') }),
-  z.strictObject({ type: z.literal('dial'), ticket: token }),
-]);
-
 const HEARTBEAT_MS = 10_000;
 /** No sign of the relay for so long means that the connection is dead, whatever TCP says. */
 const SILENCE_MS = 25_000;
-const CONNECT_TIMEOUT_MS = 10_000;
 /** A relay that floods its host with dials gets no more connections than this. */
 const MAX_PENDING_ACCEPTS = 32;
 
 /** How long to wait before try number `attempt` (from 0): 1 s doubled each time, at most 30 s, half of it jittered so that hosts do not return in step. */
 export function reconnectDelayMs(attempt: number, random: number): number {
   return Math.min(30_000, 1000 * 2 ** Math.min(attempt, 10)) * (0.5 + random / 2);
-}
-
-/** The WebSocket URL of a path below a relay's URL. Throws `relay-unreachable` for what is no ws:// or wss:// URL. */
-function endpoint(url: string, path: string): URL {
-  if (!URL.canParse(url) || !/^wss?:$/.test(new URL(url).protocol)) throw new RelayError('relay-unreachable', `${url} is not the URL of a relay. It begins with ws:// or wss://.`);
-  return new URL(path, url.endsWith('/') ? url : `${url}/`);
 }
 
 /** Keeps a host registered at a relay: connects, proves its key, answers dials, and comes back by itself whatever happens. */
@@ -84,8 +74,8 @@ export class RelayClient {
   start(): void {
     if (this.#state !== 'idle') return;
     this.#state = 'started';
-    endpoint(this.options.url, 'v1/');
-    this.#connect();
+    if (!isRelayUrl(this.options.url)) throw new RelayError('relay-unreachable', `${this.options.url} is not the URL of a relay. It begins with ws:// or wss://.`);
+    void this.#connect();
   }
 
   /** Resolves once this host is registered. Throws `cancelled` when the signal or `dispose` comes first. */
@@ -116,16 +106,30 @@ export class RelayClient {
     for (const listener of [...this.#listeners]) listener();
   }
 
-  #connect(): void {
+  async #connect(): Promise<void> {
     this.#setStatus('connecting', this.#statusMessage);
-    const socket = new WebSocket(endpoint(this.options.url, `v1/register/${this.#hostId}`), { ...clientOptions, maxPayload: 1024, handshakeTimeout: CONNECT_TIMEOUT_MS });
+    const { url, membership } = this.options;
+    let token: string | undefined;
+    try {
+      token = await membership?.token();
+    } catch (error) {
+      this.#lost(error instanceof Error ? error.message : String(error));
+      return;
+    }
+    if (this.#state === 'disposed') return;
+    const socket = connectTo(url, `v1/register/${this.#hostId}`, { token, maxPayload: MAX_MESSAGE_BYTES });
     this.#socket = socket;
     let problem: string | undefined;
     const heard = (): void => {
       this.#lastHeard = this.#clock.now();
     };
     heard();
-    socket.on('error', (error) => (problem ??= error.message));
+    socket.on('error', (error) => (problem ??= `The relay cannot be reached: ${error.message}`));
+    onRefusal(socket, (status) => {
+      problem ??= refusalOf(url, status).message;
+      // The relay may have begun anew, with another key, since it gave the token.
+      if (status === 401) membership?.forget();
+    });
     socket.on('ping', heard).on('pong', heard);
     socket.on('message', (message, isBinary) => {
       heard();
@@ -136,13 +140,16 @@ export class RelayClient {
       if (this.#socket !== socket) return;
       this.#socket = undefined;
       this.#stopTimer();
-      this.#lost(closeMessage(code, problem));
+      if (code === CloseCode.notAdmitted) membership?.forget();
+      // It was there and is about to end; another node may be there already.
+      if (code === CloseCode.restart) this.#attempt = 0;
+      this.#lost(problem ?? closeMessage(url, code));
     });
     this.#scheduleHeartbeat(socket);
   }
 
   #receive(socket: WebSocket, message: RawData, isBinary: boolean): void {
-    const parsed = isBinary || !Buffer.isBuffer(message) ? undefined : relayMessage.safeParse(parseJson(message)).data;
+    const parsed = readMessage(toHost, message, isBinary);
     switch (parsed?.type) {
       case undefined:
         socket.close(CloseCode.protocolError);
@@ -168,7 +175,7 @@ export class RelayClient {
       this.options.log?.warn('More dials came at once than this host answers; one was left unanswered.');
       return;
     }
-    const socket = new WebSocket(endpoint(this.options.url, `v1/accept/${ticket}`), { ...clientOptions, handshakeTimeout: CONNECT_TIMEOUT_MS });
+    const socket = connectTo(this.options.url, `v1/accept/${ticket}`);
     this.#accepting.add(socket);
     const stream = new WebSocketStream(socket);
     const onError = (error: Error): void => this.options.log?.warn(`A dial could not be answered: ${error.message}`);
@@ -196,7 +203,7 @@ export class RelayClient {
     if (this.#state === 'disposed') return;
     const delay = reconnectDelayMs(this.#attempt++, (this.options.random ?? Math.random)());
     this.#setStatus('errored', message);
-    this.#stopTimer = this.#clock.after(delay, () => this.#connect());
+    this.#stopTimer = this.#clock.after(delay, () => void this.#connect());
   }
 
   #setStatus(status: RelayClientStatus, message: string | null): void {
@@ -209,60 +216,17 @@ export class RelayClient {
   }
 }
 
-/**
- * Dials a host through a relay: a raw byte stream to it, to be given to `openChannel` or `pairChannel`. Throws
- * `relay-unreachable`, `host-offline` (not registered, or it did not answer), `relay-refused` (a limit), `timeout` or `cancelled`.
- */
-export async function dialThroughRelay(options: { readonly url: string; readonly hostId: string; readonly signal?: AbortSignal; readonly timeoutMs?: number }): Promise<Duplex> {
-  const { url, hostId, signal, timeoutMs = 15_000 } = options;
-  const socket = new WebSocket(endpoint(url, `v1/dial/${hostId}`), clientOptions);
-  const stream = new WebSocketStream(socket);
-  return new Promise((resolve, reject) => {
-    const settle = (error?: RelayError): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
-      if (error === undefined) {
-        stream.off('error', onError);
-        resolve(stream);
-        return;
-      }
-      reject(error);
-      socket.terminate();
-    };
-    const onError = (cause: Error): void => settle(new RelayError('relay-unreachable', `The relay ${url} cannot be reached: ${cause.message}`, { cause }));
-    const onAbort = (): void => settle(new RelayError('cancelled', 'Dialling was given up.'));
-    const timer = setTimeout(() => settle(new RelayError('timeout', `The relay ${url} did not connect to the host within ${timeoutMs} ms.`)), timeoutMs);
-    stream.on('error', onError);
-    socket.once('open', () => settle());
-    socket.once('unexpected-response', (_request, response) => {
-      const status = response.statusCode ?? 0;
-      response.resume();
-      settle(
-        status === 404 || status === 504
-          ? new RelayError('host-offline', status === 404 ? `The host ${hostId} is not at the relay ${url}.` : `The host ${hostId} did not answer the relay ${url} in time.`)
-          : new RelayError('relay-refused', `The relay ${url} refused to connect (status ${status})${status === 429 || status === 503 ? ': there were too many requests. Try again in a minute' : ''}.`),
-      );
-    });
-    signal?.addEventListener('abort', onAbort, { once: true });
-    if (signal?.aborted === true) onAbort();
-  });
-}
-
-function closeMessage(code: number, problem: string | undefined): string {
+function closeMessage(url: string, code: number): string {
   switch (code) {
     case CloseCode.alreadyRegistered:
       return 'Another host process with this identity is connected to the relay.';
     case CloseCode.proofRefused:
       return "The relay did not accept the proof of this host's key.";
+    case CloseCode.notAdmitted:
+      return notAdmitted(url);
+    case CloseCode.restart:
+      return 'The relay is about to end; this host comes back to it.';
     default:
-      return problem === undefined ? `The connection to the relay was lost (close code ${code}).` : `The relay cannot be reached: ${problem}`;
-  }
-}
-
-function parseJson(message: Buffer): unknown {
-  try {
-    return JSON.parse(message.toString('utf8'));
-  } catch {
-    return undefined;
+      return `The connection to the relay was lost (close code ${code}).`;
   }
 }

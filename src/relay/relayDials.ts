@@ -4,19 +4,21 @@ import { encodeBase64url } from './base64url';
 import type { Clock } from './clock';
 import { randomBytes } from './keys';
 import type { RelayLimits } from './relayLimits';
+import { Tally } from './tally';
 
 /** A dialer whose WebSocket handshake waits until the host has come for it; so it cannot send, and nothing need be held for it. */
 export interface PendingDial {
   readonly hostId: string;
+  /** The host that dials, where admission tells. */
+  readonly from: string | null;
   readonly request: IncomingMessage;
   readonly socket: Duplex;
 }
 
-/** The dials that wait for their host, each under a ticket that works once; and how often an address may dial. */
+/** The dials that wait for their host, each under a ticket that works once. */
 export class RelayDials {
   readonly #pending = new Map<string, PendingDial & { readonly forget: () => void }>();
-  readonly #recent = new Map<string, number>();
-  #minute = 0;
+  readonly #perHost = new Tally();
 
   constructor(private readonly options: { readonly limits: RelayLimits; readonly clock: Clock }) {}
 
@@ -24,22 +26,8 @@ export class RelayDials {
     return this.#pending.size;
   }
 
-  /** Counts a dial of an address; false when it has had its share of this minute. */
-  admits(address: string): boolean {
-    const minute = Math.floor(this.options.clock.now() / 60_000);
-    if (minute !== this.#minute) {
-      this.#minute = minute;
-      this.#recent.clear();
-    }
-    const dials = (this.#recent.get(address) ?? 0) + 1;
-    this.#recent.set(address, dials);
-    return dials <= this.options.limits.maxDialsPerMinutePerAddress;
-  }
-
   waitingFor(hostId: string): number {
-    let count = 0;
-    for (const dial of this.#pending.values()) if (dial.hostId === hostId) count += 1;
-    return count;
+    return this.#perHost.of(hostId);
   }
 
   /** Lets a dial wait; `onTimeout` runs if the host does not come in time. A dialer that goes or speaks too early is forgotten. */
@@ -54,8 +42,10 @@ export class RelayDials {
       this.take(ticket);
       onTimeout();
     });
+    const discount = this.#perHost.add(dial.hostId);
     const forget = (): void => {
       stopTimer();
+      discount();
       socket.off('data', abandon).off('end', abandon).off('close', abandon).off('error', abandon);
       // Between here and the next reader an error must not go unheard.
       socket.on('error', () => undefined);

@@ -1,14 +1,7 @@
 import type { WebSocket } from 'ws';
-import { z } from 'zod';
-import type { Clock } from './clock';
-import type { RelayLimits } from './relayLimits';
-import type { RelayLog } from './relayServer';
-import { createChallenge } from './relayProof';
+import { greet, type GreetingOptions } from './relayGreeting';
+import { registration } from './relayMessages';
 import { CloseCode } from './webSocketStream';
-
-const proofMessage = z.strictObject({ type: z.literal('proof'), nonce: z.string().length(43), mac: z.string().length(43) });
-/** Answers to pings are dropped once so much waits to be sent: a flood of pings costs its sender only. */
-const MAX_UNSENT_PONG_BYTES = 64 * 1024;
 
 interface RegisteredHost {
   readonly hostId: string;
@@ -21,9 +14,9 @@ interface RegisteredHost {
 /** The hosts that are at this relay now. Only who proves possession of a host id's key is listed under it. */
 export class RelayHosts {
   readonly #hosts = new Map<string, RegisteredHost>();
-  readonly #greeted = new Set<WebSocket>();
+  readonly #sockets = new Set<WebSocket>();
 
-  constructor(private readonly options: { readonly limits: RelayLimits; readonly clock: Clock; readonly log: RelayLog }) {}
+  constructor(private readonly options: GreetingOptions) {}
 
   get size(): number {
     return this.#hosts.size;
@@ -42,31 +35,10 @@ export class RelayHosts {
   }
 
   /** Challenges a WebSocket that wants to be known under a host id, and lists it once it has answered. */
-  greet(hostId: string, socket: WebSocket): void {
-    const { challenge, check } = createChallenge();
-    this.#greeted.add(socket);
-    const stopTimer = this.options.clock.after(this.options.limits.proofTimeoutMs, () => socket.close(CloseCode.proofRefused));
-    socket.on('error', () => undefined);
-    socket.on('ping', (payload: Buffer) => {
-      if (socket.bufferedAmount < MAX_UNSENT_PONG_BYTES) socket.pong(payload);
-    });
-    socket.once('close', () => {
-      stopTimer();
-      this.#greeted.delete(socket);
-    });
-    socket.once('message', (message, isBinary) => {
-      stopTimer();
-      // One proof is all that a host ever says here.
-      socket.on('message', () => socket.close(CloseCode.protocolError));
-      const proof = isBinary || !Buffer.isBuffer(message) ? undefined : proofMessage.safeParse(parseJson(message)).data;
-      if (proof === undefined || !check(hostId, proof)) {
-        this.options.log({ event: 'proof-refused', hostId });
-        socket.close(CloseCode.proofRefused);
-        return;
-      }
-      void this.#claim(hostId, socket);
-    });
-    socket.send(JSON.stringify(challenge));
+  receive(hostId: string, socket: WebSocket): void {
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    greet(socket, hostId, registration, this.options, () => void this.#claim(hostId, socket));
   }
 
   /** Pings every host, and ends what does not answer or is too old. */
@@ -81,9 +53,23 @@ export class RelayHosts {
     }
   }
 
+  /** Asks every host to register anew, where another node may take it. */
+  sendAway(): void {
+    for (const socket of this.#sockets) socket.close(CloseCode.restart);
+  }
+
+  /** Ends a host's registration. */
+  remove(hostId: string): void {
+    this.#hosts.get(hostId)?.socket.close(CloseCode.notAdmitted);
+  }
+
+  ids(): Iterable<string> {
+    return this.#hosts.keys();
+  }
+
   /** Ends every connection. */
   close(): void {
-    for (const socket of this.#greeted) socket.terminate();
+    for (const socket of this.#sockets) socket.terminate();
   }
 
   async #claim(hostId: string, socket: WebSocket): Promise<void> {
@@ -130,13 +116,5 @@ export class RelayHosts {
       socket.once('pong', onPong).once('close', onClose);
       socket.ping();
     });
-  }
-}
-
-function parseJson(message: Buffer): unknown {
-  try {
-    return JSON.parse(message.toString('utf8'));
-  } catch {
-    return undefined;
   }
 }

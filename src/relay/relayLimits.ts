@@ -1,47 +1,34 @@
-/** What a relay allows. Every queue, rate and age has an end. */
-export interface RelayLimits {
-  /** Largest WebSocket message on a pair, in bytes. */
-  readonly maxFrameBytes: number;
-  /** Bytes that one direction of a pair may have waiting before its sender is not read any more. One frame may come on top. */
-  readonly maxQueuedBytes: number;
-  /** Open TCP connections of one address. */
-  readonly maxConnectionsPerAddress: number;
-  readonly maxConnections: number;
-  /** Pairs that one host may have at once. */
-  readonly maxPairsPerHost: number;
-  /** Dials that wait for one host to answer. */
-  readonly maxPendingDialsPerHost: number;
-  readonly maxDialsPerMinutePerAddress: number;
-  /** Time for a host to prove its key, in milliseconds. */
-  readonly proofTimeoutMs: number;
-  /** Time for a host to answer a dial, in milliseconds. */
-  readonly acceptTimeoutMs: number;
-  /** Time for an earlier connection of the same host to show that it is alive when a second one has shown its proof. */
-  readonly aliveProbeMs: number;
-  /** A side of a pair that sends nothing for so long ends the pair; channels give signs of life every 10 s. */
-  readonly idleTimeoutMs: number;
-  /** Nothing lives longer than this, in milliseconds; both sides just connect again. */
-  readonly maxAgeMs: number;
-  /** How often the relay asks a registered host whether it is there. Twice without an answer ends its registration. */
-  readonly heartbeatIntervalMs: number;
-  readonly maxHeaderBytes: number;
-  readonly headersTimeoutMs: number;
-}
+/** What a relay allows, as it is if nothing else is said, and what that means. Every queue, rate and age has an end. */
+const limits = {
+  maxFrameBytes: [256 * 1024, 'largest WebSocket message on a pair'],
+  // One frame may come on top.
+  maxQueuedBytes: [1024 * 1024, 'bytes that one direction of a pair may have waiting before its sender is not read any more'],
+  maxQueuedBytesInAll: [256 * 1024 * 1024, 'bytes that all pairs may have waiting; above it each sender waits until its own are gone'],
+  maxConnections: [20_000, 'open TCP connections'],
+  maxConnectionsPerAddress: [512, 'open TCP connections of one address, or of one IPv6 /64'],
+  maxPairsPerHost: [64, 'pairs in which one host may be at once'],
+  maxPendingDialsPerHost: [16, 'dials that may wait for one host to answer'],
+  maxDialsPerMinutePerAddress: [240, 'dials from one address'],
+  maxDialsPerMinutePerHost: [600, 'dials of one host, by whomever'],
+  // Each costs the relay a key agreement.
+  maxProofsPerMinutePerAddress: [240, 'registrations and exchanges for tokens from one address'],
+  proofTimeoutMs: [10_000, 'time for a host to prove its key'],
+  acceptTimeoutMs: [10_000, 'time for a host to answer a dial'],
+  aliveProbeMs: [2000, 'time for an earlier connection of a host to answer when a second one has come'],
+  // Channels give signs of life every 10 s.
+  idleTimeoutMs: [60_000, 'a side of a pair that sends nothing whole for so long ends the pair'],
+  stallTimeoutMs: [600_000, 'a side of a pair that takes nothing of what waits for it for so long ends the pair'],
+  // Both sides just connect again.
+  maxAgeMs: [24 * 3_600_000, 'nothing lives longer'],
+  heartbeatIntervalMs: [12_000, 'how often hosts are asked whether they are there; two without an answer are too many'],
+  maxHeaderBytes: [8192, 'head of a request'],
+  headersTimeoutMs: [10_000, 'time for the whole head of a request, and for a TLS handshake'],
+  drainTimeoutMs: [30_000, 'how long pairs may go on once the relay was told to end'],
+} satisfies Record<string, readonly [number, string]>;
 
-export const defaultRelayLimits: RelayLimits = {
-  maxFrameBytes: 1024 * 1024,
-  maxQueuedBytes: 1024 * 1024,
-  maxConnectionsPerAddress: 512,
-  maxConnections: 20_000,
-  maxPairsPerHost: 64,
-  maxPendingDialsPerHost: 16,
-  maxDialsPerMinutePerAddress: 240,
-  proofTimeoutMs: 10_000,
-  acceptTimeoutMs: 10_000,
-  aliveProbeMs: 2000,
-  idleTimeoutMs: 60_000,
-  maxAgeMs: 24 * 3_600_000,
-  heartbeatIntervalMs: 12_000,
-  maxHeaderBytes: 8192,
-  headersTimeoutMs: 10_000,
-};
+export type RelayLimits = Readonly<Record<keyof typeof limits, number>>;
+
+/** Each limit with its default and what it is, in one line. Names end in their unit, or count things. */
+export const relayLimits = Object.entries(limits).map(([name, [value, meaning]]) => ({ name: name as keyof RelayLimits, value, meaning }));
+
+export const defaultRelayLimits = Object.fromEntries(relayLimits.map(({ name, value }) => [name, value])) as RelayLimits;

@@ -1,9 +1,12 @@
 import type { RawData, WebSocket } from 'ws';
+import type { RelayLimits } from './relayLimits';
 import { CloseCode } from './webSocketStream';
 
 /** What a relay counts, over all pairs. */
 export interface PairStatistics {
   bytesForwarded: number;
+  /** Bytes that wait now, of all pairs. */
+  queuedBytes: number;
   /** The most bytes that one direction of any pair ever had waiting. */
   peakQueuedBytes: number;
 }
@@ -13,6 +16,8 @@ interface Side {
   /** Bytes sent to this side and not yet taken by its connection. */
   queued: number;
   lastHeard: number;
+  /** When its connection last took something, or had nothing to take. */
+  lastTook: number;
 }
 
 /** Two WebSockets joined: what one sends, the other gets, and neither is read faster than the other takes it. */
@@ -25,20 +30,23 @@ export class RelayPair {
   constructor(
     dialer: WebSocket,
     host: WebSocket,
-    private readonly options: { readonly maxQueuedBytes: number; readonly now: () => number; readonly statistics: PairStatistics; readonly onEnd: () => void },
+    private readonly options: { readonly limits: Pick<RelayLimits, 'maxQueuedBytes' | 'maxQueuedBytesInAll' | 'idleTimeoutMs' | 'stallTimeoutMs' | 'maxAgeMs'>; readonly now: () => number; readonly statistics: PairStatistics; readonly onEnd: () => void },
   ) {
     this.openedAt = options.now();
     this.#sides = [
-      { socket: dialer, queued: 0, lastHeard: this.openedAt },
-      { socket: host, queued: 0, lastHeard: this.openedAt },
+      { socket: dialer, queued: 0, lastHeard: this.openedAt, lastTook: this.openedAt },
+      { socket: host, queued: 0, lastHeard: this.openedAt, lastTook: this.openedAt },
     ];
     this.#forward(this.#sides[0], this.#sides[1]);
     this.#forward(this.#sides[1], this.#sides[0]);
   }
 
-  /** Whether a side has said nothing since `time`; a side that is not being read cannot be blamed. */
-  isSilentSince(time: number): boolean {
-    return this.#sides.some(({ socket, lastHeard }) => lastHeard < time && !socket.isPaused);
+  /** Ends the pair where it is too old, a side is silent (one that is not being read cannot be blamed), or takes nothing of what waits for it. */
+  sweep(): void {
+    const now = this.options.now();
+    const { idleTimeoutMs, stallTimeoutMs, maxAgeMs } = this.options.limits;
+    const isOver = this.#sides.some(({ socket, queued, lastHeard, lastTook }) => (now - lastHeard > idleTimeoutMs && !socket.isPaused) || (now - lastTook > stallTimeoutMs && queued > 0));
+    if (isOver || now - this.openedAt > maxAgeMs) this.terminate();
   }
 
   /** Ends both sides at once. */
@@ -47,7 +55,7 @@ export class RelayPair {
   }
 
   #forward(from: Side, to: Side): void {
-    const { maxQueuedBytes, statistics } = this.options;
+    const { limits, statistics } = this.options;
     from.socket.on('message', (message: RawData, isBinary: boolean) => {
       if (!isBinary || !Buffer.isBuffer(message)) {
         from.socket.close(CloseCode.protocolError);
@@ -56,18 +64,22 @@ export class RelayPair {
       const { length } = message;
       from.lastHeard = this.options.now();
       if (to.socket.readyState !== to.socket.OPEN) return;
+      if (to.queued === 0) to.lastTook = from.lastHeard;
       to.queued += length;
       this.bytes += length;
       statistics.bytesForwarded += length;
+      statistics.queuedBytes += length;
       statistics.peakQueuedBytes = Math.max(statistics.peakQueuedBytes, to.queued);
       to.socket.send(message, { binary: true, compress: false }, () => {
         to.queued -= length;
-        if (to.queued <= maxQueuedBytes / 2) {
-          if (from.socket.isPaused) from.lastHeard = this.options.now();
-          from.socket.resume();
-        }
+        statistics.queuedBytes -= length;
+        to.lastTook = this.options.now();
+        // Where all pairs together hold too much, each goes on only when what it sent last is gone.
+        if (to.queued > (statistics.queuedBytes < limits.maxQueuedBytesInAll ? limits.maxQueuedBytes / 2 : 0)) return;
+        if (from.socket.isPaused) from.lastHeard = to.lastTook;
+        from.socket.resume();
       });
-      if (to.queued >= maxQueuedBytes) from.socket.pause();
+      if (to.queued >= limits.maxQueuedBytes || statistics.queuedBytes >= limits.maxQueuedBytesInAll) from.socket.pause();
     });
     from.socket.on('error', () => undefined);
     from.socket.once('close', (code: number) => {

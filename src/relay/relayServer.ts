@@ -1,46 +1,23 @@
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer, type WebSocket } from 'ws';
 import { systemClock, type Clock } from './clock';
 import { publicKeyOf } from './keys';
-import { RelayDials } from './relayDials';
+import { AddressSet, clientAddress, loopback, plainAddress, shareOf } from './relayAddress';
+import { Admission } from './relayAdmission';
 import { RelayError } from './relayError';
-import { RelayHosts } from './relayHosts';
+import { FollowedFiles, readAdmission, readTls, type AdmissionFiles, type TlsFiles } from './relayFiles';
 import { defaultRelayLimits, type RelayLimits } from './relayLimits';
-import { RelayPair, type PairStatistics } from './relayPair';
-import { CloseCode } from './webSocketStream';
+import type { RelayEvent, RelayLog } from './relayLog';
+import { RelayMetrics, type RelayStatistics } from './relayMetrics';
+import { refuseUpgrade, RelaySwitch, type RelayCall } from './relaySwitch';
+import { Tally } from './tally';
 
-/** One thing that happened, for the log: ids, sizes and times, and nothing else. */
-export interface RelayEvent {
-  readonly event: 'listening' | 'registered' | 'unregistered' | 'replaced' | 'claim-refused' | 'proof-refused' | 'dial-refused' | 'paired' | 'pair-ended' | 'closed';
-  readonly hostId?: string;
-  readonly status?: number;
-  readonly bytes?: number;
-  readonly milliseconds?: number;
-}
-export type RelayLog = (event: RelayEvent) => void;
+/** How often the relay looks whether its files have changed. */
+const LOOK_MS = 2000;
 
-interface RelayStatistics extends Readonly<PairStatistics> {
-  readonly hosts: number;
-  readonly pairs: number;
-  readonly pendingDials: number;
-  readonly connections: number;
-}
-
-export interface RunningRelay {
-  readonly url: string;
-  readonly port: number;
-  statistics(): RelayStatistics;
-  /** Ends every connection and frees the port. */
-  close(): Promise<void>;
-}
-
-/**
- * Starts a relay: a meeting point that joins a dialer with the host that it asks for and passes on what it cannot read.
- * The wire protocol is in README.md. Throws `relay-unreachable` where the address cannot be listened on.
- */
-export async function startRelay(options: {
+export interface RelayOptions {
   readonly host: string;
   /** 0 chooses a free one. */
   readonly port: number;
@@ -48,171 +25,206 @@ export async function startRelay(options: {
   readonly log?: RelayLog;
   readonly signal?: AbortSignal;
   readonly clock?: Clock;
-}): Promise<RunningRelay> {
-  const relay = new Relay({ ...defaultRelayLimits, ...options.limits }, options.clock ?? systemClock, options.log ?? (() => undefined));
-  const port = await relay.listen(options.host, options.port);
+  /** Files of the certificate, read again when they change. Without them the relay speaks plain HTTP. */
+  readonly tls?: TlsFiles;
+  /** Who is let in. Without it everybody is, and the relay is to be reached from this machine only. */
+  readonly admission?: AdmissionFiles;
+  /** Addresses and networks of proxies whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies?: readonly string[];
+  /** Origins of web pages that may come, such as `https://baton.example.org`; others are refused. */
+  readonly allowedOrigins?: readonly string[];
+  /** Addresses and networks that may read `/metrics`, besides this machine. */
+  readonly metricsFrom?: readonly string[];
+}
+
+export interface RunningRelay {
+  readonly url: string;
+  readonly port: number;
+  statistics(): RelayStatistics;
+  /** Takes no new work, lets pairs end within `drainTimeoutMs`, then closes. */
+  drain(): Promise<void>;
+  /** Ends every connection and frees the port. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a relay: a meeting point that joins a dialer with the host that it asks for and passes on what it cannot read.
+ * The wire protocol is in README.md. Throws `relay-unreachable` where the address cannot be listened on, and `setting-invalid`
+ * for files that cannot be used, or a relay that others can reach and that would let everybody in.
+ */
+export async function startRelay(options: RelayOptions): Promise<RunningRelay> {
+  const { host, tls, trustedProxies = [] } = options;
+  const isOpen = !loopback.has(host) && host !== 'localhost';
+  if (options.admission === undefined && (isOpen || trustedProxies.length > 0)) {
+    throw new RelayError('setting-invalid', `${isOpen ? `Others can reach a relay on ${host}` : 'A relay behind a proxy can be reached by others'}, so it must know whom to let in. Give it a secret with --secret-file, or an issuer's key with --issuer-key-file.`);
+  }
+  const relay = new Relay(options);
+  const port = await relay.listen(host, options.port);
   const close = (): Promise<void> => relay.close();
   options.signal?.addEventListener('abort', () => void close(), { once: true });
   if (options.signal?.aborted === true) await close();
-  const host = options.host.includes(':') ? `[${options.host}]` : options.host;
-  return { url: `ws://${host}:${port}`, port, statistics: () => relay.statistics(), close };
+  return { url: `${tls === undefined ? 'ws' : 'wss'}://${host.includes(':') ? `[${host}]` : host}:${port}`, port, statistics: () => relay.statistics(), drain: () => relay.drain(), close };
 }
 
 class Relay {
-  readonly #server;
-  readonly #controlSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 1024, autoPong: false, clientTracking: false });
-  readonly #pairSockets;
-  readonly #hosts: RelayHosts;
-  readonly #dials: RelayDials;
-  readonly #pairs = new Map<RelayPair, string>();
-  readonly #connections = new Map<string, number>();
+  readonly #limits: RelayLimits;
+  readonly #clock: Clock;
+  readonly #server: Server | TlsServer;
+  readonly #switch: RelaySwitch;
+  readonly #metrics = new RelayMetrics();
+  readonly #proxies: AddressSet;
+  readonly #metricsFrom: AddressSet;
+  readonly #origins: ReadonlySet<string>;
+  readonly #connections = new Tally();
   readonly #sockets = new Set<Socket>();
-  readonly #counts: PairStatistics = { bytesForwarded: 0, peakQueuedBytes: 0 };
+  readonly #files: readonly FollowedFiles[];
   #stopTimer: () => void = () => undefined;
-  #onPairEnded: () => void = () => undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(
-    private readonly limits: RelayLimits,
-    private readonly clock: Clock,
-    private readonly log: RelayLog,
-  ) {
-    this.#pairSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: limits.maxFrameBytes, autoPong: false, clientTracking: false });
-    this.#hosts = new RelayHosts({ limits, clock, log });
-    this.#dials = new RelayDials({ limits, clock });
-    this.#server = createServer(
-      { maxHeaderSize: limits.maxHeaderBytes, headersTimeout: limits.headersTimeoutMs, requestTimeout: limits.headersTimeoutMs, keepAliveTimeout: 5000, connectionsCheckingInterval: Math.min(5000, limits.headersTimeoutMs) },
-      (request, response) => {
-        const [status, body] = request.headers.origin !== undefined ? [403, ''] : request.method === 'GET' && request.url === '/healthz' ? [200, '{"ok":true}\n'] : [404, ''];
-        response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', connection: 'close' }).end(body);
-        request.resume();
-      },
-    );
-    this.#server.maxConnections = limits.maxConnections;
-    this.#server.on('connection', (socket) => this.#count(socket));
-    this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+  constructor(private readonly options: RelayOptions) {
+    const { tls, admission: admissionFiles } = options;
+    this.#limits = { ...defaultRelayLimits, ...options.limits };
+    this.#clock = options.clock ?? systemClock;
+    this.#proxies = new AddressSet(options.trustedProxies ?? []);
+    this.#metricsFrom = new AddressSet(options.metricsFrom ?? []);
+    this.#origins = new Set(options.allowedOrigins);
+    const admission = admissionFiles === undefined ? undefined : new Admission();
+    this.#switch = new RelaySwitch({ limits: this.#limits, clock: this.#clock, log: (event) => this.#log(event), admission });
+    const { maxHeaderBytes, headersTimeoutMs, maxConnections } = this.#limits;
+    const settings = { maxHeaderSize: maxHeaderBytes, headersTimeout: headersTimeoutMs, requestTimeout: headersTimeoutMs, keepAliveTimeout: 5000, connectionsCheckingInterval: Math.min(5000, headersTimeoutMs) };
+    const answer: RequestListener = (request, response) => {
+      const [status, body, type = 'application/json'] = this.#answer(request);
+      response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store', connection: 'close' }).end(body);
+      request.resume();
+    };
+    // Connections that are open keep the certificate that they began with.
+    const tlsServer = tls === undefined ? undefined : createTlsServer({ ...settings, handshakeTimeout: headersTimeoutMs }, answer);
+    this.#server = tlsServer ?? createServer(settings, answer);
+    this.#files = [
+      new FollowedFiles([tls?.cert, tls?.key], async () => {
+        if (tls !== undefined) tlsServer?.setSecureContext(await readTls(tls));
+      }),
+      new FollowedFiles([admissionFiles?.secretFile, admissionFiles?.issuerKeyFile, admissionFiles?.denyFile], async () => {
+        if (admissionFiles === undefined) return;
+        admission?.replace(await readAdmission(admissionFiles));
+        this.#switch.dropDenied();
+      }),
+    ];
+    this.#server.maxConnections = maxConnections;
+    this.#server.on('connection', (socket: Socket) => this.#count(socket));
+    this.#server.on('upgrade', (request, socket: Duplex, head) => {
+      socket.on('error', () => undefined);
+      const status = this.#upgrade(request, socket, head);
+      if (status !== undefined) refuseUpgrade(socket, status);
+    });
   }
 
   async listen(host: string, port: number): Promise<number> {
+    for (const files of this.#files) await files.load();
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (cause) => reject(new RelayError('relay-unreachable', `The relay cannot listen on ${host}:${port}: ${cause.message}`, { cause })));
       this.#server.listen(port, host, resolve);
     });
     this.#scheduleSweep();
-    this.log({ event: 'listening' });
+    for (const files of this.#files) {
+      // What cannot be used is said and left; the relay goes on with what it had.
+      files.follow(this.#clock, LOOK_MS, (message) => this.#log(message === undefined ? { event: 'settings-read' } : { event: 'settings-refused', message }));
+    }
+    this.#log({ event: 'listening' });
     return (this.#server.address() as AddressInfo).port;
   }
 
   statistics(): RelayStatistics {
-    return { ...this.#counts, hosts: this.#hosts.size, pairs: this.#pairs.size, pendingDials: this.#dials.size, connections: this.#sockets.size };
+    const { hosts, pairs, pendingDials, isDraining, counts } = this.#switch;
+    return { ...counts, hosts, pairs, pendingDials, isDraining, connections: this.#sockets.size };
+  }
+
+  async drain(): Promise<void> {
+    if (!this.#switch.isDraining) {
+      this.#log({ event: 'draining' });
+      await this.#switch.drain();
+    }
+    await this.close();
   }
 
   close(): Promise<void> {
-    return (this.#closed ??= new Promise((resolve) => {
+    return (this.#closed ??= (async () => {
       this.#stopTimer();
-      this.#dials.close();
-      this.#hosts.close();
-      for (const pair of this.#pairs.keys()) pair.terminate();
-      const settle = (): void => {
-        if (this.#server.listening || this.#pairs.size > 0) return;
-        this.log({ event: 'closed' });
-        resolve();
-      };
-      this.#onPairEnded = settle;
-      this.#server.close(settle);
+      for (const files of this.#files) files.stop();
+      const ended = this.#switch.close();
+      const closed = new Promise((resolve) => this.#server.close(resolve));
       for (const socket of this.#sockets) socket.destroy();
-    }));
+      await Promise.all([ended, closed]);
+      this.#log({ event: 'closed' });
+    })());
+  }
+
+  #log(event: RelayEvent): void {
+    this.#metrics.count(event);
+    this.options.log?.(event);
   }
 
   #scheduleSweep(): void {
-    this.#stopTimer = this.clock.after(this.limits.heartbeatIntervalMs, () => {
-      const now = this.clock.now();
-      this.#hosts.heartbeat();
-      for (const pair of this.#pairs.keys()) {
-        if (pair.isSilentSince(now - this.limits.idleTimeoutMs) || now - pair.openedAt > this.limits.maxAgeMs) pair.terminate();
-      }
+    this.#stopTimer = this.#clock.after(this.#limits.heartbeatIntervalMs, () => {
+      this.#switch.sweep();
       this.#scheduleSweep();
     });
   }
 
   #count(socket: Socket): void {
-    const address = socket.remoteAddress ?? '';
-    const count = (this.#connections.get(address) ?? 0) + 1;
-    if (count > this.limits.maxConnectionsPerAddress) {
+    const address = plainAddress(socket.remoteAddress) ?? '';
+    // What a trusted proxy brings counts for whom it brings; that is known only with the request.
+    const isCounted = !this.#proxies.has(address);
+    if (isCounted && this.#connections.of(shareOf(address)) >= this.#limits.maxConnectionsPerAddress) {
       socket.destroy();
       return;
     }
-    this.#connections.set(address, count);
     this.#sockets.add(socket);
     socket.setNoDelay(true);
-    socket.once('close', () => {
-      this.#sockets.delete(socket);
-      const left = (this.#connections.get(address) ?? 1) - 1;
-      if (left === 0) this.#connections.delete(address);
-      else this.#connections.set(address, left);
-    });
+    socket.once('close', () => this.#sockets.delete(socket));
+    if (isCounted) socket.once('close', this.#connections.add(shareOf(address)));
   }
 
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    socket.on('error', () => undefined);
-    // A web page must not reach a relay: browsers send this header, and no Baton client does.
-    if (request.headers.origin !== undefined) { this.#refuse(socket, 403); return; }
-    const [, action, name] = /^\/v1\/(register|dial|accept)\/([A-Za-z0-9_-]{43})$/.exec(request.url ?? '') ?? [];
-    if (request.method !== 'GET' || action === undefined || name === undefined || head.length > 0) { this.#refuse(socket, 404); return; }
-    if (action === 'accept') { this.#accept(name, request, socket); return; }
-    try {
-      publicKeyOf(name);
-    } catch {
-      this.#refuse(socket, 404); return;
+  /** Who a request came from: an address, and under what its limits count. Undefined where a proxy says nonsense. */
+  #callerOf(request: IncomingMessage): { address: string; isForwarded: boolean } | undefined {
+    const remote = plainAddress(request.socket.remoteAddress);
+    const forwarded = request.headers['x-forwarded-for'];
+    const address = clientAddress(remote, Array.isArray(forwarded) ? forwarded.join(',') : forwarded, this.#proxies);
+    return address === undefined ? undefined : { address, isForwarded: remote !== undefined && this.#proxies.has(remote) };
+  }
+
+  /** A web page must not reach a relay that was not told of it: browsers send this header, and no Baton client does. */
+  #isForeign(request: IncomingMessage): boolean {
+    const { origin } = request.headers;
+    return origin !== undefined && !this.#origins.has(origin);
+  }
+
+  #answer(request: IncomingMessage): [status: number, body: string, type?: string] {
+    const caller = this.#callerOf(request);
+    if (this.#isForeign(request)) return [403, ''];
+    if (request.method !== 'GET' || caller === undefined) return [404, ''];
+    if (request.url === '/healthz') return this.#switch.isDraining ? [503, '{"status":"draining"}\n'] : [200, '{"status":"ok"}\n'];
+    const mayRead = this.#metricsFrom.has(caller.address) || (loopback.has(caller.address) && !caller.isForwarded);
+    return request.url === '/metrics' && mayRead ? [200, this.#metrics.text(this.statistics()), 'text/plain; version=0.0.4'] : [404, ''];
+  }
+
+  /** Passes a request on to the switch, or gives the status with which it is refused. */
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): number | undefined {
+    if (this.#isForeign(request)) return 403;
+    const caller = this.#callerOf(request);
+    if (caller === undefined) return 400;
+    const share = shareOf(caller.address);
+    if (caller.isForwarded) {
+      if (this.#connections.of(share) >= this.#limits.maxConnectionsPerAddress) return 429;
+      socket.once('close', this.#connections.add(share));
     }
-    if (action === 'dial') { this.#dial(name, request, socket); return; }
-    this.#controlSockets.handleUpgrade(request, socket, head, (webSocket) => this.#hosts.greet(name, webSocket));
-  }
-
-  #dial(hostId: string, request: IncomingMessage, socket: Duplex): void {
-    const refuse = (status: number): void => {
-      this.log({ event: 'dial-refused', hostId, status });
-      this.#refuse(socket, status);
-    };
-    if (!this.#dials.admits(request.socket.remoteAddress ?? '')) { refuse(429); return; }
-    if (!this.#hosts.has(hostId)) { refuse(404); return; }
-    const pairs = [...this.#pairs.values()].filter((id) => id === hostId).length;
-    if (this.#dials.waitingFor(hostId) >= this.limits.maxPendingDialsPerHost || pairs >= this.limits.maxPairsPerHost) { refuse(503); return; }
-    const ticket = this.#dials.wait({ hostId, request, socket }, () => refuse(504));
-    if (this.#hosts.announceDial(hostId, ticket)) return;
-    this.#dials.take(ticket);
-    refuse(404);
-  }
-
-  #accept(ticket: string, request: IncomingMessage, socket: Duplex): void {
-    const dial = this.#dials.take(ticket);
-    if (dial === undefined) { this.#refuse(socket, 404); return; }
-    // handleUpgrade answers at once, or refuses a malformed request by itself and never calls back.
-    const dialer = this.#open(dial.request, dial.socket);
-    if (dialer === undefined) { this.#refuse(socket, 404); return; }
-    const host = this.#open(request, socket);
-    if (host === undefined) { dialer.close(CloseCode.pairBroken); return; }
-    const pair: RelayPair = new RelayPair(dialer, host, {
-      maxQueuedBytes: this.limits.maxQueuedBytes,
-      now: () => this.clock.now(),
-      statistics: this.#counts,
-      onEnd: () => {
-        this.#pairs.delete(pair);
-        this.log({ event: 'pair-ended', hostId: dial.hostId, bytes: pair.bytes, milliseconds: Math.round(this.clock.now() - pair.openedAt) });
-        this.#onPairEnded();
-      },
-    });
-    this.#pairs.set(pair, dial.hostId);
-    this.log({ event: 'paired', hostId: dial.hostId });
-  }
-
-  #open(request: IncomingMessage, socket: Duplex): WebSocket | undefined {
-    let opened: WebSocket | undefined;
-    this.#pairSockets.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket) => (opened = webSocket));
-    return opened;
-  }
-
-  #refuse(socket: Duplex, status: number): void {
-    socket.end(`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+    const [, action, name] = /^\/v1\/(register|token|dial|accept)\/([A-Za-z0-9_-]{43})$/.exec(request.url ?? '') ?? [];
+    if (request.method !== 'GET' || action === undefined || name === undefined || head.length > 0) return 404;
+    try {
+      if (action !== 'accept') publicKeyOf(name);
+    } catch {
+      return 404;
+    }
+    return this.#switch.take({ action: action as RelayCall['action'], name, share, request, socket });
   }
 }

@@ -6,12 +6,16 @@ import { RelayError } from './relayError';
 export const CloseCode = {
   ended: 1000,
   goingAway: 1001,
+  /** The relay is about to end; come back, to whichever node answers. */
+  restart: 1012,
   /** The other half of a pair is gone, or a limit of age or silence was reached. */
   pairBroken: 4000,
   protocolError: 4001,
   /** Another connection with proof of the same key is alive. */
   alreadyRegistered: 4002,
   proofRefused: 4004,
+  /** No right to use this relay was shown, or it has ended. */
+  notAdmitted: 4005,
 } as const;
 
 /** One WebSocket message carries at most this much; a relay refuses more than `maxFrameBytes`. */

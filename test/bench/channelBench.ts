@@ -4,7 +4,7 @@ import type { Writable } from 'node:stream';
 import { Worker } from 'node:worker_threads';
 import { openChannel } from '../../src/relay/channel';
 import { generateKeyPair, hostIdOf, publicKeyOf } from '../../src/relay/keys';
-import { dialThroughRelay } from '../../src/relay/relayClient';
+import { dialThroughRelay } from '../../src/relay/relayDial';
 import type { ChannelRole, FromRole } from './channelRoles';
 
 const volume = 128 * 1024 * 1024;

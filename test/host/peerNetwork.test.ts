@@ -8,6 +8,7 @@ import type { PeerHandlers } from '../../src/host/peerLink';
 import { PeerNetwork } from '../../src/host/peerNetwork';
 import { PeerStore } from '../../src/host/peers';
 import { PROTOCOL_VERSION } from '../../src/host/protocol';
+import { RelayAccess } from '../../src/host/relayAccess';
 import { generateKeyPair, hostIdOf, type KeyPair } from '../../src/relay/keys';
 import { startRelay, type RunningRelay } from '../../src/relay/relayServer';
 
@@ -23,7 +24,7 @@ let hellos: number;
 async function network(name: string, keyPair: KeyPair, peer: KeyPair, handlers: Partial<PeerHandlers>): Promise<PeerNetwork> {
   await mkdir(join(directory, name));
   const peers = await PeerStore.open(join(directory, name));
-  const made = new PeerNetwork({ keyPair, name: () => name, peers, handlers: handlers as PeerHandlers, onTransfer: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
+  const made = new PeerNetwork({ keyPair, name: () => name, peers, relays: await RelayAccess.open(join(directory, name), keyPair), handlers: handlers as PeerHandlers, onTransfer: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
   await peers.save({ hostId: hostIdOf(peer.publicKey), name: 'peer', role: 'peer', relayUrl: null, addedAt: new Date().toISOString() });
   made.setRelay(relay.url);
   await made.registered();

@@ -19,7 +19,8 @@ import { PROTOCOL_VERSION } from '../../src/host/protocol';
 import { acceptChannel, openChannel, pairChannel, type Channel } from '../../src/relay/channel';
 import { parseInvite } from '../../src/relay/invite';
 import { generateKeyPair, hostIdOf, publicKeyOf, type KeyPair } from '../../src/relay/keys';
-import { dialThroughRelay, RelayClient } from '../../src/relay/relayClient';
+import { RelayClient } from '../../src/relay/relayClient';
+import { dialThroughRelay } from '../../src/relay/relayDial';
 import { scriptedProvider } from '../fixtures/scriptedModel';
 
 const bindingOf = (channel: Channel) => Buffer.from(channel.handshakeHash).toString('hex');

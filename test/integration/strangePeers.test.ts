@@ -9,7 +9,7 @@ import type { PeerParams } from '../../src/host/peerProtocol';
 import { PROTOCOL_VERSION } from '../../src/host/protocol';
 import { openChannel } from '../../src/relay/channel';
 import { generateKeyPair, publicKeyOf } from '../../src/relay/keys';
-import { dialThroughRelay } from '../../src/relay/relayClient';
+import { dialThroughRelay } from '../../src/relay/relayDial';
 import { refsOf, untouchedState } from '../fixtures/checkout';
 import { explainFailures, refusal, said, saying, startPair, type PairedHosts, type Site } from './pairedHosts';
 import { attemptHandoff, honestAttempt, sendTransfer, sha256, StrangePeer, type Attempt } from './strangePeer';

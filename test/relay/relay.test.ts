@@ -2,70 +2,16 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { finished } from 'node:stream/promises';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import { acceptChannel, openChannel, type Channel } from '../../src/relay/channel';
-import { generateKeyPair, hostIdOf, type KeyPair } from '../../src/relay/keys';
-import { dialThroughRelay, reconnectDelayMs, RelayClient } from '../../src/relay/relayClient';
-import { startRelay, type RelayEvent, type RunningRelay } from '../../src/relay/relayServer';
+import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
+import { reconnectDelayMs, RelayClient } from '../../src/relay/relayClient';
+import { dialThroughRelay } from '../../src/relay/relayDial';
+import type { RelayEvent } from '../../src/relay/relayLog';
+import { proveKey } from '../../src/relay/relayProof';
 import { failureOf, ManualClock, receivedBy } from './channelPair';
-
-const closers: (() => void | Promise<void>)[] = [];
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-});
-
-async function relay(options: Partial<Parameters<typeof startRelay>[0]> = {}): Promise<RunningRelay> {
-  const running = await startRelay({ host: '127.0.0.1', port: 0, ...options });
-  closers.push(() => running.close());
-  return running;
-}
-
-/** A host at a relay; `incoming` hands out what is dialled, in order. */
-async function host(url: string, keyPair: KeyPair = generateKeyPair()) {
-  const waiting: ((stream: Duplex) => void)[] = [];
-  const arrived: Duplex[] = [];
-  const client = new RelayClient({
-    url,
-    keyPair,
-    onIncoming: (stream) => {
-      stream.on('error', () => undefined);
-      closers.push(() => void stream.destroy());
-      const next = waiting.shift();
-      if (next === undefined) arrived.push(stream);
-      else next(stream);
-    },
-  });
-  closers.push(() => client.dispose());
-  client.start();
-  await client.whenConnected();
-  const incoming = (): Promise<Duplex> => new Promise((resolve) => {
-    const stream = arrived.shift();
-    if (stream === undefined) waiting.push(resolve);
-    else resolve(stream);
-  });
-  return { client, keyPair, hostId: hostIdOf(keyPair.publicKey), incoming };
-}
-
-async function dial(url: string, hostId: string): Promise<Duplex> {
-  const stream = await dialThroughRelay({ url, hostId });
-  closers.push(() => void stream.destroy());
-  return stream;
-}
-
-async function channelsThrough(url: string): Promise<{ near: Channel; far: Channel }> {
-  const server = await host(url);
-  const keyPair = generateKeyPair();
-  const stream = await dial(url, server.hostId);
-  const [near, far] = await Promise.all([
-    openChannel(stream, { keyPair, remoteKey: server.keyPair.publicKey, purpose: 'transfer' }),
-    server.incoming().then((other) => acceptChannel(other, { keyPair: server.keyPair, isTrusted: () => true, pskForRoom: () => undefined })),
-  ]);
-  closers.push(() => [near, far].forEach((channel) => channel.on('error', () => undefined).destroy()));
-  return { near, far };
-}
+import { channelsThrough, closers, dial, host, registered, relay, statusOf } from './relayLaboratory';
 
 describe('a channel through a relay', () => {
   it('carries 96 MiB to a slow reader unchanged, while the relay holds little', async () => {
@@ -211,36 +157,6 @@ describe('dialling', () => {
   });
 });
 
-/** A host that has proven its key and answers nothing by itself. */
-async function registered(url: string, keyPair: KeyPair = generateKeyPair()): Promise<{ socket: WebSocket; hostId: string }> {
-  const { proveKey } = await import('../../src/relay/relayProof');
-  const hostId = hostIdOf(keyPair.publicKey);
-  const socket = new WebSocket(`${url}/v1/register/${hostId}`);
-  closers.push(() => socket.terminate());
-  socket.on('error', () => undefined);
-  const [challenge] = (await once(socket, 'message')) as [Buffer];
-  socket.send(JSON.stringify(proveKey(keyPair, JSON.parse(challenge.toString()) as { relayKey: string; nonce: string })));
-  const [answer] = (await once(socket, 'message')) as [Buffer];
-  expect(JSON.parse(answer.toString())).toEqual({ type: 'registered' });
-  return { socket, hostId };
-}
-
-async function statusOf(url: string, headers: Record<string, string> = {}): Promise<number> {
-  const socket = new WebSocket(url, { headers });
-  socket.on('error', () => undefined);
-  return new Promise((resolve) => {
-    socket.once('unexpected-response', (_request, response) => {
-      response.resume();
-      socket.terminate();
-      resolve(response.statusCode ?? 0);
-    });
-    socket.once('open', () => {
-      socket.terminate();
-      resolve(101);
-    });
-  });
-}
-
 describe('registration', () => {
   it('without proof never displaces a host', async () => {
     const events: RelayEvent[] = [];
@@ -249,8 +165,7 @@ describe('registration', () => {
     const thief = new WebSocket(`${running.url}/v1/register/${victim.hostId}`);
     closers.push(() => thief.terminate());
     const [challenge] = (await once(thief, 'message')) as [Buffer];
-    const { proveKey } = await import('../../src/relay/relayProof');
-    thief.send(JSON.stringify(proveKey(generateKeyPair(), JSON.parse(challenge.toString()) as { relayKey: string; nonce: string })));
+      thief.send(JSON.stringify(proveKey(generateKeyPair(), JSON.parse(challenge.toString()) as { relayKey: string; nonce: string })));
     expect((await once(thief, 'close'))[0]).toBe(4004);
     expect(events.map(({ event }) => event)).toContain('proof-refused');
     const stream = await dial(running.url, victim.hostId);
@@ -262,8 +177,7 @@ describe('registration', () => {
   it('does not accept a proof made for another connection', async () => {
     const running = await relay();
     const keyPair = generateKeyPair();
-    const { proveKey } = await import('../../src/relay/relayProof');
-    const open = async (): Promise<[WebSocket, { relayKey: string; nonce: string }]> => {
+      const open = async (): Promise<[WebSocket, { relayKey: string; nonce: string }]> => {
       const socket = new WebSocket(`${running.url}/v1/register/${hostIdOf(keyPair.publicKey)}`);
       closers.push(() => socket.terminate());
       const [message] = (await once(socket, 'message')) as [Buffer];

@@ -1,8 +1,10 @@
-import { InvalidArgumentError } from 'commander';
+import { resolve } from 'node:path';
+import { InvalidArgumentError, Option } from 'commander';
 import type { z } from 'zod';
 import { HostError } from '../hostError';
 import type { startReport } from '../launchHost';
 import { streamLog } from '../log';
+import { readRelayRight } from '../relayAccess';
 import type { CommandTable } from './commandTable';
 import { untilInterrupted } from './foreground';
 import { inertLine } from './inertText';
@@ -19,6 +21,11 @@ function parseRelayUrl(text: string): string {
 function parseName(text: string): string {
   if (text.length === 0 || text.length > 64 || inertLine(text) !== text) throw new InvalidArgumentError('It has 1 to 64 visible characters.');
   return text;
+}
+
+function rightOf({ relaySecretFile, relayGrantFile }: { relaySecretFile?: string; relayGrantFile?: string }) {
+  if (relaySecretFile !== undefined) return { secretFile: resolve(relaySecretFile) };
+  return relayGrantFile === undefined ? undefined : { grantFile: resolve(relayGrantFile) };
 }
 
 /** Tells the process that started this one how the start went; nothing where nobody waits. */
@@ -38,10 +45,15 @@ function reportStart(report: z.input<typeof startReport>): Promise<void> {
 export function addHostCommands({ program, session }: CommandTable): void {
   program
     .command('host')
-    .description("run this account's host in the foreground; relay and name are remembered")
+    .description("run this account's host in the foreground; all options are remembered")
     .option('--relay <URL>', 'the relay where this host can be met', parseRelayUrl)
+    .addOption(new Option('--relay-secret-file <FILE>', "file with the relay's secret").conflicts('relayGrantFile'))
+    .option('--relay-grant-file <FILE>', "file with an issuer's token for the relay")
     .option('--name <NAME>', 'the name that others see', parseName)
-    .action(async (options: { relay?: string; name?: string }) => {
+    .action(async (options: { relay?: string; name?: string; relaySecretFile?: string; relayGrantFile?: string }) => {
+      const relayRight = rightOf(options);
+      // A file that is of no use should be heard of by who names it, not later in a log.
+      if (relayRight !== undefined) await readRelayRight(relayRight);
       const { runHost } = await import('../service');
       const log = streamLog(session.stderr);
       const host = await runHost({
@@ -49,6 +61,7 @@ export function addHostCommands({ program, session }: CommandTable): void {
         codexHome: session.codexHome,
         ...(options.relay === undefined ? {} : { relayUrl: options.relay }),
         ...(options.name === undefined ? {} : { name: options.name }),
+        ...(relayRight === undefined ? {} : { relayRight }),
         env: session.env,
         log,
       }).catch(async (error: unknown) => {

@@ -1,0 +1,204 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer, type WebSocket } from 'ws';
+import type { Clock } from './clock';
+import type { Admission } from './relayAdmission';
+import { RelayDials } from './relayDials';
+import { exchange } from './relayExchange';
+import { RelayHosts } from './relayHosts';
+import type { RelayLimits } from './relayLimits';
+import type { RelayLog } from './relayLog';
+import { MAX_MESSAGE_BYTES } from './relayMessages';
+import { RelayPair, type PairStatistics } from './relayPair';
+import { MinuteRate, Tally } from './tally';
+import { CloseCode } from './webSocketStream';
+
+/** A request to be upgraded, of a form that the relay knows. */
+export interface RelayCall {
+  readonly action: 'register' | 'token' | 'dial' | 'accept';
+  /** A host id; the ticket of a dial for `accept`. */
+  readonly name: string;
+  /** Under what the limits of its address count. */
+  readonly share: string;
+  readonly request: IncomingMessage;
+  readonly socket: Duplex;
+}
+
+export interface SwitchOptions {
+  readonly limits: RelayLimits;
+  readonly clock: Clock;
+  readonly log: RelayLog;
+  /** Undefined lets everybody in. */
+  readonly admission: Admission | undefined;
+}
+
+/** Joins who dials with the host that is dialled. Nothing of what passes is looked at or kept. */
+export class RelaySwitch {
+  readonly counts: PairStatistics = { bytesForwarded: 0, queuedBytes: 0, peakQueuedBytes: 0 };
+  readonly #controlSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES, autoPong: false, clientTracking: false });
+  readonly #pairSockets;
+  readonly #hosts: RelayHosts;
+  readonly #dials: RelayDials;
+  readonly #dialRate: MinuteRate;
+  readonly #hostRate: MinuteRate;
+  readonly #proofRate: MinuteRate;
+  readonly #pairs = new Map<RelayPair, readonly string[]>();
+  readonly #pairsPerHost = new Tally();
+  #isDraining = false;
+  #onIdle: () => void = () => undefined;
+
+  constructor(private readonly options: SwitchOptions) {
+    const { limits, clock } = options;
+    this.#pairSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: limits.maxFrameBytes, autoPong: false, clientTracking: false });
+    this.#hosts = new RelayHosts(options);
+    this.#dials = new RelayDials(options);
+    [this.#dialRate, this.#hostRate, this.#proofRate] = [new MinuteRate(clock), new MinuteRate(clock), new MinuteRate(clock)];
+  }
+
+  get hosts(): number {
+    return this.#hosts.size;
+  }
+
+  get pairs(): number {
+    return this.#pairs.size;
+  }
+
+  get pendingDials(): number {
+    return this.#dials.size;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  /** Answers a request, or gives the HTTP status with which it is to be refused. */
+  take(call: RelayCall): number | undefined {
+    const { action, name, request, share } = call;
+    // A host that was told of a dial before the end was announced may still come for it.
+    if (action === 'accept') return this.#accept(name, request, call.socket);
+    if (this.#isDraining) return 503;
+    return action === 'dial' ? this.#dial(call) : this.#greet(action, name, share, request, call.socket);
+  }
+
+  /** Looks after everything that is too old, too silent or no longer let in. */
+  sweep(): void {
+    this.#hosts.heartbeat();
+    for (const pair of this.#pairs.keys()) pair.sweep();
+  }
+
+  /** Ends what belongs to hosts that are denied by now. */
+  dropDenied(): void {
+    const { admission } = this.options;
+    if (admission === undefined) return;
+    for (const hostId of this.#hosts.ids()) if (admission.denies(hostId)) this.#hosts.remove(hostId);
+    for (const [pair, ids] of this.#pairs) if (ids.some((hostId) => admission.denies(hostId))) pair.terminate();
+  }
+
+  /** Takes no new work, sends the hosts elsewhere, and resolves when the last pair has ended or the limit of time is reached. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    this.#hosts.sendAway();
+    await new Promise<void>((resolve) => {
+      const settle = (): void => {
+        stopTimer();
+        resolve();
+      };
+      const stopTimer = this.options.clock.after(this.options.limits.drainTimeoutMs, settle);
+      this.#onIdle = settle;
+      this.#tellIfIdle();
+    });
+  }
+
+  /** Ends everything; resolves when the last pair is gone. */
+  async close(): Promise<void> {
+    this.#isDraining = true;
+    this.#dials.close();
+    this.#hosts.close();
+    for (const pair of this.#pairs.keys()) pair.terminate();
+    await new Promise<void>((resolve) => {
+      this.#onIdle = resolve;
+      this.#tellIfIdle();
+    });
+  }
+
+  #tellIfIdle(): void {
+    if (this.#pairs.size === 0 && this.#dials.size === 0) this.#onIdle();
+  }
+
+  #greet(action: 'register' | 'token', hostId: string, share: string, request: IncomingMessage, socket: Duplex): number | undefined {
+    const { admission, limits, log } = this.options;
+    if (!this.#proofRate.admits(share, limits.maxProofsPerMinutePerAddress)) return 429;
+    if (action === 'token') {
+      if (admission === undefined) return 404;
+      this.#controlSockets.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket) => exchange(webSocket, hostId, admission, this.options));
+      return undefined;
+    }
+    if (admission !== undefined && admission.admits(request.headers.authorization, 'register', hostId) === undefined) {
+      log({ event: 'not-admitted', hostId });
+      return 401;
+    }
+    this.#controlSockets.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket) => this.#hosts.receive(hostId, webSocket));
+    return undefined;
+  }
+
+  #dial({ name: hostId, share, request, socket }: RelayCall): number | undefined {
+    const { admission, limits, log } = this.options;
+    const refuse = (status: number): number => {
+      log({ event: 'dial-refused', hostId, status });
+      return status;
+    };
+    if (!this.#dialRate.admits(share, limits.maxDialsPerMinutePerAddress)) return refuse(429);
+    const admitted = admission === undefined ? { hostId: null } : admission.admits(request.headers.authorization, 'dial', hostId);
+    if (admitted === undefined) return refuse(401);
+    if (!this.#hosts.has(hostId)) return refuse(404);
+    if (!this.#hostRate.admits(hostId, limits.maxDialsPerMinutePerHost)) return refuse(429);
+    const isFull = [hostId, admitted.hostId].some((id) => id !== null && this.#pairsPerHost.of(id) >= limits.maxPairsPerHost);
+    if (isFull || this.#dials.waitingFor(hostId) >= limits.maxPendingDialsPerHost) return refuse(503);
+    const ticket = this.#dials.wait({ hostId, from: admitted.hostId, request, socket }, () => refuseUpgrade(socket, refuse(504)));
+    if (this.#hosts.announceDial(hostId, ticket)) return undefined;
+    this.#dials.take(ticket);
+    return refuse(404);
+  }
+
+  #accept(ticket: string, request: IncomingMessage, socket: Duplex): number | undefined {
+    const dial = this.#dials.take(ticket);
+    if (dial === undefined) return 404;
+    // handleUpgrade answers at once, or refuses a malformed request by itself and never calls back.
+    const dialer = this.#open(dial.request, dial.socket);
+    if (dialer === undefined) return 404;
+    const host = this.#open(request, socket);
+    if (host === undefined) {
+      dialer.close(CloseCode.pairBroken);
+      return undefined;
+    }
+    const { limits, clock, log } = this.options;
+    const ids = dial.from === null || dial.from === dial.hostId ? [dial.hostId] : [dial.hostId, dial.from];
+    const discounts = ids.map((id) => this.#pairsPerHost.add(id));
+    const pair: RelayPair = new RelayPair(dialer, host, {
+      limits,
+      now: () => clock.now(),
+      statistics: this.counts,
+      onEnd: () => {
+        this.#pairs.delete(pair);
+        for (const discount of discounts) discount();
+        log({ event: 'pair-ended', hostId: dial.hostId, bytes: pair.bytes, milliseconds: Math.round(clock.now() - pair.openedAt) });
+        this.#tellIfIdle();
+      },
+    });
+    this.#pairs.set(pair, ids);
+    log({ event: 'paired', hostId: dial.hostId });
+    return undefined;
+  }
+
+  #open(request: IncomingMessage, socket: Duplex): WebSocket | undefined {
+    let opened: WebSocket | undefined;
+    this.#pairSockets.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket) => (opened = webSocket));
+    return opened;
+  }
+}
+
+/** Ends a request that asked to be upgraded, with an HTTP status and nothing else. */
+export function refuseUpgrade(socket: Duplex, status: number): void {
+  const advice = status === 401 ? 'WWW-Authenticate: Bearer\r\n' : status === 429 || status === 503 ? 'Retry-After: 30\r\n' : '';
+  socket.end(`HTTP/1.1 ${status} Refused\r\n${advice}Connection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+}

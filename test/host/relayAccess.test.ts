@@ -1,0 +1,175 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { silentLog } from '../../src/host/log';
+import type { PeerHandlers } from '../../src/host/peerLink';
+import { PeerNetwork } from '../../src/host/peerNetwork';
+import { PeerStore } from '../../src/host/peers';
+import { PROTOCOL_VERSION } from '../../src/host/protocol';
+import { RelayAccess, readRelayRight } from '../../src/host/relayAccess';
+import { hostEnvironment } from '../../src/host/runtime';
+import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
+import { startRelay, type RunningRelay } from '../../src/relay/relayServer';
+import { endProcess, Machine, startRelayProcess } from '../fixtures/machine';
+
+const secret = 'the-relay-secret-of-this-test-0123456789';
+let directory: string;
+let secretFile: string;
+const closers: (() => void | Promise<void>)[] = [];
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'baton-access-'));
+  secretFile = join(directory, 'secret');
+  await writeFile(secretFile, `${secret}\n`);
+});
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+  await rm(directory, { recursive: true });
+});
+
+async function closedRelay(): Promise<RunningRelay> {
+  const running = await startRelay({ host: '127.0.0.1', port: 0, admission: { secretFile } });
+  closers.push(() => running.close());
+  return running;
+}
+
+interface Member {
+  readonly home: string;
+  readonly access: RelayAccess;
+  readonly network: PeerNetwork;
+}
+
+async function member(name: string): Promise<Member> {
+  const home = join(directory, name);
+  await mkdir(home);
+  const keyPair = generateKeyPair();
+  const access = await RelayAccess.open(home, keyPair);
+  const hello: PeerHandlers['host/hello'] = () => Promise.resolve({ protocolVersion: PROTOCOL_VERSION, name, batonVersion: '0', codexVersion: null });
+  const network = new PeerNetwork({ keyPair, name: () => name, peers: await PeerStore.open(home), relays: access, handlers: { 'host/hello': hello } as PeerHandlers, onTransfer: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
+  closers.push(() => network.dispose());
+  return { home, access, network };
+}
+
+/** A member at a relay by right of its secret. */
+async function holder(name: string, url: string): Promise<Member> {
+  const made = await member(name);
+  await made.access.save(url, { secretFile });
+  made.network.setRelay(url);
+  await made.network.registered();
+  return made;
+}
+
+/** Everything that stands in the files of a directory. */
+async function contentOf(home: string): Promise<string> {
+  const names = await readdir(home, { recursive: true });
+  const texts = await Promise.all(names.map(async (name) => ((await stat(join(home, name))).isFile() ? readFile(join(home, name), 'latin1') : '')));
+  return texts.join('\n');
+}
+
+describe('a host that is invited to a relay with a secret', () => {
+  it('comes in by the invite, stays in by a grant, and never learns the secret', async () => {
+    const { url } = await closedRelay();
+    const laptop = await holder('laptop', url);
+    const server = await member('server');
+    const { invite } = await laptop.network.invite('peer');
+    expect(Buffer.from(invite.slice('baton:'.length), 'base64url').toString('latin1')).not.toContain(secret);
+    await server.network.join(invite);
+    server.network.setRelay(url);
+    await server.network.registered();
+    expect((await laptop.network.connect(server.network.hostId)).hostId).toBe(server.network.hostId);
+    // What it has lets it invite others too.
+    const third = await member('third');
+    await third.network.join((await server.network.invite('peer')).invite);
+    third.network.setRelay(url);
+    await third.network.registered();
+    for (const { home } of [laptop, server, third]) expect(await contentOf(home)).not.toContain(secret);
+  });
+
+  it('finds its grant again when it is started again', async () => {
+    const { url } = await closedRelay();
+    const laptop = await holder('laptop', url);
+    const keyPair = generateKeyPair();
+    const home = join(directory, 'server');
+    await mkdir(home);
+    const grant = await laptop.access.at(url).grantFor(hostIdOf(keyPair.publicKey));
+    await (await RelayAccess.open(home, keyPair)).save(url, { grant: grant ?? '' });
+    await expect((await RelayAccess.open(home, keyPair)).at(url).token()).resolves.toHaveLength(98);
+  });
+
+  it('and the host that invites let each other in where each has a relay of its own', async () => {
+    const [first, second] = [await closedRelay(), await closedRelay()];
+    const laptop = await holder('laptop', first.url);
+    const server = await holder('server', second.url);
+    await server.network.join((await laptop.network.invite('peer')).invite);
+    expect((await server.network.connect(laptop.network.hostId)).hostId).toBe(laptop.network.hostId);
+    expect((await laptop.network.connect(server.network.hostId)).hostId).toBe(server.network.hostId);
+  });
+});
+
+describe('a host', () => {
+  it('asks for no token where the relay wants none, whatever it was told of it', async () => {
+    const open = await startRelay({ host: '127.0.0.1', port: 0 });
+    closers.push(() => open.close());
+    const { network } = await holder('laptop', open.url);
+    expect(network.relayStatus.status).toBe('connected');
+    await network.invite('peer');
+  });
+
+  it('takes the secret that is in the file at the time', async () => {
+    const { url } = await closedRelay();
+    const { access } = await member('laptop');
+    const file = join(directory, 'later');
+    await access.save(url, { secretFile: file });
+    await expect(access.at(url).token()).rejects.toMatchObject({ reason: 'state-invalid', message: expect.stringContaining(file) as string });
+    await writeFile(file, 'short');
+    const refused: unknown = await readRelayRight({ secretFile: file }).catch((error: unknown) => error);
+    expect(refused).toMatchObject({ reason: 'state-invalid' });
+    expect(String(refused)).not.toContain('short.');
+    await writeFile(file, secret);
+    await expect(access.at(url).token()).resolves.toHaveLength(98);
+  });
+
+  it('does not hand the secret of a relay beside it to what it starts', () => {
+    expect(hostEnvironment({ BATON_RELAY_SECRET: secret, PATH: '/bin' })).toEqual({ PATH: '/bin' });
+  });
+});
+
+describe('the secret of a relay', () => {
+  it('is in no command line, no log, no invite and no home, where relay and hosts are processes', async () => {
+    const relay = await startRelayProcess('127.0.0.1:0', [], { BATON_RELAY_SECRET: secret });
+    closers.push(() => endProcess(relay.child));
+    // Pairing needs no Codex.
+    const machines = ['laptop', 'server'].map((name) => new Machine(name, join(directory, name), { BATON_CODEX: join(directory, 'no-codex') }));
+    const [laptop, server] = machines as [Machine, Machine];
+    for (const machine of machines) closers.push(() => machine.stopHost());
+    await laptop.startHost(relay.url, ['--relay-secret-file', secretFile]);
+    await server.startHost();
+    const connected = async (machine: Machine) => {
+      for (;;) {
+        const { relay: state } = await (await clientOf(machine)).call('host/read');
+        if (state.status === 'connected') return;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    await connected(laptop);
+    const made = await laptop.json<{ invite: string }>('invite');
+    await server.json('join', made.invite);
+    await connected(server);
+    const said = [relay.log(), laptop.hostLog, server.hostLog, Buffer.from(made.invite.slice(6), 'base64url').toString('latin1'), ...(await Promise.all(machines.map(({ batonHome }) => contentOf(batonHome).catch(() => ''))))];
+    if (process.platform === 'linux') {
+      for (const child of [relay.child, laptop.hostProcess, server.hostProcess]) said.push(await readFile(`/proc/${String(child.pid)}/cmdline`, 'latin1'));
+      for (const { hostProcess } of machines) said.push(await readFile(`/proc/${String(hostProcess.pid)}/environ`, 'latin1'));
+    }
+    expect(relay.log()).toContain('"event":"permit-given"');
+    expect(said.join('\n')).not.toContain(secret);
+  });
+});
+
+const clients = new Map<Machine, Awaited<ReturnType<Machine['client']>>>();
+async function clientOf(machine: Machine) {
+  const client = clients.get(machine) ?? (await machine.client());
+  if (!clients.has(machine)) closers.push(() => client.dispose());
+  clients.set(machine, client);
+  return client;
+}
