@@ -1,5 +1,5 @@
-import { open, readFile } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { open, readdir, readFile, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import type { z } from 'zod';
 import { HostError } from './hostError';
@@ -77,4 +77,12 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
   } finally {
     await directory.close();
   }
+}
+
+/**
+ * Removes what `writeJson` left beside the files of a directory in a process that was killed in the middle of it: among them
+ * may be a key. Only for the one process that writes there, before it does.
+ */
+export async function removeTornJson(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) if (/^[a-z-]+\.json\.\d+$/.test(name)) await rm(join(directory, name), { force: true });
 }

@@ -14,7 +14,7 @@ import { ensurePrivateDirectory, type Environment } from './home';
 import { HostError } from './hostError';
 import { hostMethods } from './hostMethods';
 import { loadIdentity, type Identity } from './identity';
-import { JsonStore } from './jsonStore';
+import { JsonStore, removeTornJson } from './jsonStore';
 import { LedgerStore } from './ledgerStore';
 import { listenLocal } from './localServer';
 import { localSocketPath } from './localSocket';
@@ -118,6 +118,7 @@ export class HostService implements RunningHost {
     const { batonHome } = options;
     const directory = join(batonHome, 'handoffs');
     await mkdir(directory, { recursive: true, mode: 0o700 });
+    await removeTornJson(batonHome);
     const [identity, settings, peers, projects, ledger, worktrees, carried, policies] = await Promise.all([
       loadIdentity({ batonHome }),
       SettingsStore.open(batonHome),

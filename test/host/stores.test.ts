@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { loadIdentity } from '../../src/host/identity';
-import { JsonStore } from '../../src/host/jsonStore';
+import { JsonStore, removeTornJson } from '../../src/host/jsonStore';
 import { PeerStore } from '../../src/host/peers';
 import { ProjectStore } from '../../src/host/projects';
 import { SettingsStore } from '../../src/host/settings';
@@ -27,6 +27,16 @@ describe('a JSON file of the host', () => {
     expect((await JsonStore.open(path, counter, { count: 0 })).value).toEqual({ count: 20 });
     expect(modeOf(path)).toBe(0o600);
     expect(await readdir(home)).toEqual(['counter.json']);
+  });
+
+  it('is alone again once what a killed writer left beside it was removed', async () => {
+    const store = await JsonStore.open(join(home, 'counter.json'), counter, { count: 0 });
+    await store.update(() => ({ count: 1 }));
+    // As write-file-atomic names them; the others are somebody else's.
+    for (const name of ['counter.json.3372392661', 'identity.json.17', 'app-server.json.log', 'counter.json.bak']) writeFileSync(join(home, name), '{"cou');
+    await removeTornJson(home);
+    expect((await readdir(home)).sort()).toEqual(['app-server.json.log', 'counter.json', 'counter.json.bak']);
+    expect((await JsonStore.open(store.path, counter, { count: 0 })).value).toEqual({ count: 1 });
   });
 
   it('keeps its value when a change fails or does not fit, and takes the next', async () => {

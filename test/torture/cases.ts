@@ -24,8 +24,8 @@ export const tortureCase = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('killBoth'), ...subject, ...place }),
   z.strictObject({ kind: z.literal('killInPhase'), ...subject, phase, victim: z.enum(['source', 'destination', 'relay', 'both']) }),
   z.strictObject({ kind: z.literal('wire'), ...subject, fault: z.enum(wireFaults), afterBytes: z.number().int().nonnegative() }),
-  /** No connection from that phase until the source has given up or has done what it can. */
-  z.strictObject({ kind: z.literal('partition'), ...subject, phase }),
+  /** No connection from that phase on: for a while, or until the handoff was cancelled or is the destination's. */
+  z.strictObject({ kind: z.literal('partition'), ...subject, phase, cancel: z.boolean() }),
   z.strictObject({ kind: z.literal('diskFull'), ...subject, role, phase, freeBytes: z.number().int().nonnegative() }),
   z.strictObject({ kind: z.literal('readOnly'), ...subject, role, phase }),
   z.strictObject({ kind: z.literal('ioError'), ...subject, role, call: z.string(), nth: z.number().int().positive(), code: z.enum(['EIO', 'ENOSPC']) }),
@@ -118,7 +118,7 @@ export function* cases(terrain: Terrain, seed: number, only: readonly Kind[] = k
         yield { ...where, kind, fault: among(wireFaults), afterBytes: upTo(terrain.bytes[leg]) };
         break;
       case 'partition':
-        yield { ...where, kind, phase: among(phases) };
+        yield { ...where, kind, phase: among(phases), cancel: random() < 0.5 };
         break;
       case 'diskFull':
         yield { ...where, kind, role: side, phase: among(phases), freeBytes: upTo(among([4096, 65_536, 400_000])) };

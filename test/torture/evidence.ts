@@ -92,7 +92,8 @@ const lasting = /\/(host|codex|app-server)[^/]*\.(sock|lock|pid|log)$|\/codex\/(
 export async function leftoversOf(site: Site): Promise<string[]> {
   const { machine, checkout } = site;
   const found: string[] = [];
-  for (const spool of ['handoffs', 'snapshots']) {
+  // What broke off is kept for the next handoff where it is a megabyte or more; it is not, here.
+  for (const spool of ['handoffs', 'snapshots', 'arrived', 'sealed']) {
     const directory = join(machine.batonHome, spool);
     if (existsSync(directory)) found.push(...readdirSync(directory).map((name) => `${spool}/${name}`));
   }

@@ -28,6 +28,8 @@ const varying = [
   [/\b[0-9a-f]{16}\b/g, '<random>'],
   [/(?<=worktrees\/|\.)[0-9a-f]{8}\b/g, '<id>'],
   [/objects\/[0-9a-f]{2}\//g, 'objects/<xx>/'],
+  // Of a name that is taken git makes another by a number.
+  [/(?<=\.git\/worktrees\/[^/]*?)\d+(?=\/|$)/g, ''],
   [/(?<=\.json)\.\d+$/, '.<temporary>'],
   [/-[A-Za-z0-9]{6}(?=$|\/)/g, '-<random>'],
 ];

@@ -19,8 +19,8 @@ export interface CaseResult {
 
 /** Longer than any wait of a host's for another, and than all its retries that come soon. */
 const PATIENCE_MS = 90_000;
-/** How long a line says nothing. */
-const STALL_MS = 5_000;
+/** How long a line says nothing, at most. */
+const SILENCE_MS = 5_000;
 
 async function within<T>(promise: Promise<T>, what: string, milliseconds = PATIENCE_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
@@ -63,9 +63,9 @@ export async function runCase(ground: Ground, asked: TortureCase): Promise<CaseR
 /** Begins the handoff and does to it what the case says. Resolves once it has ended for its source, and all is healed. */
 async function inflict(ground: Ground, asked: TortureCase, source: Site, destination: Site, threadId: string): Promise<boolean> {
   const site = 'role' in asked && asked.role === 'destination' ? destination : source;
-  const phase = 'phase' in asked ? source.phase(asked.phase, threadId).then(() => true) : null;
+  const phase = 'phase' in asked ? source.phase(asked.phase, threadId) : null;
   /** Ends also where the host does that was asked for it. */
-  const begin = () => source.handOff({ threadId, to: destination.hostId }).then(() => false, () => false);
+  const begin = () => source.handOff({ threadId, to: destination.hostId }).then(() => null, () => null);
   switch (asked.kind) {
     case 'kill':
     case 'killAgain':
@@ -85,7 +85,7 @@ async function inflict(ground: Ground, asked: TortureCase, source: Site, destina
     case 'killInPhase': {
       const ended = begin();
       const reached = await Promise.race([phase, ended]);
-      if (reached === true) {
+      if (reached !== null) {
         const { victim } = asked;
         if (victim === 'relay') await endProcess(ground.pair.relay.child, 'SIGKILL');
         if (victim === 'source' || victim === 'both') await source.stop('SIGKILL');
@@ -93,13 +93,13 @@ async function inflict(ground: Ground, asked: TortureCase, source: Site, destina
         await ground.revive();
       }
       await ended;
-      return reached === true;
+      return reached !== null;
     }
     case 'wire': {
       ground.wire.fail(asked.fault, asked.afterBytes);
       const ended = begin();
       // What a stalled line holds back comes later, when everybody has long given up; or never, where nobody does.
-      await Promise.race([ended, ...(asked.fault === 'stall' ? [within(ended, 'a stalled handoff', STALL_MS).catch(() => undefined)] : [])]);
+      await (asked.fault === 'stall' ? patiently(ended) : ended);
       const happened = ground.wire.heal();
       await ended;
       return happened;
@@ -107,20 +107,24 @@ async function inflict(ground: Ground, asked: TortureCase, source: Site, destina
     case 'partition': {
       const ended = begin();
       const reached = await Promise.race([phase, ended]);
-      if (reached === true) ground.wire.part();
-      await ended;
+      if (reached !== null) {
+        ground.wire.part();
+        if (asked.cancel) source.client.call('handoff/cancel', { handoffId: reached.handoffId }).catch(() => undefined);
+        await patiently(ended);
+      }
       ground.wire.heal();
-      return reached === true;
+      await ended;
+      return reached !== null;
     }
     case 'diskFull':
     case 'readOnly': {
       const ended = begin();
       const reached = await Promise.race([phase, ended]);
-      if (reached === true) await (asked.kind === 'diskFull' ? ground.fill(site, asked.freeBytes) : ground.makeReadOnly(site));
+      if (reached !== null) await (asked.kind === 'diskFull' ? ground.fill(site, asked.freeBytes) : ground.makeReadOnly(site));
       await ended;
       await ground.healDisks();
       await ground.restart(site, 'SIGTERM');
-      return reached === true;
+      return reached !== null;
     }
     case 'ioError': {
       const { call, nth, code } = asked;
@@ -136,6 +140,11 @@ async function inflict(ground: Ground, asked: TortureCase, source: Site, destina
       return true;
     }
   }
+}
+
+/** Waits for the end of a handoff, but not for long: a source waits for a destination that it cannot reach. */
+async function patiently(ended: Promise<unknown>): Promise<void> {
+  await within(ended, 'a handoff without a connection', SILENCE_MS).catch(() => undefined);
 }
 
 /** Starts a host that died, under orders to die again in its recovery. It may come up before it does, or not. */
