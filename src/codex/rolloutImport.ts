@@ -155,7 +155,7 @@ async function moveAcross(from: string, to: string): Promise<void> {
 }
 
 /** Makes a rename last through a power cut. Windows opens no folders, and needs none of this. */
-async function syncFolder(path: string): Promise<void> {
+export async function syncFolder(path: string): Promise<void> {
   if (process.platform === 'win32') return;
   const folder = await open(path, 'r');
   await folder.sync().finally(() => folder.close());

@@ -41,8 +41,6 @@ export async function runSource(state: SourceState, ports: SourcePorts, signal: 
     } catch (error) {
       // The commit may be on disk although its write failed, so it must not be followed by `failed`.
       if (event?.type === 'committed') throw error;
-      // The journal knows what this run does not: the thread was reclaimed meanwhile.
-      if (HandoffError.is(error, 'unexpected-event')) throw error;
       if (state.is === 'committed' || state.is === 'undoing') {
         failed.add(effect);
         ports.onRetry(effect, error);

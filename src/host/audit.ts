@@ -1,5 +1,6 @@
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { auditEntry, type AuditEntry } from './auditEntry';
 
 /** Who caused something: a controller on this machine, or another host by its id. */
 export type Actor = 'local' | `host:${string}`;
@@ -9,6 +10,7 @@ export type AuditEvent =
   | { readonly type: 'approval-decided'; readonly threadId: string; readonly digest: string; readonly decision: string; readonly by: Actor; readonly epoch: number }
   | { readonly type: 'approval-applied'; readonly threadId: string; readonly digest: string; readonly epoch: number }
   | { readonly type: 'handoff-begun' | 'handoff-committed' | 'handoff-aborted' | 'handoff-activated'; readonly threadId: string; readonly handoffId: string; readonly peer: string; readonly by?: Actor; readonly epoch: number }
+  | { readonly type: 'thread-reclaimed' | 'thread-superseded'; readonly threadId: string; readonly peer: string; readonly by: Actor; readonly epoch: number }
   | { readonly type: 'host-paired'; readonly hostId: string; readonly role: string }
   | { readonly type: 'worktree-created' | 'worktree-removed' | 'worktree-restored'; readonly worktreeId: string; readonly path: string; readonly snapshot: string | null; readonly by: Actor | 'sweep' }
   | { readonly type: 'snapshot-expired'; readonly ref: string; readonly tip: string; readonly by: Actor | 'sweep' }
@@ -37,5 +39,34 @@ export class AuditLog {
     });
     this.tail = result.catch(() => undefined);
     return result;
+  }
+
+  /**
+   * The newest events, oldest first, of one thread or of all.
+   *
+   * @returns also how many lines could not be read: a write that was torn by a crash, or somebody's edit
+   */
+  async read({ threadId, limit }: { readonly threadId: string | null; readonly limit: number }): Promise<{ events: AuditEntry[]; unreadable: number }> {
+    const names = (await readdir(this.directory).catch(() => [])).filter((name) => /^\d{4}-\d\d\.jsonl$/.test(name)).sort();
+    const events: AuditEntry[] = [];
+    let unreadable = 0;
+    for (const name of names.reverse()) {
+      const lines = (await readFile(join(this.directory, name), 'utf8')).split('\n').filter((line) => line !== '');
+      for (const line of lines.reverse()) {
+        const entry = parsed(line);
+        if (entry === null) unreadable++;
+        else if (threadId === null || entry.threadId === threadId) events.push(entry);
+        if (events.length === limit) return { events: events.reverse(), unreadable };
+      }
+    }
+    return { events: events.reverse(), unreadable };
+  }
+}
+
+function parsed(line: string): AuditEntry | null {
+  try {
+    return auditEntry.parse(JSON.parse(line));
+  } catch {
+    return null;
   }
 }

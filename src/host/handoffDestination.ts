@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { z } from 'zod';
 import { answerToCommit } from '../handoff/answers';
 import { digestOf } from '../handoff/canonicalJson';
-import { destinationEffects } from '../handoff/destinationTransaction';
+import { destinationEffects, mayGiveUp } from '../handoff/destinationTransaction';
 import { destinationFindings, type DestinationFacts, type Finding } from '../handoff/preflight';
 import { holdingsDifference, type Holdings, type Receipt, type RolloutHash } from '../handoff/receipt';
 import { requireGit } from '../git/git';
@@ -61,10 +61,15 @@ export interface Arrival {
   readonly cwd: string;
 }
 
+/** Learns from a source what it decided; null where it cannot be reached. */
+type AskOutcome = (source: string, handoffId: string, threadId: string) => Promise<'committed' | 'aborted' | 'undecided' | null>;
+
 type Answer<M extends PeerMethodName> = Promise<PeerResult<M>>;
 
 /** The header names a handoff and a thread. */
 const MAX_HEADER_BYTES = 1024;
+/** Handoffs of one peer that may be unfinished here at a time; each may hold a copy of a repository's changes. */
+const MOST_UNFINISHED = 16;
 /** With less than this a file system counts as full. */
 const LEAST_FREE_BYTES = 1024 * 1024;
 
@@ -121,7 +126,7 @@ export class HandoffDestination {
     return this.turns.take(params.handoffId, () => this.beginNow(params, link));
   }
 
-  private async beginNow({ handoffId, threadId, epoch, offer }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
+  private async beginNow({ handoffId, threadId, epoch, offer, trail }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
     await this.ports.wake(threadId).catch((error: unknown) => this.ports.log.warn(`The worktree of ${threadId} could not be brought back, so another is made: ${describeError(error).message}`));
     const { findings, place } = await this.consider(threadId, epoch, offer, link.hostId);
     if (place === null || findings.some((finding) => finding.level === 'blocker')) {
@@ -137,7 +142,12 @@ export class HandoffDestination {
     const sourceName = this.ports.peerName(link.hostId);
     // The answer to the same request may have been lost, or this host have been killed before it gave one.
     const repeated = undecided && earlier.is === 'receiving' && earlier.handoffId === handoffId && earlier.epoch === epoch;
-    if (!repeated) await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'offered', handoffId, threadId, source: link.hostId, sourceName, epoch } });
+    // One after the other, so that no two of one peer are counted without each other.
+    if (!repeated) await this.turns.take(link.hostId, async () => {
+      const unfinished = [...this.ports.ledger.entries()].filter(([, { destination }]) => 'source' in destination && destination.source === link.hostId && !['active', 'withdrawn'].includes(destination.is));
+      if (unfinished.length >= MOST_UNFINISHED) throw new HostError('too-many-handoffs', `${unfinished.length} handoffs from your host to ${this.ports.name()} are not finished. "baton handoffs" there lists them; finish or abort some first.`);
+      await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'offered', handoffId, threadId, source: link.hostId, sourceName, epoch, trail } });
+    });
     const begun = repeated ? await IncomingHandoff.load(this.ports.directory, handoffId) : null;
     const { submodules, parts } = await partsOf(begun?.record ?? place, offer);
     const base = { version: 1, handoffId, threadId, source: link.hostId, sourceName, epoch, manifest: null, prepared: null } as const;
@@ -230,6 +240,7 @@ export class HandoffDestination {
         const complete = holdingsDifference(held, holdings) === null;
         if (!complete) this.ports.log.warn(`What was restored of ${threadId} is not what was sent; the source will refuse the receipt.`);
         await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'prepared', receipt, complete } });
+        this.ports.onChanged();
         return { receipt };
       } catch (cause) {
         // Looked at before the space is freed again.
@@ -269,27 +280,44 @@ export class HandoffDestination {
    * Goes on with what was left unfinished. `ask` learns from the source what it decided; null where it cannot be reached. Gives
    * whether anything is to be tried again soon.
    */
-  async recover(ask: (source: string, handoffId: string, threadId: string) => Promise<'committed' | 'aborted' | 'undecided' | null>): Promise<boolean> {
+  async recover(ask: AskOutcome): Promise<boolean> {
     let again = false;
     for (const [threadId, { destination }] of this.ports.ledger.entries()) {
       if (destination.is === 'none') continue;
-      for (const effect of destinationEffects(destination)) {
-        try {
-          const { handoffId } = destination;
-          if (effect === 'activate') await this.activate(threadId, handoffId);
-          else {
-            const outcome = effect === 'discard' ? 'aborted' : await ask(destination.source, handoffId, threadId);
-            if (outcome === 'aborted') await this.turns.take(handoffId, () => this.withdrawNow(threadId, handoffId, 'interrupted'));
-            else if (outcome === null) again = true;
-            // A source that committed says so itself until it is heard.
-          }
-        } catch (error) {
-          again = true;
-          this.ports.log.warn(`Handoff ${destination.handoffId} of ${threadId} could not be taken up again: ${describeError(error).message}`);
-        }
+      try {
+        if (!(await this.resume(threadId, ask))) again = true;
+      } catch (error) {
+        again = true;
+        this.ports.log.warn(`Handoff ${destination.handoffId} of ${threadId} could not be taken up again: ${describeError(error).message}`);
       }
     }
     return again;
+  }
+
+  /** Does at once what is left to be done about a handoff to this host. False where its source could not be asked. */
+  async resume(threadId: string, ask: AskOutcome): Promise<boolean> {
+    const { destination } = this.ports.ledger.get(threadId);
+    if (destination.is === 'none') return true;
+    const { handoffId } = destination;
+    let asked = true;
+    for (const effect of destinationEffects(destination)) {
+      if (effect === 'activate') {
+        await this.activate(threadId, handoffId);
+        continue;
+      }
+      const outcome = effect === 'discard' ? 'aborted' : await ask(destination.source, handoffId, threadId);
+      if (outcome === 'aborted') await this.turns.take(handoffId, () => this.withdrawNow(threadId, handoffId, 'interrupted'));
+      // A source that committed says so itself until it is heard.
+      else if (outcome === null) asked = false;
+    }
+    return asked;
+  }
+
+  /** Gives up a handoff to this host: by itself while its source cannot have committed, else only on the source's word. */
+  async abort(threadId: string, handoffId: string, ask: AskOutcome): Promise<void> {
+    const { destination } = this.ports.ledger.get(threadId);
+    if (mayGiveUp(destination)) await this.turns.take(handoffId, () => this.withdrawNow(threadId, handoffId, 'cancelled'));
+    else await this.resume(threadId, ask);
   }
 
   private activate(threadId: string, handoffId: string): Answer<'handoff/commit'> {

@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
 import { captureCheckout, type CapturedCheckout } from '../git/captureCheckout';
 import { SECRETS_TRAVEL } from '../git/captureFindings';
@@ -81,6 +82,8 @@ interface Progress {
   retried: string;
 }
 
+/** When the destination is told again that it owns the thread, before that is left to the background. */
+const REDELIVERY_DELAYS_MS = [500, 1000, 2000];
 /** In the spool, see `record`. */
 const CARRIED_FILE = 'carried.json';
 
@@ -88,6 +91,7 @@ const CARRIED_FILE = 'carried.json';
 export class HandoffSource {
   private readonly progress: Progress = { thread: null, carried: null, checkout: null, rollouts: [], offer: null, included: null, sealed: null, bytesSent: 0, placed: null, retried: '' };
   private readonly startedAt = performance.now();
+  private delivering = new AbortController();
   private readonly spool: string;
 
   private constructor(
@@ -177,7 +181,14 @@ export class HandoffSource {
   /** Runs the handoff. Resolves with the result once the destination has acknowledged; throws what ended it otherwise. */
   async run(signal: AbortSignal): Promise<HandoffResult> {
     const state = this.ports.ledger.get(this.handoff.threadId).source;
-    const ended = await runSource(state, this.transaction(), signal);
+    let ended = await runSource(state, this.transaction(), signal);
+    // A connection that breaks just then is mostly back at once, and who waits for the handoff need not hear of it.
+    for (const delayMs of REDELIVERY_DELAYS_MS) {
+      if (ended.is !== 'committed' || ended.delivered) break;
+      const stopped = await setTimeout(delayMs, false, { ref: false, signal: this.delivering.signal }).catch(() => true);
+      if (stopped) break;
+      ended = await runSource(ended, this.transaction(), signal);
+    }
     if (ended.is === 'closed') await this.clear();
     this.ports.onChanged();
     if (ended.is === 'aborted') throw new HostError(ended.reason as HostError['reason'], ended.message);
@@ -224,6 +235,12 @@ export class HandoffSource {
   private async clear(): Promise<void> {
     await rm(this.spool, { recursive: true, force: true });
     await this.ports.sealed.places.forget(this.handoff.destination, this.handoff.threadId);
+  }
+
+  /** Ends an attempt to tell the destination that it owns the thread; there are others. */
+  stopDelivering(): void {
+    this.delivering.abort();
+    this.delivering = new AbortController();
   }
 
   private transaction(): SourcePorts {
@@ -286,6 +303,7 @@ export class HandoffSource {
           thread: present(progress.carried),
           prompt: 'prompt' in subject ? subject.prompt : null,
           included: progress.included,
+          trail: ports.ledger.get(threadId).trail,
         };
         progress.sealed = await sealTransfer(transfer, signal);
         await send(signal);
@@ -313,9 +331,10 @@ export class HandoffSource {
       },
       deliver: async (_, receipt: Receipt) => {
         announce('commit', `${handoff.destinationName} owns the thread`);
-        const link = await ports.connect(handoff.destination);
+        const { signal } = this.delivering;
+        const link = await ports.connect(handoff.destination, signal);
         announce('activate', `Resuming the thread on ${handoff.destinationName}`);
-        progress.placed = await link.call('handoff/commit', { handoffId, threadId, epoch: handoff.epoch, receiptHash: receiptHash(receipt) });
+        progress.placed = await link.call('handoff/commit', { handoffId, threadId, epoch: handoff.epoch, receiptHash: receiptHash(receipt) }, signal);
       },
       letGo: async () => {
         const { source } = ports.ledger.get(threadId);

@@ -22,6 +22,8 @@ export async function sweepSpools({ directory, ledger, log }: { readonly directo
     if (!name.startsWith(PREFLIGHT_SPOOL) && (!isHandoff || open.has(name))) continue;
     try {
       const incoming = isHandoff ? await IncomingHandoff.load(directory, name) : null;
+      // A ledger that was lost says nothing of what may be all that there is of a thread.
+      if (incoming !== null && ledger.get(incoming.record.threadId).destination.is === 'none') continue;
       if (incoming !== null) await finishRestore(incoming.quarantine);
       await rm(join(directory, name), { recursive: true, force: true });
     } catch (error) {

@@ -1,13 +1,16 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { outcomeOf } from '../handoff/answers';
-import { isOver } from '../handoff/sourceTransaction';
+import { describeDestination } from '../handoff/destinationTransaction';
+import { isOver, isUndecided } from '../handoff/sourceTransaction';
 import { HandoffSource, type SourceHostPorts, type Subject } from './handoffSource';
 import type { IncludedWish } from './includedTravel';
 import type { Actor } from './audit';
 import { HostError } from './hostError';
+import { InTurn } from './inTurn';
 import type { PeerLink } from './peerLink';
 import type { HandoffPreflight, HandoffResult, NotificationOf } from './protocol';
-import { describeError } from './wireError';
+import { describeError, wasAnswered } from './wireError';
 
 interface Running {
   readonly threadId: string | null;
@@ -28,6 +31,8 @@ interface Start {
 }
 
 const KEPT_RESULTS = 200;
+/** How long a handoff that another host carries out is asked after while that host cannot be reached. */
+const FOLLOWED_MS = 60_000;
 const RETRY_FIRST_MS = 2_000;
 const RETRY_LAST_MS = 60_000;
 
@@ -35,10 +40,14 @@ const RETRY_LAST_MS = 60_000;
 export class Handoffs {
   private readonly running = new Map<string, Running>();
   private readonly timers = new Set<NodeJS.Timeout>();
+  /** What is done about a thread's handoff, one at a time. */
+  private readonly turns = new InTurn();
+  /** The last handoff of each thread that this host began or took up. */
+  private readonly sources = new Map<string, HandoffSource>();
   private disposed = false;
 
   constructor(
-    private readonly ports: SourceHostPorts & { onEnded(ended: NotificationOf<'handoff/ended'>): void },
+    private readonly ports: SourceHostPorts & { onEnded(ended: NotificationOf<'handoff/ended'>): void; now(): number },
   ) {}
 
   /** @param included whether the ignored files that could cross are to be shown, or the digest of the list that the user agreed to */
@@ -56,7 +65,8 @@ export class Handoffs {
     const source = await HandoffSource.begin(this.ports, subject, handoffId, to, by, wish);
     const abort = new AbortController();
     // Not before it can be found: the first progress is already told to who asked for it.
-    const result = Promise.resolve().then(() => source.run(abort.signal));
+    this.sources.set(source.handoff.threadId, source);
+    const result = this.turns.take(source.handoff.threadId, () => source.run(abort.signal));
     this.track(handoffId, {
       threadId: source.handoff.threadId,
       result,
@@ -83,10 +93,36 @@ export class Handoffs {
       threadId,
       requestedBy: null,
       ended: false,
-      result: link.call('handoff/wait', { handoffId }),
-      cancel: async () => (await link.call('handoff/cancel', { handoffId })).cancelled,
+      result: this.follow(handoffId, threadId, link),
+      cancel: async () => (await (await this.ports.connect(link.hostId)).call('handoff/cancel', { handoffId })).cancelled,
     });
     return handoffId;
+  }
+
+  /** Waits for a handoff that another host carries out. It goes on there when the connection breaks, and so does the wait. */
+  private async follow(handoffId: string, threadId: string, first: PeerLink): Promise<HandoffResult> {
+    const name = this.ports.peerName(first.hostId);
+    let link: PeerLink | null = first;
+    const until = this.ports.now() + FOLLOWED_MS;
+    for (let delayMs = 250; ; delayMs = Math.min(2 * delayMs, RETRY_FIRST_MS)) {
+      try {
+        link ??= await this.ports.connect(first.hostId);
+        return await link.call('handoff/wait', { handoffId });
+      } catch (error) {
+        link = null;
+        const { reason } = describeError(error);
+        // A host that was restarted tells of its handoffs no more; this one knows from its ledger what came of it.
+        const forgotten = reason === 'no-such-handoff';
+        if (!forgotten && (wasAnswered(error) || !['connection-lost', 'host-offline', 'relay-unreachable'].includes(reason))) throw error;
+        const ledger = this.ports.ledger.get(threadId);
+        const arrived = ledger.destination.is !== 'none' && ledger.destination.handoffId === handoffId;
+        if (forgotten || this.disposed || this.ports.now() >= until) {
+          const state = arrived ? describeDestination(ledger.destination) : `${name} had not begun to send the thread, which is there.`;
+          throw new HostError('connection-lost', `${name} could not be followed any more. ${state} "baton handoffs" on either host shows what becomes of it.`, { cause: error });
+        }
+        await setTimeout(delayMs, undefined, { ref: false });
+      }
+    }
   }
 
   /** The result of a handoff once it has ended, or what ended it. `by`: a host may only ask after what it requested. */
@@ -114,8 +150,30 @@ export class Handoffs {
   recover(): void {
     for (const [, { source }] of this.ports.ledger.entries()) {
       if (source.is === 'none' || isOver(source)) continue;
-      this.retry(HandoffSource.resume(this.ports, source), 0);
+      const resumed = HandoffSource.resume(this.ports, source);
+      this.sources.set(source.threadId, resumed);
+      this.retry(resumed, 0);
     }
+  }
+
+  /** Tries at once what is left to be done about a thread's handoff. */
+  async resume(threadId: string): Promise<void> {
+    const source = this.sources.get(threadId);
+    const state = this.ports.ledger.get(threadId).source;
+    // One that has not come to its commit point goes on by itself.
+    if (source !== undefined && !isUndecided(state) && !isOver(state)) await this.turns.take(threadId, () => source.recover());
+  }
+
+  /** Gives up a handoff that has not committed yet. */
+  async abort(handoffId: string): Promise<void> {
+    const running = this.running.get(handoffId);
+    if (running !== undefined && !running.ended) await running.cancel();
+  }
+
+  /** Runs `act` while nothing is done about the thread's handoff. An attempt to reach the destination is ended for it. */
+  alone<T>(threadId: string, act: () => Promise<T>): Promise<T> {
+    this.sources.get(threadId)?.stopDelivering();
+    return this.turns.take(threadId, act);
   }
 
   dispose(): void {
@@ -128,9 +186,9 @@ export class Handoffs {
     const { threadId, handoffId } = source.handoff;
     const state = this.ports.ledger.get(threadId).source;
     if (this.disposed || state.is === 'none' || state.handoffId !== handoffId || isOver(state)) return;
-    const timer = setTimeout(() => {
+    const timer = globalThis.setTimeout(() => {
       this.timers.delete(timer);
-      source.recover().then(
+      this.turns.take(threadId, () => source.recover()).then(
         (done) => {
           if (!done) this.retry(source, Math.min(RETRY_LAST_MS, Math.max(RETRY_FIRST_MS, delayMs * 2)));
         },

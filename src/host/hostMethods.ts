@@ -5,6 +5,7 @@ import type { Implementations } from './controllers';
 import { machineProbes, runDoctor } from './doctor';
 import type { Subject } from './handoffSource';
 import { HostError } from './hostError';
+import { ownershipMethods } from './ownershipMethods';
 import { PROTOCOL_VERSION, type HostDetails, type HostSummary } from './protocol';
 import type { HostService } from './service';
 import { batonVersion } from './version';
@@ -66,6 +67,7 @@ export function hostMethods(host: HostService): Implementations {
       return { removed };
     },
     ...worktreeMethods(host),
+    ...ownershipMethods(host),
     'host/ask': async ({ host: hostId, method, params }) =>
       hostId === host.hostId ? { result: await answerPeer(host, method, params) } : (await host.network.connect(hostId)).call('host/ask', { method, params }),
     'handoff/preflight': async ({ to, from, included, ...given }) => {

@@ -11,6 +11,8 @@ import { threadId as threadIdSchema } from './protocol';
  */
 export class LedgerStore {
   private readonly ledgers = new Map<string, Ledger>();
+  /** When the last record of each side was written, by thread. */
+  private readonly times = new Map<string, Partial<Record<LedgerRecord['side'], string>>>();
   private readonly turns = new InTurn();
   /** Ledgers of which a write failed: how much of it is on disk has to be read before the next one. */
   private readonly doubtful = new Set<string>();
@@ -26,13 +28,18 @@ export class LedgerStore {
     const store = new LedgerStore(directory, now);
     for (const name of await readdir(directory)) {
       const id = name.replace(/\.jsonl$/, '');
-      if (id !== name && threadIdSchema.safeParse(id).success) store.ledgers.set(id, await readLedger(join(directory, name)));
+      if (id !== name && threadIdSchema.safeParse(id).success) await store.read(id);
     }
     return store;
   }
 
   get(threadId: string): Ledger {
     return this.ledgers.get(threadId) ?? emptyLedger;
+  }
+
+  /** When something was last written about one side of a thread's handoffs, or its claims; ISO 8601. */
+  since(threadId: string, side: LedgerRecord['side']): string | null {
+    return this.times.get(threadId)?.[side] ?? null;
   }
 
   entries(): IterableIterator<[string, Ledger]> {
@@ -52,11 +59,11 @@ export class LedgerStore {
    * Appends an event durably and gives the ledger that follows. Throws HandoffError, with nothing written, where the event is
    * not possible.
    */
-  append(threadId: string, record: Pick<Extract<LedgerRecord, { side: 'source' }>, 'side' | 'event'> | Pick<Extract<LedgerRecord, { side: 'destination' }>, 'side' | 'event'>): Promise<Ledger> {
+  append(threadId: string, record: NewRecord): Promise<Ledger> {
     const run = async (): Promise<Ledger> => {
       const path = join(this.directory, `${threadIdSchema.parse(threadId)}.jsonl`);
       if (this.doubtful.has(threadId)) {
-        this.ledgers.set(threadId, await readLedger(path));
+        await this.read(threadId);
         this.doubtful.delete(threadId);
       }
       const complete = { version: 1, at: this.now().toISOString(), ...record } as LedgerRecord;
@@ -72,27 +79,47 @@ export class LedgerStore {
         await handle.close();
       }
       if (!this.ledgers.has(threadId)) await syncDirectory(this.directory);
-      this.ledgers.set(threadId, next);
+      this.note(threadId, next, complete);
       return next;
     };
     return this.turns.take(threadId, run);
   }
+
+  private async read(threadId: string): Promise<void> {
+    let ledger = emptyLedger;
+    for (const record of await readLedger(join(this.directory, `${threadId}.jsonl`))) {
+      ledger = reduceLedger(ledger, record);
+      this.note(threadId, ledger, record);
+    }
+    this.ledgers.set(threadId, ledger);
+  }
+
+  private note(threadId: string, ledger: Ledger, { side, at }: LedgerRecord): void {
+    this.ledgers.set(threadId, ledger);
+    this.times.set(threadId, { ...this.times.get(threadId), [side]: at });
+  }
 }
 
-async function readLedger(path: string): Promise<Ledger> {
+type NewRecord = { [S in LedgerRecord['side']]: Pick<Extract<LedgerRecord, { side: S }>, 'side' | 'event'> }[LedgerRecord['side']];
+
+/** The records of a ledger, each of which may stand where it stands. */
+async function readLedger(path: string): Promise<LedgerRecord[]> {
   const text = await readFile(path, 'utf8');
   const end = text.lastIndexOf('\n') + 1;
   // A torn last line was never acted upon: the write that it belongs to had not returned.
   if (end < text.length) await truncate(path, Buffer.byteLength(text.slice(0, end)));
+  const records: LedgerRecord[] = [];
   let ledger = emptyLedger;
   for (const [index, line] of text.slice(0, end).split('\n').slice(0, -1).entries()) {
     try {
-      ledger = reduceLedger(ledger, ledgerRecord.parse(JSON.parse(line)));
+      const record = ledgerRecord.parse(JSON.parse(line));
+      ledger = reduceLedger(ledger, record);
+      records.push(record);
     } catch (cause) {
       throw new HostError('state-invalid', `Line ${index + 1} of ${path} is not a record that may stand there, so who owns the thread is unknown. Restore the file from a backup, or move it away to start the thread's ownership anew.`, { cause });
     }
   }
-  return ledger;
+  return records;
 }
 
 /** Makes a new name in a directory durable. Windows has no such call and needs none. */

@@ -23,6 +23,7 @@ export function peerHandlers(host: HostService): PeerHandlers {
     'handoff/commit': (params, link) => host.destination.commit(params, link),
     'handoff/withdraw': (params, link) => host.destination.withdraw(params, link),
     'handoff/outcome': ({ handoffId, threadId }, link) => Promise.resolve({ outcome: host.handoffs.outcome(handoffId, threadId, link.hostId) }),
+    'handoff/claims': (params, link) => host.claims.hear(params, link),
     'handoff/preview': ({ threadId, included }, link) => {
       requireFetchable(host, threadId, link.hostId);
       return host.handoffs.preflight({ threadId }, link.hostId, included === true ? 'show' : null);

@@ -11,7 +11,7 @@ import { requirements } from '../handoff/policy';
 import { offerFacts } from '../handoff/preflight';
 import { holdings, receipt } from '../handoff/receipt';
 import { grantText } from '../relay/relayMessages';
-import { finding, handoffId, handoffPreflight, handoffResult, hostName, remoteMethods, repositoryIdentity, threadId } from './protocol';
+import { finding, handoffId, handoffPreflight, handoffResult, hostId, hostName, remoteMethods, repositoryIdentity, threadId } from './protocol';
 
 const bytes = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -84,6 +84,11 @@ const identified = z.object({ handoffId, threadId });
 
 const method = <P extends z.ZodType, R extends z.ZodType>(params: P, result: R) => ({ params, result });
 
+/** Who owns a thread. */
+const claim = z.object({ threadId, epoch: z.number().int().nonnegative().max(2 ** 31), owner: z.object({ hostId, name: hostName }) });
+/** Most threads that one message about claims names. */
+export const CLAIMS_AT_ONCE = 500;
+
 /** Most LFS objects that one question names. */
 export const LFS_QUESTION = 10_000;
 
@@ -97,7 +102,12 @@ export const peerMethods = {
   'handoff/offer': method(z.object({ threadId: threadId.nullable(), epoch: bytes, offer }), z.object({ findings: z.array(finding), worktree: z.string().nullable(), parts: held, takesIncluded: z.literal(true).optional() })),
   /** Begins a handoff at the destination; refused with `preflight-blocked` where a finding is a blocker. */
   'handoff/begin': method(
-    identified.extend({ epoch: bytes, offer }),
+    identified.extend({
+      epoch: bytes,
+      offer,
+      /** Hosts that had the thread before, which may later say who owns it. */
+      trail: z.array(hostId).max(64).optional(),
+    }),
     z.object({
       findings: z.array(finding),
       parts: held,
@@ -126,6 +136,8 @@ export const peerMethods = {
   'handoff/withdraw': method(identified.extend({ reason: z.string().max(1024) }), z.object({})),
   /** Asked by a destination that was restarted: what did the source decide? */
   'handoff/outcome': method(identified, z.object({ outcome: z.enum(['committed', 'aborted', 'undecided']) })),
+  /** Who owns some threads, as the caller knows since a reclaim. The answer is what the other host knows of each, once it has heard. */
+  'handoff/claims': method(z.object({ claims: z.array(claim).max(CLAIMS_AT_ONCE) }), z.object({ claims: z.array(claim.extend({ known: z.boolean() })).max(CLAIMS_AT_ONCE) })),
   /** Preflight of a thread that the caller would ask for. */
   'handoff/preview': method(z.object({ threadId, included: z.boolean().optional() }), handoffPreflight),
   /** Asks the host that has a thread to hand it to the caller. */

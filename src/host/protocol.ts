@@ -6,6 +6,7 @@
  * validates what it receives against these schemas before using it. See `src/host/README.md`.
  */
 import { z } from 'zod';
+import { auditEntry } from './auditEntry';
 
 export const PROTOCOL_VERSION = 1;
 
@@ -258,6 +259,58 @@ export const handoffProgress = z.object({
 });
 export type HandoffProgress = z.infer<typeof handoffProgress>;
 
+const peerOf = z.object({ hostId, name: z.string() });
+
+export const handoffSummary = z.object({
+  handoffId,
+  threadId,
+  /** From this host, or to it. */
+  direction: z.enum(['out', 'in']),
+  peer: peerOf,
+  epoch: count,
+  /** As the reducers of src/handoff name it. */
+  state: z.string(),
+  /** When that was written. */
+  since: z.string(),
+  /** One sentence: what is the case, and what is still possible. */
+  description: text,
+  /** Something is left to be done. */
+  open: z.boolean(),
+  /** It can still be given up on this host. */
+  canAbort: z.boolean(),
+});
+export type HandoffSummary = z.infer<typeof handoffSummary>;
+
+export const reclaimReport = z.object({
+  threadId,
+  /** Who has the thread, as this host knows, or was to decide about it. */
+  from: peerOf,
+  since: z.string().nullable(),
+  online: z.boolean(),
+  /** That of the thread once it is reclaimed. */
+  epoch: count,
+  /** What would be left behind, one sentence each. */
+  losses: z.array(z.string()),
+  done: z.boolean(),
+});
+export type ReclaimReport = z.infer<typeof reclaimReport>;
+
+export const verifyReport = z.object({
+  threadId,
+  handoffId,
+  epoch: count,
+  source: hostId,
+  destination: hostId,
+  /** Which side of that handoff this host was. */
+  side: z.enum(['source', 'destination']),
+  receipt: sha256,
+  holdings: sha256,
+  /** All that the receipt covers and nothing may change is here. */
+  intact: z.boolean(),
+  checks: z.array(z.object({ what: z.string(), is: z.enum(['same', 'grown', 'changed', 'broken', 'missing']), message: text })),
+});
+export type VerifyReport = z.infer<typeof verifyReport>;
+
 export const doctorCheck = z.object({ name: z.string(), level: z.enum(['ok', 'warning', 'error']), message: z.string() });
 export type DoctorCheck = z.infer<typeof doctorCheck>;
 
@@ -361,6 +414,18 @@ export const methods = {
   'handoff/wait': method('viewer', z.object({ handoffId }), handoffResult),
   /** Cancels before the commit point; afterwards `cancelled` is false and the handoff goes on. */
   'handoff/cancel': method('operator', z.object({ handoffId }), z.object({ cancelled: z.boolean() })),
+  /** The last handoff of each thread to and from this host; without `all` only what is not over. */
+  'handoff/list': method('viewer', z.object({ all: z.boolean().optional() }).optional(), z.object({ handoffs: z.array(handoffSummary) })),
+  /** Tries at once what the host goes on trying anyway. */
+  'handoff/resume': method('operator', z.object({ handoffId }), z.object({ handoff: handoffSummary })),
+  /** Gives a handoff up, on either side, where that is safe; else `aborted` is false and the description says why. */
+  'handoff/abort': method('operator', z.object({ handoffId }), z.object({ aborted: z.boolean(), handoff: handoffSummary })),
+  /** Takes a thread back from a host that will not return. `dryRun` only says what that would leave behind; `force` also takes it from a host that is online. */
+  'handoff/reclaim': method('operator', z.object({ threadId, dryRun: z.boolean().optional(), force: z.boolean().optional() }), reclaimReport),
+  /** Computes the hashes of the thread's last receipt anew. */
+  'handoff/verify': method('viewer', z.object({ threadId }), verifyReport),
+  /** The newest events of the audit log, oldest first. */
+  'audit/list': method('viewer', z.object({ threadId: threadId.optional(), limit: z.number().int().min(1).max(10_000).optional() }).optional(), z.object({ events: z.array(auditEntry), unreadable: count })),
 
   'approval/list': method('viewer', z.object({ threadId: threadId.optional() }).optional(), z.object({ approvals: z.array(approval) })),
   'approval/decide': method(

@@ -42,6 +42,8 @@ export interface OutgoingTransfer extends SendingSide {
   readonly prompt: string | null;
   /** Ignored files that the user wants to cross. */
   readonly included: SealedFiles | null;
+  /** Hosts that had the thread before. */
+  readonly trail: readonly string[];
 }
 
 export interface SealedTransfer {
@@ -70,7 +72,7 @@ export async function sealTransfer(transfer: OutgoingTransfer, signal: AbortSign
   const { handoffId, threadId, destination, destinationName } = handoff;
   announce('transfer', `Finding out what ${destinationName} lacks`);
   const link = persistentLink(transfer, signal);
-  const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer: transfer.offer });
+  const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer: transfer.offer, trail: [...transfer.trail] });
 
   const bundles = [];
   for (const [part, { place, state }] of checkout.entries()) {

@@ -4,6 +4,7 @@ import { readRepositoryIdentity, sameRepository, type RepositoryIdentity } from 
 import { ApprovalBroker, carriedApprovals } from './approvalBroker';
 import { isApprovalMethod } from './approvalRequest';
 import { AuditLog } from './audit';
+import { Claims } from './claims';
 import { CodexHost } from './codexHost';
 import { Controllers } from './controllers';
 import { HandoffDestination } from './handoffDestination';
@@ -31,6 +32,7 @@ import { RelayAccess, type RelayRight } from './relayAccess';
 import { SealedBundles } from './sealedBundles';
 import { SettingsStore } from './settings';
 import { ThreadHandoff } from './threadHandoff';
+import { ThreadFork } from './threadFork';
 import { Threads } from './threads';
 import { batonVersion } from './version';
 import { describeError } from './wireError';
@@ -106,6 +108,7 @@ export class HostService implements RunningHost {
   readonly network: PeerNetwork;
   readonly handoffs: Handoffs;
   readonly destination: HandoffDestination;
+  readonly claims: Claims;
   readonly threadHandoff: ThreadHandoff;
   readonly audit: AuditLog;
   readonly keeper: WorktreeKeeper;
@@ -156,7 +159,8 @@ export class HostService implements RunningHost {
     readonly worktrees: ManagedWorktrees,
     carried: JsonStore<typeof carriedApprovals>,
     held: HeldPolicies,
-    directory: string,
+    /** Spools and quarantines of handoffs. */
+    readonly handoffDirectory: string,
   ) {
     const { batonHome, codexHome, env, log } = options;
     this.closed = new Promise((resolve) => {
@@ -173,6 +177,7 @@ export class HostService implements RunningHost {
       held,
       pendingApprovals: (threadId) => this.approvals.list(threadId).length,
       wake: (threadId) => this.keeper.wake(threadId),
+      settled: (threadId) => this.claims.settled(threadId),
     });
     const keeping = {
       worktrees, log,
@@ -216,7 +221,7 @@ export class HostService implements RunningHost {
     const shared = {
       hostId: identity.hostId,
       name: () => this.settings.value.name,
-      directory,
+      directory: handoffDirectory,
       ledger,
       worktrees,
       audit: this.audit,
@@ -234,7 +239,10 @@ export class HostService implements RunningHost {
       onProgress: (progress) => this.controllers.notify('handoff/progress', progress),
       onChanged: (what) => {
         // What broke off with the connection to the relay can be settled now.
-        if (what === 'relay' && this.network.relayStatus.status === 'connected') this.recoverDestination(0, OUTCOME_RETRY_MS);
+        if (what === 'relay' && this.network.relayStatus.status === 'connected') {
+          this.recoverDestination(0, OUTCOME_RETRY_MS);
+          this.claims.later(0);
+        }
         this.changed(what);
       },
       handlers: peerHandlers(this),
@@ -245,7 +253,10 @@ export class HostService implements RunningHost {
       connect: (hostId, signal) => this.network.connect(hostId, signal),
       openTransfer: (hostId, signal) => this.network.openTransfer(hostId, signal),
       requireOwner: (threadId) => this.threads.requireOwner(threadId),
-      describe: (subject) => this.threadHandoff.describe(subject),
+      describe: async (subject) => {
+        if ('threadId' in subject) await this.claims.settled(subject.threadId);
+        return this.threadHandoff.describe(subject);
+      },
       rolloutSizes: (threadId) => this.threadHandoff.rolloutSizes(threadId),
       quiesce: (threadId, record, signal) => this.threadHandoff.quiesce(threadId, record, signal),
       rollouts: (threadId) => this.threadHandoff.rollouts(threadId),
@@ -257,6 +268,7 @@ export class HostService implements RunningHost {
         const requester = this.handoffs.requester(handoff.handoffId);
         if (requester !== null) void this.network.connect(requester).then((link) => link.progress(progress), () => undefined);
       },
+      now: () => performance.now(),
       onEnded: (ended) => {
         this.controllers.notify('handoff/ended', ended);
         this.sweep.later();
@@ -273,6 +285,25 @@ export class HostService implements RunningHost {
       activate: (arrival) => this.threadHandoff.activate(arrival),
       wake: (threadId) => this.keeper.wake(threadId),
       onArrived: () => this.sweep.later(),
+    });
+
+    const fork = new ThreadFork({
+      codex: this.codex,
+      approvals: this.approvals,
+      worktrees,
+      hasThread: (threadId) => this.threadHandoff.hasThread(threadId),
+      wake: (threadId) => this.keeper.wake(threadId),
+    });
+    this.claims = new Claims({
+      ...shared,
+      isPeer: (hostId) => this.peers.get(hostId) !== undefined,
+      connect: (hostId, signal) => this.network.connect(hostId, signal),
+      isOnline: async (hostId) => (await this.network.probe(hostId, AbortSignal.timeout(PROBE_TIMEOUT_MS))) !== null,
+      hasThread: (threadId) => this.threadHandoff.hasThread(threadId),
+      alone: (threadId, act) => this.handoffs.alone(threadId, act),
+      activate: (threadId) => this.destination.resume(threadId, (...asked) => this.askOutcome(...asked)),
+      take: (threadId, from) => fork.take(threadId, from),
+      setAside: (threadId, forkId, owner) => fork.setAside(threadId, forkId, owner),
     });
 
     this.codex.on('notification', (method, params) => {
@@ -309,6 +340,7 @@ export class HostService implements RunningHost {
     await this.keeper.recover();
     this.sweep.start();
     this.stopSweeping = keepSwept(this.kept, this.options.log);
+    this.claims.recover();
     this.handoffs.recover();
     this.recoverDestination(0, OUTCOME_RETRY_MS);
   }
@@ -326,7 +358,8 @@ export class HostService implements RunningHost {
     this.outcomeTimer.unref();
   }
 
-  private async askOutcome(source: string, handoffId: string, threadId: string) {
+  /** What the source of a handoff to this host decided; null where it cannot be asked. */
+  async askOutcome(source: string, handoffId: string, threadId: string) {
     try {
       const link = await this.network.connect(source, AbortSignal.timeout(PROBE_TIMEOUT_MS));
       return (await link.call('handoff/outcome', { handoffId, threadId }, AbortSignal.timeout(PROBE_TIMEOUT_MS))).outcome;
@@ -342,6 +375,7 @@ export class HostService implements RunningHost {
       this.sweep.dispose();
       this.stopSweeping();
       this.handoffs.dispose();
+      this.claims.dispose();
       this.network.dispose();
       await this.approvals.keep().catch((error: unknown) => this.options.log.error(`Pending approvals could not be kept: ${describeError(error).message}`));
       await this.codex.stop();

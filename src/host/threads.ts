@@ -2,8 +2,7 @@ import { existsSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
 import { CodexError } from '../codex/codexError';
-import { mayRun } from '../handoff/ownership';
-import { describeSource } from '../handoff/sourceTransaction';
+import { describeLedger, mayRun } from '../handoff/ownership';
 import type { CodexHost, ThreadSettings } from './codexHost';
 import { asksForPolicy, type HeldPolicies } from './heldPolicies';
 import { HostError } from './hostError';
@@ -34,6 +33,8 @@ export interface ThreadsPorts {
   pendingApprovals(threadId: string): number;
   /** Brings the thread's worktree back where it was removed. */
   wake(threadId: string): Promise<void>;
+  /** Waits until it is known whether another host has reclaimed the thread. */
+  settled(threadId: string): Promise<void>;
 }
 
 /** Codex's own thread and turn methods: passed on to the app-server, with ownership enforced before and shown after. */
@@ -63,7 +64,7 @@ export class Threads {
   requireOwner(threadId: string): void {
     const { movedTo, moving } = this.ownership(threadId);
     if (movedTo !== null) throw new HostError('thread-moved', `The thread moved to ${movedTo.name}. Go on there, or bring it back with "baton handoff ${threadId} --to here --from ${movedTo.name}".`);
-    if (moving) throw new HostError('thread-moving', `The thread is being handed off. ${describeSource(this.ledger.get(threadId).source)}`);
+    if (moving) throw new HostError('thread-moving', `The thread cannot be used now. ${describeLedger(this.ledger.get(threadId))}`);
   }
 
   /** Passes a request on. The answer is Codex's, with `baton` added to each thread in it. */
@@ -71,6 +72,7 @@ export class Threads {
     const server = await this.codex.ready();
     const named = withThreadId.safeParse(params);
     if (named.success && ownersOnly.has(method)) {
+      await this.ports.settled(named.data.threadId);
       this.requireOwner(named.data.threadId);
       if (policyMethods.has(method)) this.ports.held.requirePermitted(named.data.threadId, params);
       if (needsWorktree.has(method)) await this.ports.wake(named.data.threadId);
@@ -105,6 +107,19 @@ export class Threads {
     const worktree = this.worktrees.around(cwd);
     if (worktree === undefined || worktree.threadIds.includes(id)) return;
     await this.worktrees.save({ id: worktree.id, threadIds: [...worktree.threadIds, id], lastUsedAt: new Date().toISOString() });
+  }
+
+  /** The worktree of a thread, else the directory in which Codex has it; null where it has none. */
+  async directoryOf(threadId: string): Promise<string | null> {
+    const worktree = this.worktrees.ofThread(threadId);
+    if (worktree !== undefined) return worktree.life.is === 'here' ? worktree.path : null;
+    const server = await this.codex.ready();
+    try {
+      return (await server.request('thread/read', { threadId })).thread.cwd;
+    } catch (error) {
+      if (CodexError.is(error, 'thread-not-found')) return null;
+      throw error;
+    }
   }
 
   /** Why a thread keeps its worktree from being removed; null where it is at rest. */

@@ -27,6 +27,9 @@ export function toResponseError(error: unknown): ResponseError<unknown> {
   return new ResponseError(code, message, { reason, ...(findings === undefined ? {} : { findings }) });
 }
 
+/** Whether the other side answered with an error, rather than that no answer came. */
+export const wasAnswered = (error: unknown): boolean => error instanceof HostError && error.cause instanceof ResponseError && errorData.safeParse(error.cause.data).success;
+
 /** A JSON-RPC error reply as a HostError; anything else as it is. */
 export function fromResponseError(error: unknown): unknown {
   if (!(error instanceof ResponseError)) return error;

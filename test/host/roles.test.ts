@@ -22,6 +22,7 @@ const params: Record<keyof typeof methods, Record<string, unknown>> = {
   'handoff/start': { threadId, to: hostId },
   'handoff/wait': { handoffId: '0'.repeat(32) },
   'handoff/cancel': { handoffId: '0'.repeat(32) },
+  'handoff/list': {}, 'handoff/resume': { handoffId: '0'.repeat(32) }, 'handoff/abort': { handoffId: '0'.repeat(32) }, 'handoff/reclaim': { threadId }, 'handoff/verify': { threadId }, 'audit/list': {},
   'worktree/create': { project: 'x' },
   'worktree/pin': { id: '0badcafe' }, 'worktree/unpin': { id: '0badcafe' }, 'worktree/permanent': { id: '0badcafe' }, 'worktree/remove': { id: '0badcafe' }, 'worktree/restore': { id: '0badcafe' }, 'worktree/repair': { id: '0badcafe' },
   'worktree/sweep': {}, 'worktree/retention': {}, 'snapshot/list': {}, 'snapshot/expire': {},
@@ -30,10 +31,10 @@ const params: Record<keyof typeof methods, Record<string, unknown>> = {
 };
 
 /** Who may do what, written down a second time: a method that changes hands by accident is noticed here. */
-const viewers = ['host/read', 'host/list', 'host/doctor', 'host/thread', 'project/list', 'worktree/list', 'snapshot/list', 'handoff/wait', 'approval/list',
+const viewers = ['host/read', 'host/list', 'host/doctor', 'host/thread', 'project/list', 'worktree/list', 'snapshot/list', 'handoff/wait', 'handoff/list', 'handoff/verify', 'audit/list', 'approval/list',
   'thread/list', 'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/loaded/list', 'thread/resume', 'thread/unsubscribe', 'model/list'];
 const approvers = ['approval/decide'];
-const operators = ['host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/stop', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel',
+const operators = ['host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/stop', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel', 'handoff/resume', 'handoff/abort', 'handoff/reclaim',
   'worktree/create', 'worktree/pin', 'worktree/unpin', 'worktree/permanent', 'worktree/remove', 'worktree/restore', 'worktree/repair', 'worktree/sweep', 'worktree/retention', 'snapshot/expire', 'host/ask',
   'thread/start', 'thread/fork', 'thread/archive', 'thread/unarchive', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt'];
 const allowed: Record<Role, readonly string[]> = { peer: [], viewer: viewers, approver: [...viewers, ...approvers], operator: [...viewers, ...approvers, ...operators] };

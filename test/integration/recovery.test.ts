@@ -1,10 +1,11 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { HostError } from '../../src/host/hostError';
 import type { Approval, HandoffPhase } from '../../src/host/protocol';
 import { untouchedState, workingState } from '../fixtures/checkout';
+import { endProcess, startRelayProcess } from '../fixtures/machine';
 import { explainFailures, refusal, said, startPair, type PairedHosts, type Site } from './pairedHosts';
 
 let pair: PairedHosts;
@@ -77,6 +78,36 @@ it('what a preflight had captured when its host was killed is gone once the host
   mkdirSync(spool, { recursive: true });
   await laptop.start();
   expect((await laptop.traces())['handoffs']).toEqual([]);
+});
+
+it('what a handoff had spooled when its host was killed after its end is gone once the host is back; what the ledger knows nothing of stays', async () => {
+  const threadId = await laptop.begin(said.hello);
+  const { handoffId } = await laptop.handOff({ threadId, to: server.hostId });
+  await laptop.stop('SIGKILL');
+  const directory = join(laptop.machine.batonHome, 'handoffs');
+  mkdirSync(join(directory, handoffId, 'capture'), { recursive: true });
+  const unknown = join(directory, 'e'.repeat(32));
+  mkdirSync(unknown);
+  const record = { version: 1, handoffId: 'e'.repeat(32), threadId: '0199c0de-0000-7000-8000-000000000001', source: server.hostId, sourceName: 'server', epoch: 1, projectRoot: '/x', subdirectory: '', worktreeId: 'w', worktree: '/x/y', expectedFingerprint: null, submodules: [], manifest: null, heldLfs: [], prepared: null };
+  writeFileSync(join(unknown, 'incoming.json'), JSON.stringify(record));
+  await laptop.start();
+  expect((await laptop.traces())['handoffs']).toEqual(['e'.repeat(32), join('e'.repeat(32), 'incoming.json')]);
+  rmSync(unknown, { recursive: true });
+});
+
+it('a handoff that another host was asked for is followed over a broken connection', async () => {
+  const threadId = await laptop.begin(said.hello);
+  await laptop.handOff({ threadId, to: server.hostId });
+  const restoring = laptop.phase('activate', threadId);
+  const { handoffId } = await laptop.client.call('handoff/start', { threadId, from: server.hostId, to: laptop.hostId });
+  const result = laptop.client.call('handoff/wait', { handoffId });
+  result.catch(() => undefined);
+  await restoring;
+  const url = new URL(pair.relay.url);
+  await endProcess(pair.relay.child, 'SIGKILL');
+  pair.relay = await startRelayProcess(url.host);
+  expect(await result).toMatchObject({ threadId, from: server.hostId, to: laptop.hostId, epoch: 2 });
+  expect(await laptop.say(threadId, said.hello)).toBe('completed');
 });
 
 describe('after the destination was killed', () => {

@@ -222,6 +222,50 @@ describe('a source that is wrong or hostile', () => {
     expect(await server.say(own, said.hello)).toBe('completed');
   });
 
+  it('cannot have more than a few handoffs unfinished at a time', async () => {
+    const { offer } = await attempt();
+    const begun = (index: number) => ({ handoffId: index.toString(16).padStart(32, '0'), threadId: `0199aaaa-0000-7000-8000-${String(index).padStart(12, '0')}` });
+    const many = Array.from({ length: 18 }, (_, index) => begun(index));
+    const answers = await Promise.allSettled(many.map((each) => link.call('handoff/begin', { ...each, epoch: 1, offer: { ...offer, rollouts: [] } })));
+    const refused = answers.filter((answer) => answer.status === 'rejected').map(({ reason }) => (reason as { reason: string }).reason);
+    expect(refused).toEqual(['too-many-handoffs', 'too-many-handoffs']);
+    for (const each of many) await link.call('handoff/withdraw', { ...each, reason: 'done' });
+    await expectNothingLeft();
+    await link.call('handoff/begin', { ...begun(99), epoch: 1, offer: { ...offer, rollouts: [] } });
+    await link.call('handoff/withdraw', { ...begun(99), reason: 'done' });
+  });
+
+  it('is not believed when it says that it owns a thread that it never had, at whatever epoch', async () => {
+    const own = await server.begin(said.hello);
+    await laptop.handOff({ threadId: await laptop.begin(said.hello), to: server.hostId });
+    const [came] = (await server.client.call('handoff/list', { all: true })).handoffs;
+    for (const claimed of [own, came?.threadId ?? '', threadId]) {
+      const claim = { threadId: claimed, epoch: 2 ** 31, owner: { hostId: mallory.hostId, name: 'mallory' } };
+      expect(await link.call('handoff/claims', { claims: [claim] })).toEqual({ claims: [{ ...claim, known: false }] });
+    }
+    expect(await server.say(own, said.hello)).toBe('completed');
+    expect(await server.say(came?.threadId ?? '', said.hello)).toBe('completed');
+    expect((await refusal(link.call('handoff/claims', { claims: [{ threadId: own, epoch: 2 ** 40, owner: { hostId: mallory.hostId, name: 'mallory' } }] }))).reason).toBe('invalid-params');
+    expect((await refusal(link.call('handoff/claims', { claims: [{ threadId: '../x', epoch: 1, owner: { hostId: mallory.hostId, name: 'mallory' } }] }))).reason).toBe('invalid-params');
+  });
+
+  it('cannot offer a thread that this host got from another one, whatever epoch it says', async () => {
+    const shared = await laptop.begin(said.hello);
+    await laptop.handOff({ threadId: shared, to: server.hostId });
+    const { path } = (await server.thread(shared)) as unknown as { path: string };
+    const forged = await honestAttempt({ threadId: shared, checkout: laptop.checkout, rolloutPath: path, spool: await mkdtemp(join(pair.directory, 'spool-')) });
+    for (const epoch of [1, 2, 1000]) expect((await refusal(attemptHandoff(mallory, link, { ...forged, epoch }))).reason).toMatch(/^(thread-owned|preflight-blocked)$/);
+    expect((await server.thread(shared)).baton).toMatchObject({ owner: server.hostId, epoch: 1, moving: false });
+    // Nor can it take up the handoff of another: the same id from two sources.
+    const other = await attempt();
+    const receipt = await attemptHandoff(mallory, link, other);
+    const eve = await joined(server, 'eve twice');
+    const theirs = await eve.connect();
+    expect((await refusal(theirs.call('handoff/commit', { handoffId: other.handoffId, threadId: other.threadId, epoch: 1, receiptHash: receiptHash(receipt) }))).reason).toBe('no-such-handoff');
+    expect((await refusal(attemptHandoff(eve, theirs, { ...other }))).reason).toBe('thread-moving');
+    await withdraw(other);
+  });
+
   it('is not heard at all where it was never invited', async () => {
     const stream = await dialThroughRelay({ url: pair.relay.url, hostId: server.hostId });
     await expect(openChannel(stream, { keyPair: generateKeyPair(), remoteKey: publicKeyOf(server.hostId), purpose: 'control' })).rejects.toMatchObject({ reason: saying(/^(handshake-failed|channel-closed)$/) });

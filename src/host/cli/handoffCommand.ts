@@ -6,21 +6,24 @@ import { showProgress } from './handoffProgress';
 import { agreeToIncluded, includedText } from './includedFiles';
 import { inertLine } from './inertText';
 import { bytesText, counted, labelled, secondsText, wrap } from './layout';
+import { findHandoff, handoffText } from './ownershipCommands';
 import { resolveHost, resolveThread } from './resolve';
 import { UsageError, type Session } from './session';
 import { listThreads } from './threadList';
 
 export function addHandoffCommand({ program, session, exitWith }: CommandTable): void {
-  program
+  const command = program
     .command('handoff')
     .argument('<THREAD>', 'its id, a unique prefix of one, or its name')
-    .requiredOption('--to <HOST>', 'the destination: a name, an id, or `here`')
+    // Not required as such: commander would then ask for it with `resume` and `abort` too.
+    .option('--to <HOST>', 'the destination: a name, an id, or `here`')
     .option('--from <HOST>', 'with `--to here`: the host that has the thread now')
     .option('--with-included', 'also send the ignored files that .worktreeinclude lists; shows them and asks')
     .option('--yes', 'with `--with-included`: send them without asking')
     .option('--dry-run', 'show what would travel and what stands in the way, and stop')
     .description('hand a thread and its working state to another host')
-    .action(async (word: string, options: { to: string; from?: string; withIncluded?: true; yes?: true; dryRun?: true }) => {
+    .action(async (word: string, options: { to?: string; from?: string; withIncluded?: true; yes?: true; dryRun?: true }) => {
+      if (options.to === undefined) throw new UsageError("required option '--to <HOST>' not specified");
       const client = await session.host();
       const { hosts } = await client.call('host/list');
       const to = resolveHost(options.to, hosts);
@@ -43,6 +46,27 @@ export function addHandoffCommand({ program, session, exitWith }: CommandTable):
       const included = withIncluded ? await agreeToIncluded(session, await look(), options.yes === true) : undefined;
       const result = await handOff(session, client, { ...route, ...(askedBy === undefined ? {} : { askedBy }), ...(included === undefined ? {} : { included }) });
       session.result(result, () => resultText(result, hosts, session.columns));
+    });
+  command
+    .command('resume')
+    .argument('<ID>', 'a handoff of `baton handoffs`: its id or a unique prefix of one')
+    .description('try at once what is left to be done about a handoff')
+    .action(async (word: string) => {
+      const client = await session.host();
+      const { handoffId } = await findHandoff(client, word);
+      const { handoff } = await client.call('handoff/resume', { handoffId });
+      session.result(handoff, () => handoffText(handoff, new Map(), session.columns));
+    });
+  command
+    .command('abort')
+    .argument('<ID>', 'a handoff of `baton handoffs`: its id or a unique prefix of one')
+    .description('give up a handoff that is not committed yet; the thread stays where it was')
+    .action(async (word: string) => {
+      const client = await session.host();
+      const { handoffId } = await findHandoff(client, word);
+      const result = await client.call('handoff/abort', { handoffId });
+      if (!result.aborted) exitWith(1);
+      session.result(result, () => `${result.aborted ? 'Given up.' : 'It cannot be given up here.'}\n${handoffText(result.handoff, new Map(), session.columns)}`);
     });
 }
 

@@ -2,10 +2,12 @@
 import { Command, CommanderError } from 'commander';
 import { HostError } from '../hostError';
 import { addApprovalCommands } from './approvalCommands';
+import { addAuditCommand } from './auditCommand';
 import { addDoctorCommand } from './doctorCommand';
 import { addHandoffCommand } from './handoffCommand';
 import { addHostCommands } from './hostCommands';
 import { inertBlock, inertJson } from './inertText';
+import { addOwnershipCommands } from './ownershipCommands';
 import { addPairingCommands } from './pairingCommands';
 import { addProjectCommands } from './projectCommands';
 import { addRelayCommand } from './relayCommand';
@@ -42,6 +44,8 @@ async function run(argv: readonly string[]): Promise<number> {
   addThreadCommands(commands);
   addApprovalCommands(commands);
   addHandoffCommand(commands);
+  addOwnershipCommands(commands);
+  addAuditCommand(commands);
   addWorktreeCommands(commands);
   addRpcCommand(commands);
   addDoctorCommand(commands);

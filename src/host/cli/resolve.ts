@@ -1,5 +1,5 @@
 import { HostError, type HostErrorReason } from '../hostError';
-import type { Approval, HostSummary, ManagedWorktree } from '../protocol';
+import type { Approval, HandoffSummary, HostSummary, ManagedWorktree } from '../protocol';
 
 /** Few characters may stand for an id only where they can hardly be meant as something else. */
 const LEAST_PREFIX = 4;
@@ -38,6 +38,11 @@ export function resolveHost(word: string, hosts: readonly HostSummary[]): HostSu
 /** An approval by its id or a unique prefix of it. Throws `no-such-approval`, also where the prefix fits several, and names them. */
 export function resolveApproval(word: string, approvals: readonly Approval[]): Approval {
   return pick(word, approvals, (each) => each.id, () => null, { noun: 'approval', none: 'no-such-approval', ambiguous: 'no-such-approval', list: 'baton approvals' });
+}
+
+/** A handoff by its id or a unique prefix of it. Throws `no-such-handoff`, also where the prefix fits several, and names them. */
+export function resolveHandoff(word: string, handoffs: readonly HandoffSummary[]): HandoffSummary {
+  return pick(word, handoffs, (each) => each.handoffId, () => null, { noun: 'handoff', none: 'no-such-handoff', ambiguous: 'no-such-handoff', list: 'baton handoffs --all' });
 }
 
 /** A worktree by its id, a unique prefix of it, or its path. Throws `no-such-worktree`, also where the prefix fits several, and names them. */

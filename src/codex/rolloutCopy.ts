@@ -1,0 +1,97 @@
+/** A thread kept under another id, byte for byte: what a host does with its copy of a thread that goes on elsewhere. */
+import { randomBytes } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { AppServer } from './appServer';
+import { CodexError } from './codexError';
+import { describeRollout, parseMetaLine, parseRolloutName, readBody, readMetaLine } from './rollout';
+import { listRollouts } from './rolloutFamily';
+import { syncFolder } from './rolloutImport';
+
+/** An id for a thread, as Codex makes them: a UUID of version 7 (RFC 9562, section 5.7), which sorts by its time. */
+export function newThreadId(now = Date.now()): string {
+  const bytes = randomBytes(16);
+  bytes.writeUIntBE(now, 0, 6);
+  bytes.writeUInt8(((bytes[6] ?? 0) & 0x0f) | 0x70, 6);
+  bytes.writeUInt8(((bytes[8] ?? 0) & 0x3f) | 0x80, 8);
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
+/**
+ * Copies a thread's own rollouts, in this home, to a thread of another id; what the thread builds on stays shared. The copies
+ * are hashed and synced. May be repeated. `thread/fork` would not do: its result only refers to the thread that it came from,
+ * whose rollout is about to be replaced.
+ *
+ * @throws CodexError `rollout-missing`; `rollout-compressed`; `rollout-invalid` where the copy is not what was copied
+ */
+export async function copyThread(options: { readonly codexHome: string; readonly threadId: string; readonly copyId: string }): Promise<void> {
+  const { codexHome, threadId, copyId } = options;
+  const all = await listRollouts(codexHome);
+  const files = all.get(threadId) ?? [];
+  if (files.length === 0 && !all.has(copyId)) throw new CodexError('rollout-missing', `The Codex home ${codexHome} has no rollout of thread ${threadId}.`);
+  for (const { path, name, compressed } of files) {
+    if (compressed) throw new CodexError('rollout-compressed', `The rollout ${path} is compressed. Open the thread in Codex once, so that it can be copied.`);
+    const copyName = name.replace(threadId, copyId);
+    const day = parseRolloutName(copyName)?.day;
+    if (day === undefined) throw new CodexError('rollout-invalid', `"${copyName}" is not the name of a rollout.`);
+    const target = join(codexHome, 'sessions', ...day, copyName);
+    const { bodyBytes, bodySha256 } = await describeRollout(path);
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    // Both ids have the same length, so the offsets at which later segments branch off hold.
+    const metaLine = (await readMetaLine(path)).replaceAll(threadId, copyId);
+    const partial = `${target}.partial`;
+    try {
+      await pipeline(
+        async function* () {
+          yield Buffer.from(`${metaLine}\n`);
+          yield* readBody(path, 0, bodyBytes) as AsyncIterable<Buffer>;
+        },
+        createWriteStream(partial, { mode: 0o600, flush: true }),
+      );
+      await rename(partial, target);
+    } catch (error) {
+      await rm(partial, { force: true });
+      throw error;
+    }
+    await syncFolder(dirname(target));
+    const copy = await describeRollout(target);
+    if (copy.bodyBytes !== bodyBytes || copy.bodySha256 !== bodySha256) throw new CodexError('rollout-invalid', `The copy ${target} is not what ${path} is. The thread was left as it is.`);
+  }
+}
+
+/**
+ * Takes a thread, of which there is a copy, out of this home, so that its rollout can come back from elsewhere: Codex would go on
+ * showing turns of the old one. Where other threads build on it (forks, sub-agents) it goes to the archive instead.
+ *
+ * @returns whether it is gone
+ */
+export async function retireThread(server: AppServer, options: { readonly codexHome: string; readonly threadId: string; readonly copyId: string }): Promise<boolean> {
+  const { codexHome, threadId, copyId } = options;
+  const all = await listRollouts(codexHome);
+  if (!all.has(threadId)) return true;
+  if (!all.has(copyId)) throw new CodexError('rollout-missing', `There is no copy ${copyId} of thread ${threadId}, so the thread was left as it is.`);
+  for (const [id, files] of all) {
+    if (id === threadId || id === copyId) continue;
+    for (const { path, compressed } of files) {
+      if (compressed) continue;
+      const { parent_thread_id: parent, forked_from_id: forkedFrom, history_base: base } = await metaOf(path);
+      if ([parent, forkedFrom, base?.thread_id].includes(threadId)) return false;
+    }
+  }
+  await server.request('thread/delete', { threadId });
+  return true;
+}
+
+type MetaPayload = Partial<ReturnType<typeof parseMetaLine>['payload']>;
+
+async function metaOf(path: string): Promise<MetaPayload> {
+  try {
+    return parseMetaLine(await readMetaLine(path), path).payload;
+  } catch (error) {
+    // A broken file of some other thread builds on nothing that Codex could read.
+    if (CodexError.is(error)) return {};
+    throw error;
+  }
+}

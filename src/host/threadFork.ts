@@ -1,0 +1,66 @@
+import { copyThread, retireThread } from '../codex/rolloutCopy';
+import { injectNote, isArchived, markMoved, quiesceThread, readThread, unmarkMoved } from '../codex/threads';
+import type { Owner } from '../handoff/claim';
+import type { ApprovalBroker } from './approvalBroker';
+import type { CodexHost } from './codexHost';
+import type { ManagedWorktrees } from './managedWorktrees';
+
+/** How the name of a thread begins that was marked as moved (`markMoved`). */
+const MOVED = /^↪ moved to [^:]*(: )?/;
+
+export interface ThreadForkPorts {
+  readonly codex: CodexHost;
+  readonly approvals: Pick<ApprovalBroker, 'forget'>;
+  readonly worktrees: ManagedWorktrees;
+  /** Whether Codex has a thread of that id. */
+  hasThread(threadId: string): Promise<boolean>;
+  /** Brings the thread's worktree back where it was removed. */
+  wake(threadId: string): Promise<void>;
+}
+
+/** What a reclaim does with a thread in Codex: usable again where it was reclaimed, kept as a fork where it was reclaimed from. Each may be repeated. */
+export class ThreadFork {
+  constructor(private readonly ports: ThreadForkPorts) {}
+
+  /** A thread that was handed away is usable here again, as it was then, and its agent is told so. */
+  async take(threadId: string, from: string): Promise<void> {
+    const { codex, worktrees } = this.ports;
+    const server = await codex.ready();
+    if (await isArchived(server, threadId)) {
+      const { name, preview } = await readThread(server, threadId);
+      await unmarkMoved(server, { threadId, name: (name ?? preview).replace(MOVED, '') || null });
+    }
+    const worktree = worktrees.ofThread(threadId);
+    if (worktree !== undefined) await worktrees.save({ id: worktree.id, leftWith: null });
+    await this.ports.wake(threadId);
+    const { cwd } = await codex.settingsOf(threadId);
+    await injectNote(
+      server, threadId,
+      `The user took this thread back from the host "${from}", to which it had been moved. It works in ${cwd} again. Whatever you did on "${from}" is not here: look at the files before you rely on what you remember of them.`,
+    );
+  }
+
+  /**
+   * What this host has of a thread that goes on elsewhere becomes a thread of its own, with the worktree. Nothing runs on it.
+   *
+   * @param owner where the thread goes on; null where it is about to arrive here
+   */
+  async setAside(threadId: string, fork: string, owner: (Owner & { readonly epoch: number }) | null): Promise<void> {
+    const { codex, worktrees, approvals } = this.ports;
+    const server = await codex.ready();
+    const { codexHome } = codex;
+    if (await this.ports.hasThread(threadId)) {
+      const archived = await isArchived(server, threadId);
+      if (!archived) await quiesceThread(server, threadId);
+      const { name, preview } = await readThread(server, threadId);
+      await copyThread({ codexHome, threadId, copyId: fork });
+      await server.request('thread/name/set', { threadId: fork, name: `${(name ?? preview).replace(MOVED, '').slice(0, 60)} (kept on this host)`.trim() });
+      if (!(await retireThread(server, { codexHome, threadId, copyId: fork })) && !archived && owner !== null) {
+        await markMoved(server, { threadId, destinationHostId: owner.hostId, destinationName: owner.name, epoch: owner.epoch, name: name ?? null });
+      }
+    }
+    await approvals.forget(threadId);
+    const worktree = worktrees.ofThread(threadId);
+    if (worktree !== undefined) await worktrees.save({ id: worktree.id, threadIds: worktree.threadIds.map((id) => (id === threadId ? fork : id)), leftWith: null });
+  }
+}
