@@ -90,7 +90,10 @@ export class WorktreeKeeper {
       const facts = await this.facts(record, false);
       const overruling = { ignoredFiles: options.discardIgnored };
       const verdict = await this.verdict(record, facts, overruling);
-      if (!verdict.safe) throw new HostError('worktree-kept', `${record.path} is not removed. ${verdict.reason}`);
+      if (!verdict.safe) {
+        const wayOut = verdict.code === 'ignored-files' ? ` "baton worktree remove ${id} --discard-ignored" removes it all the same.` : '';
+        throw new HostError('worktree-kept', `${record.path} is not removed. ${verdict.reason}${wayOut}`);
+      }
       const { gitDir, commonDir } = expectHere(facts);
       return this.holding(commonDir, () => this.withSpool(`removal-${id}`, async (spool) => {
         const snapshot = await takeSnapshot({ root: record.path, ref: snapshotRef(id, this.ports.now()), spool: join(spool, 'capture') });

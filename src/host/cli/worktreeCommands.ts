@@ -37,10 +37,11 @@ class Worktrees {
     return parsed.data as ResultOf<M>;
   }
 
-  /** Names of this host's threads; another host's are known by id only. */
-  async titles(): Promise<Map<string, string>> {
-    if (this.other !== null) return new Map();
-    return new Map((await listThreads(this.client)).map((thread) => [thread.id, thread.name ?? thread.preview]));
+  /** Names of the threads of some worktrees; another host's are known by id only, and so are all where Codex does not answer. */
+  async titles(worktrees: readonly ManagedWorktree[]): Promise<Map<string, string>> {
+    if (this.other !== null || worktrees.every(({ threadIds }) => threadIds.length === 0)) return new Map();
+    const threads = await listThreads(this.client).catch(() => []);
+    return new Map(threads.map((thread) => [thread.id, thread.name ?? thread.preview]));
   }
 
   async find(word: string): Promise<ManagedWorktree> {
@@ -68,7 +69,7 @@ export function addWorktreeCommands({ program, session }: CommandTable): void {
       const on = await Worktrees.of(session, options);
       if (options.keep !== undefined) await on.ask('worktree/retention', { keep: options.keep });
       const { worktrees } = await on.ask('worktree/list', { sizes: options.sizes === true });
-      const titles = session.json || worktrees.length === 0 ? new Map<string, string>() : await on.titles();
+      const titles = session.json ? new Map<string, string>() : await on.titles(worktrees);
       session.result({ worktrees }, () => {
         const text = worktreesText(worktrees, titles, session.columns, new Date());
         const bytes = worktrees.reduce((sum, each) => sum + (each.bytes ?? 0), 0);
@@ -137,8 +138,10 @@ export function addWorktreeCommands({ program, session }: CommandTable): void {
     .description('bring a removed worktree back, exactly as it was')
     .action(async (word: string, options: HostOption) => {
       const on = await Worktrees.of(session, options);
-      const result = await on.ask('worktree/restore', { id: (await on.find(word)).id });
-      session.result(result, () => [`Restored ${inertLine(result.worktree.path)}.`, ...notes(result.notes, session.columns)].join('\n'));
+      const { id, state } = await on.find(word);
+      const result = await on.ask('worktree/restore', { id });
+      const path = inertLine(result.worktree.path);
+      session.result(result, () => [state === 'here' ? `${path} is there; nothing had to be restored.` : `Restored ${path}.`, ...notes(result.notes, session.columns)].join('\n'));
     });
   command
     .command('repair')
