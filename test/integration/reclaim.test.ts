@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { HandoffSummary } from '../../src/host/protocol';
@@ -116,13 +116,19 @@ it('a thread whose source was killed when all of it had arrived can be taken up 
   const { handoffId } = await laptop.client.call('handoff/start', { threadId, to: server.hostId });
   const ended = refusal(laptop.client.call('handoff/wait', { handoffId }));
   await staging;
-  await laptop.stop('SIGKILL');
-  await ended;
+  // The source cannot note the receipt, so it neither commits nor gives up.
+  const ledger = join(laptop.machine.batonHome, 'ledger', `${threadId}.jsonl`);
+  await rename(ledger, `${ledger}.aside`);
+  await mkdir(ledger);
   let incoming: HandoffSummary | undefined;
   await server.until(async () => {
     [incoming] = await handoffs(server, threadId);
     return incoming?.state === 'prepared' || incoming?.state === 'withdrawn';
   });
+  await laptop.stop('SIGKILL');
+  await ended;
+  await rmdir(ledger);
+  await rename(`${ledger}.aside`, ledger);
   expect(incoming).toMatchObject({ handoffId, direction: 'in', state: 'prepared', open: true, canAbort: false, peer: { name: 'laptop' } });
   expect(await server.client.call('handoff/abort', { handoffId })).toMatchObject({ aborted: false });
   expect(await server.client.call('handoff/reclaim', { threadId })).toMatchObject({ done: true, epoch: 1000, from: { name: 'laptop' } });
