@@ -61,8 +61,8 @@ export async function runTypeScript(entry, args) {
     logLevel: 'warning',
     // The helpers of the tests that a program uses import vitest, whose functions it does not call.
     external: ['bufferutil', 'utf-8-validate', 'vitest'],
-    // Some dependencies are CommonJS and call require().
-    banner: { js: "import { createRequire as nodeRequire } from 'node:module'; const require = nodeRequire(import.meta.url);" },
+    // Some dependencies are CommonJS: they call require() and name themselves.
+    banner: { js: "import { createRequire as nodeRequire } from 'node:module'; const require = nodeRequire(import.meta.url); const __filename = import.meta.filename;" },
     define: { 'import.meta.dirname': JSON.stringify(join(root, 'test', 'fixtures')) },
   });
   runNode(outfile, ...args);

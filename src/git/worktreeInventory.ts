@@ -5,7 +5,8 @@ import { carriedPaths } from './carriedPaths';
 import { gitText, nulRecords, streamGit } from './git';
 import { GitError } from './gitError';
 import { diskUsage, readIgnored, type IgnoredFiles } from './ignoredFiles';
-import { readRepository, type ObjectId, type Operation } from './repository';
+import { operationIn, readRepository, type ObjectId, type Operation, type Repository } from './repository';
+import { findHead, findLayout } from './repositoryFiles';
 import { isPlace, placeIn } from './submodules';
 import { locateWorktree, type Whereabouts } from './worktreeEntry';
 import { WorktreeLooker } from './worktreeScan';
@@ -102,7 +103,7 @@ type Part = { -readonly [K in keyof Omit<WorktreeStanding, 'submodules'>]: Workt
 /** What {@link readStanding} gives, without submodules. */
 async function readPart(root: string, gitDir: string, checkout: string): Promise<Part> {
   const [{ commonDir, operation }, status, locked] = await Promise.all([
-    readRepository(root), readStatus(root),
+    readPlace(root), readStatus(root),
     readFile(path.join(gitDir, 'locked'), 'utf8').then((text) => text.trim(), () => null),
   ]);
   const [unpushed, carried] = await Promise.all([
@@ -119,6 +120,13 @@ async function readPart(root: string, gitDir: string, checkout: string): Promise
     repositoriesWithin: nested.slice(0, 5),
     touchedAt: await latestTime([root, ...['index', 'HEAD', 'logs/HEAD'].map((name) => path.join(gitDir, name)), ...[...status.changed, ...status.untracked].slice(0, TIMES_LOOKED_AT).map((name) => absolutePath(root, name.replace(/\/$/, '')))]),
   };
+}
+
+/** What of {@link readRepository} an inventory needs, without a process where files tell it: with fifty worktrees that is half of all. */
+async function readPlace(root: string): Promise<Pick<Repository, 'commonDir' | 'operation'>> {
+  const layout = await findLayout(root);
+  // A reftable, which may hold what tells of an operation, is none of what can be found like that.
+  return layout === null || (await findHead(layout)) === null ? readRepository(root) : { commonDir: layout.commonDir, operation: operationIn(layout.gitDir, new Map()) };
 }
 
 /** Submodules that have a repository here. A worktree without `.gitmodules` is not searched for them; a snapshot would find them all the same. */

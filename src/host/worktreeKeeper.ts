@@ -64,13 +64,13 @@ export class WorktreeKeeper {
     return inspectWorktree({ path: record.path, gitDir: record.gitDir, base: this.ports.worktrees.base, checkout: record.projectRoot, sizes });
   }
 
-  /** Whether a worktree may be removed. `overruling` leaves out what the user has decided otherwise. */
-  async verdict(record: WorktreeRecord, facts: WorktreeFacts, overruling: { readonly ignoredFiles?: boolean | undefined } = {}): Promise<Verdict> {
+  /** Whether a worktree may be removed. `overruling` leaves out what the user has decided otherwise; `processes` is of a moment ago. */
+  async verdict(record: WorktreeRecord, facts: WorktreeFacts, overruling: { readonly ignoredFiles?: boolean | undefined } = {}, processes?: ReadonlyMap<number, string>): Promise<Verdict> {
     const running = (await Promise.all(record.threadIds.map((id) => this.ports.inUse(id)))).find((why) => why !== null) ?? null;
     const use: WorktreeUse = {
       pinned: record.pinned, permanent: record.permanent, running,
       busy: record.threadIds.map((id) => this.ports.underWay(id)).find((why) => why !== null) ?? null,
-      processes: facts.whereabouts.is === 'here' ? await processesIn(record.path) : [],
+      processes: facts.whereabouts.is === 'here' ? await processesIn(record.path, processes) : [],
       below: isWithin(record.path, this.ports.worktrees.base),
     };
     return safeToRemove(overruling.ignoredFiles === true ? withoutIgnored(facts) : facts, use);

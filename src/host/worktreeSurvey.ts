@@ -5,6 +5,7 @@ import { worktreesBelow } from '../git/worktreeEntry';
 import type { WorktreeFacts } from '../git/worktreeInventory';
 import { planSweep, type Verdict } from '../git/worktreeSafety';
 import type { ManagedWorktrees, WorktreeRecord } from './managedWorktrees';
+import { workingDirectories } from './processesIn';
 import type { ManagedWorktree } from './protocol';
 import type { WorktreeKeeper } from './worktreeKeeper';
 
@@ -23,16 +24,17 @@ const AT_ONCE = 4;
 export async function survey(worktrees: ManagedWorktrees, keeper: WorktreeKeeper, sizes: boolean): Promise<Surveyed[]> {
   const waiting = worktrees.all().filter(({ life }) => life.is === 'here');
   const seen: Surveyed[] = [];
+  const processes = await workingDirectories();
   const next = async (): Promise<void> => {
-    for (let record = waiting.shift(); record !== undefined; record = waiting.shift()) seen.push(await look(record, keeper, sizes));
+    for (let record = waiting.shift(); record !== undefined; record = waiting.shift()) seen.push(await look(record, keeper, sizes, processes));
   };
   await Promise.all(Array.from({ length: AT_ONCE }, next));
   return seen.sort((a, b) => b.lastUsedAt.getTime() - a.lastUsedAt.getTime());
 }
 
-async function look(record: WorktreeRecord, keeper: WorktreeKeeper, sizes: boolean): Promise<Surveyed> {
+async function look(record: WorktreeRecord, keeper: WorktreeKeeper, sizes: boolean, processes?: ReadonlyMap<number, string>): Promise<Surveyed> {
   const facts = await keeper.facts(record, sizes);
-  const verdict = await keeper.verdict(record, facts);
+  const verdict = await keeper.verdict(record, facts, {}, processes);
   const lastUsedAt = new Date(Math.max(Date.parse(record.lastUsedAt), facts.standing?.touchedAt.getTime() ?? 0));
   return { record, facts, verdict, lastUsedAt };
 }

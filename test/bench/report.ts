@@ -8,6 +8,7 @@ import { bytes, formatTable, milliseconds, ratio, spread } from './table';
 import { goalsOf, scaleTable } from './scaleReport';
 import type { ScaleMeasurement } from './workingState';
 import type { WorkingStateRun } from './workingStateBench';
+import { worktreesTable, type WorktreesRun } from './worktreesBench';
 
 export interface Measurements {
   readonly machine: string;
@@ -19,6 +20,7 @@ export interface Measurements {
   /** Repositories of growing size, each with the same few changes. */
   readonly scale: readonly ScaleMeasurement[];
   readonly include: readonly IncludeRun[];
+  readonly worktrees: readonly WorktreesRun[];
   /** Bytes of a bundle, for each way in which the destination may be related to the source. */
   readonly sent: readonly BytesRun[];
 }
@@ -67,6 +69,7 @@ export function textReport(measured: Measurements): string {
   for (const measurement of measured.scale) sections.push(scaleTable(measurement, measured.scale[0] ?? measurement));
   if (measured.sent.length > 0) sections.push(bytesTable(measured.sent));
   if (measured.include.length > 0) sections.push(includeTable(measured.include));
+  if (measured.worktrees.length > 0) sections.push(worktreesTable(measured.worktrees));
   return sections.join('\n\n');
 }
 

@@ -40,14 +40,15 @@ export interface ScaleMeasurement {
   readonly runs: readonly ScaleRun[];
 }
 
-async function git(directory: string, ...args: string[]): Promise<void> {
+/** Plain git, whoever runs this. */
+export async function git(directory: string, ...args: string[]): Promise<void> {
   await execute('git', ['-c', 'gc.auto=0', '-c', 'maintenance.auto=false', ...args], { cwd: directory, env: { PATH: process.env['PATH'], HOME: directory, LC_ALL: 'C', GIT_CONFIG_NOSYSTEM: '1', GIT_AUTHOR_NAME: 'A', GIT_AUTHOR_EMAIL: 'a@example.org', GIT_COMMITTER_NAME: 'A', GIT_COMMITTER_EMAIL: 'a@example.org' }, maxBuffer: 1 << 28 });
 }
 
 const fileName = (number: number) => join('tree', `folder${Math.floor(number / FILES_PER_FOLDER)}`, `file${number}.txt`);
 
 /** Written by fast-import as one pack, as a clone of a real repository has it. */
-async function makeRepository(directory: string, files: number): Promise<string> {
+export async function makeRepository(directory: string, files: number): Promise<string> {
   const origin = join(directory, 'origin.git');
   await git(directory, 'init', '-q', '--bare', '-b', 'main', origin);
   const importing = spawn('git', ['fast-import', '--quiet'], { cwd: origin, stdio: ['pipe', 'ignore', 'inherit'] });
@@ -69,7 +70,7 @@ function* contents(files: number): Generator<string> {
 }
 
 /** Ten changed files, two of them staged, one commit of its own, three untracked files. */
-async function work(checkout: string, files: number): Promise<void> {
+export async function work(checkout: string, files: number): Promise<void> {
   const chosen = Array.from({ length: 10 }, (_, index) => fileName(Math.floor((index * files) / 10)));
   await appendFile(join(checkout, chosen[0] ?? ''), 'committed\n');
   await git(checkout, 'commit', '-qam', 'Own commit');
