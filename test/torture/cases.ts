@@ -79,8 +79,9 @@ export function killPlaces({ points }: Terrain, random: () => number): { readonl
   places.sort((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)));
   const shuffled: typeof places = [];
   while (places.length > 0) shuffled.push(...places.splice(Math.floor(random() * places.length), 1));
-  // The many points at which nothing is written that lasts have every second turn only.
-  const lasting = shuffled.filter(({ point }) => !/^git (?!update-ref|worktree|symbolic-ref)|\/shadow\/|\/preflight-/.test(point));
+  // The many points at which only a spool or a shadow is written, or git reads, have every second turn.
+  const outlasts = /baton\/(ledger|audit|[a-z]+\.json|worktrees)|\/(incoming|undo)\.json|^sync baton|codex\/|objects\/pack|index\.baton|^git (update-ref|worktree|symbolic-ref|read-tree|checkout-index|update-index)/;
+  const lasting = shuffled.filter(({ point }) => outlasts.test(point) && !/\/shadow\/|\/preflight-/.test(point));
   const passing = shuffled.filter((place) => !lasting.includes(place));
   return Array.from({ length: Math.max(lasting.length, passing.length) }, (_, index) => [passing[index], lasting[index]]).flat().filter((place) => place !== undefined);
 }

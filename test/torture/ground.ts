@@ -34,6 +34,7 @@ export async function canMount(): Promise<boolean> {
 
 export class Ground {
   private given = 0;
+  private closed = false;
   private readonly readOnly = new Set<string>();
 
   private constructor(
@@ -110,6 +111,7 @@ export class Ground {
   async revive(): Promise<boolean> {
     let found = false;
     const { relay } = this.pair;
+    if (this.closed) return false;
     if (relay.child.exitCode !== null || relay.child.signalCode !== null) {
       this.pair.relay = await startRelayProcess(new URL(relay.url).host);
       found = true;
@@ -123,8 +125,16 @@ export class Ground {
     return found;
   }
 
+  /** Waits for something, and meanwhile starts what dies. */
+  async reviveUntil(promise: Promise<unknown>): Promise<void> {
+    const over = promise.then(() => true);
+    while (!(await Promise.race([over, ...this.sites.map((site) => this.death(site).then(() => false))]))) await this.revive();
+  }
+
   /** Ends a host, if it lives, and starts it. */
   async restart(site: Site, signal: NodeJS.Signals): Promise<void> {
+    // Of a case that took too long nobody waits for the end any more.
+    if (this.closed) throw new Error('This ground is closed; nothing is started on it any more.');
     await site.stop(signal);
     await this.keepLog(site);
     await site.start();
@@ -165,6 +175,7 @@ export class Ground {
 
   /** @param keep the directories stay, to be looked at; their paths are given */
   async close(keep = false): Promise<readonly string[]> {
+    this.closed = true;
     await this.healDisks();
     this.wire.heal();
     for (const site of this.sites) {

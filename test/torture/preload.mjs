@@ -19,6 +19,7 @@ const home = process.env.HOME ?? '/';
 
 /** What changes from run to run is not part of a point's name. */
 const varying = [
+  [/(?<=\.json)\.\d+(?=$| )/, '.<temporary>'],
   [/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, '<uuid>'],
   [/\b\d{4}-\d{2}-\d{2}T[\d-]+/g, '<time>'],
   [/\b\d{4}\/\d{2}\/\d{2}\b/g, '<date>'],
@@ -30,7 +31,6 @@ const varying = [
   [/objects\/[0-9a-f]{2}\//g, 'objects/<xx>/'],
   // Of a name that is taken git makes another by a number.
   [/(?<=\.git\/worktrees\/[^/]*?)\d+(?=\/|$)/g, ''],
-  [/(?<=\.json)\.\d+$/, '.<temporary>'],
   [/-[A-Za-z0-9]{6}(?=$|\/)/g, '-<random>'],
 ];
 

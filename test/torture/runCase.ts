@@ -79,7 +79,7 @@ async function inflict(ground: Ground, asked: TortureCase, source: Site, destina
         if (asked.kind === 'killBoth') await (site === source ? destination : source).stop('SIGKILL');
         await ground.revive();
       }
-      await ended;
+      await ground.reviveUntil(ended);
       return heardOf(ground.ordersOf(site), id).some(({ killed }) => killed !== undefined);
     }
     case 'killInPhase': {
