@@ -21,7 +21,7 @@ export interface ArrivingFile {
 }
 
 /** So much may have to be sent again after a crash. */
-const SYNC_EVERY_BYTES = 16 * 1024 * 1024;
+const SYNC_EVERY_BYTES = 8 * 1024 * 1024;
 
 /** The note of how much of a file that is not complete is surely on disk. */
 export const safeNote = (path: string): string => `${path}.safe`;

@@ -84,6 +84,8 @@ interface Progress {
 
 /** When the destination is told again that it owns the thread, before that is left to the background. */
 const REDELIVERY_DELAYS_MS = [500, 1000, 2000];
+/** So long is waited for a destination that may hang; one that was not told asks. */
+const WITHDRAW_TIMEOUT_MS = 10_000;
 /** In the spool, see `record`. */
 const CARRIED_FILE = 'carried.json';
 
@@ -348,7 +350,7 @@ export class HandoffSource {
         await ports.unquiesce(threadId, progress.carried ?? (await this.recorded()));
         await ports
           .connect(handoff.destination, AbortSignal.timeout(5000))
-          .then((link) => link.call('handoff/withdraw', { handoffId, threadId, reason }, AbortSignal.timeout(30_000)))
+          .then((link) => link.call('handoff/withdraw', { handoffId, threadId, reason }, AbortSignal.timeout(WITHDRAW_TIMEOUT_MS)))
           .catch((error: unknown) => ports.log.info(`${handoff.destinationName} could not be told that handoff ${handoffId} was given up; it asks when it starts again: ${describeError(error).message}`));
         if (mayBeTakenUp(reason)) await ports.sealed.keep(handoff.destination, threadId, this.spool).catch((error: unknown) => ports.log.warn(`What was sealed for handoff ${handoffId} could not be kept: ${describeError(error).message}`));
         await rm(this.spool, { recursive: true, force: true });

@@ -105,6 +105,8 @@ function sum(numbers: readonly number[]): number {
 
 async function sendAndHear(content: AsyncIterable<Buffer>, channel: Channel, signal: AbortSignal): Promise<void> {
   const answered = readAnswer(channel);
+  // A channel that is destroyed fails it before the pipeline gives up; nobody may have asked by then.
+  answered.catch(() => undefined);
   try {
     await pipeline(content, channel, { signal, end: true });
   } catch (error) {

@@ -1,10 +1,6 @@
 /** The first half of a transfer: what the destination lacks, sealed in the handoff's spool, so that it can be sent in as many tries as it takes. */
-import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { promisify } from 'node:util';
-import { brotliCompress, constants } from 'node:zlib';
 import { createBundle } from '../git/bundle';
 import type { Gaps } from '../git/partialClone';
 import { listLfsObjects, sealLfsObject, type LfsSource } from '../git/lfsTransfer';
@@ -17,6 +13,7 @@ import type { CarriedThread } from '../handoff/carriedThread';
 import { LFS_QUESTION, type Manifest, type Offer, type PeerParams } from './peerProtocol';
 import { persistentLink, type AskingLink, type SendingSide } from './sendSealed';
 import type { SealedBundles } from './sealedBundles';
+import { sealTail } from './sealTail';
 
 /** A rollout file of the thread, its first line apart (each host writes its own). */
 export interface SourceRollout {
@@ -55,15 +52,6 @@ export interface SealedTransfer {
 }
 
 /**
- * Plain bytes of a piece of a rollout. Pieces begin at the same bytes as long as the destination holds the same of it, and the
- * same bytes are compressed alike: so a rollout that has grown since is sent again from the piece that changed.
- */
-const PIECE_BYTES = 8 * 1024 * 1024;
-/** Quality 1 shrinks a transcript nearly threefold at well over 100 MB/s; more would take longer than most links. */
-const compression = { params: { [constants.BROTLI_PARAM_QUALITY]: 1, [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT } };
-const compress = promisify(brotliCompress);
-
-/**
  * Begins the handoff at the destination and seals what it lacks. Connections that break are opened again. Throws HostError with the
  * destination's reason, `connection-lost` at the end of patience.
  */
@@ -87,7 +75,7 @@ export async function sealTransfer(transfer: OutgoingTransfer, signal: AbortSign
   const tails = [];
   for (const [index, rollout] of transfer.rollouts.entries()) {
     const from = await commonPrefix(rollout, there.rollouts);
-    tails.push({ rollout, from, pieces: await sealTail(rollout, from, join(spool, `tail-${index}`), signal) });
+    tails.push({ rollout, from, pieces: await sealTail(rollout.read(from), join(spool, `tail-${index}`), signal) });
   }
   const manifest: Manifest = {
     parts: bundles.map(({ place, state, bytes, sha256, shallow, lfs }) => ({ place, bundle: { bytes, sha256, tip: state.commits.manifest, shallow: [...shallow] }, lfs: lfs.map(({ oid, size }) => ({ oid, size })), branch: state.branch })) as Manifest['parts'],
@@ -104,37 +92,6 @@ export async function sealTransfer(transfer: OutgoingTransfer, signal: AbortSign
     files: [...sealed(bundles), ...lfs, ...sealed(tails.flatMap(({ pieces }) => pieces)), ...sealed(transfer.included === null ? [] : [transfer.included])],
     rolloutBytes: sum(tails.map(({ rollout, from }) => rollout.bodyBytes - from)),
   };
-}
-
-/** The rest of a rollout's body, compressed piece by piece. */
-async function sealTail(rollout: SourceRollout, from: number, prefix: string, signal: AbortSignal): Promise<{ path: string; bytes: number; sha256: string }[]> {
-  const sealed: { path: string; bytes: number; sha256: string }[] = [];
-  for await (const plain of inPieces(rollout.read(from), PIECE_BYTES)) {
-    signal.throwIfAborted();
-    const content = await compress(plain, compression);
-    const path = `${prefix}-${sealed.length}`;
-    await writeFile(path, content, { mode: 0o600 });
-    sealed.push({ path, bytes: content.length, sha256: createHash('sha256').update(content).digest('hex') });
-  }
-  return sealed;
-}
-
-async function* inPieces(stream: AsyncIterable<Buffer>, bytes: number): AsyncGenerator<Buffer> {
-  let held: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of stream) {
-    for (let rest = chunk; rest.length > 0; ) {
-      const taken = rest.subarray(0, bytes - length);
-      held.push(taken);
-      length += taken.length;
-      rest = rest.subarray(taken.length);
-      if (length < bytes) continue;
-      yield Buffer.concat(held);
-      held = [];
-      length = 0;
-    }
-  }
-  if (length > 0) yield Buffer.concat(held);
 }
 
 /** What lies in the working tree is copied before it is sent, and once: it may change. */

@@ -57,7 +57,7 @@ export async function handOffOnce(subject: BenchSubject, origin: string, checkou
   const clients: HostClient[] = [];
   try {
     const onServer = await cloneWithoutFiles(origin, join(server.directory, 'repository'));
-    const client = await pair(laptop, server, ground, [checkout, onServer]);
+    const client = await pairMachines(laptop, server, ground, [checkout, onServer]);
     const there = await server.client();
     clients.push(client, there);
 
@@ -98,7 +98,7 @@ export async function cloneWithoutFiles(origin: string, clone: string): Promise<
 }
 
 /** Starts both hosts, joins them, saves the projects, and has both Codexes running, as they are on machines in use. */
-async function pair(laptop: Machine, server: Machine, ground: BenchGround, projects: readonly [string, string]): Promise<HostClient> {
+export async function pairMachines(laptop: Machine, server: Machine, ground: BenchGround, projects: readonly [string, string]): Promise<HostClient> {
   for (const machine of [laptop, server]) await writeCodexConfig(machine.codexHome, { modelUrl: ground.modelUrl, approvalPolicy: 'on-request', sandboxMode: 'workspace-write' });
   await Promise.all([laptop.startHost(ground.relayUrl), server.startHost(ground.relayUrl)]);
   const [client, there] = await Promise.all([laptop.client(), server.client()]);

@@ -24,17 +24,18 @@ import { handOffOnce, type Run } from './handoffBench';
 import { measureInclude } from './includeBench';
 import { startLoopbackSsh } from './loopbackSsh';
 import { jsonReport, textReport, type Measurements } from './report';
+import { measureResume } from './resumeBench';
 import { demoSubject, largeSubject } from './subjects';
 import { measureScale, type ScaleMeasurement } from './workingState';
 import { moveWorkingState, type WorkingStateRun } from './workingStateBench';
 import { measureWorktrees } from './worktreesBench';
 
 const program = fileURLToPath(import.meta.url);
-const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include|worktrees|bytes] [--files N] [--in DIR]\n';
+const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include|worktrees|bytes|resume] [--files N] [--in DIR]\n';
 const note = (text: string) => void process.stderr.write(`${text}\n`);
 
-type Part = 'demo' | 'large' | 'pieces' | 'scale' | 'include' | 'worktrees' | 'bytes';
-const everyPart: Part[] = ['demo', 'large', 'pieces', 'scale', 'include', 'worktrees', 'bytes'];
+type Part = 'demo' | 'large' | 'pieces' | 'scale' | 'include' | 'worktrees' | 'bytes' | 'resume';
+const everyPart: Part[] = ['demo', 'large', 'pieces', 'scale', 'include', 'worktrees', 'bytes', 'resume'];
 
 /** Sizes of the repositories in which capture and restore are measured by themselves, unless `--files` names others. */
 const everyScale = [1000, 20_000, 100_000];
@@ -64,6 +65,7 @@ async function bench(runs: number, parts: readonly Part[], scales: readonly numb
     const sent = parts.includes('bytes') ? await measureBytes(join(directory, 'bytes')) : [];
     const include = parts.includes('include') ? await measureInclude(join(directory, 'include'), runs) : [];
     const worktrees = parts.includes('worktrees') ? await measureWorktrees(join(directory, 'worktrees'), runs) : [];
+    const resume = parts.includes('resume') ? await measureResume(join(directory, 'resume'), ground, runs) : [];
     for (const [part, subject] of [['demo', demoSubject], ['large', largeSubject]] as const) {
       const pieces = part === 'large' && parts.includes('pieces');
       if (!parts.includes(part) && !pieces) continue;
@@ -82,7 +84,7 @@ async function bench(runs: number, parts: readonly Part[], scales: readonly numb
       if (done.length > 0) handoffs.push({ title: subject.title, runs: done });
     }
     if (model.unanswered.length > 0) throw new Error(`The scripted model had no answer to: ${model.unanswered.join('; ')}`);
-    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, scale, include, worktrees, sent };
+    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, scale, include, worktrees, sent, resume };
   } finally {
     for (const end of endings.reverse()) await end();
   }

@@ -3,6 +3,7 @@ import { bytesTable, type BytesRun } from './bytesBench';
 import type { ChannelRun } from './channelBench';
 import type { HandoffRun, Run } from './handoffBench';
 import { includeTable, type IncludeRun } from './includeBench';
+import { resumeTable, type ResumeRun } from './resumeBench';
 import { summarise, type Summary } from './statistics';
 import { bytes, formatTable, milliseconds, ratio, spread } from './table';
 import { goalsOf, scaleTable } from './scaleReport';
@@ -23,6 +24,8 @@ export interface Measurements {
   readonly worktrees: readonly WorktreesRun[];
   /** Bytes of a bundle, for each way in which the destination may be related to the source. */
   readonly sent: readonly BytesRun[];
+  /** A transfer that breaks near its end. */
+  readonly resume: readonly ResumeRun[];
 }
 
 /** Every figure of every run, and medians with their spread. */
@@ -70,6 +73,7 @@ export function textReport(measured: Measurements): string {
   if (measured.sent.length > 0) sections.push(bytesTable(measured.sent));
   if (measured.include.length > 0) sections.push(includeTable(measured.include));
   if (measured.worktrees.length > 0) sections.push(worktreesTable(measured.worktrees));
+  if (measured.resume.length > 0) sections.push(resumeTable(measured.resume));
   return sections.join('\n\n');
 }
 
