@@ -11,7 +11,7 @@ const requests = [
   'initialize',
   'thread/start', 'thread/resume', 'thread/fork', 'thread/list', 'thread/read', 'thread/loaded/list', 'thread/turns/list', 'thread/items/list',
   'thread/unsubscribe', 'thread/archive', 'thread/unarchive', 'thread/delete', 'thread/name/set', 'thread/compact/start', 'thread/inject_items',
-  'thread/attachment/add', 'thread/attachment/list', 'thread/attachment/remove', 'thread/goal/get', 'thread/goal/set', 'thread/queue/list', 'thread/queue/add',
+  'thread/attachment/add', 'thread/attachment/list', 'thread/attachment/remove', 'thread/goal/get', 'thread/goal/set', 'thread/queue/list', 'thread/queue/add', 'thread/queue/delete', 'thread/queue/start', 'command/exec',
   'thread/backgroundTerminals/list', 'thread/backgroundTerminals/clean',
   'turn/start', 'turn/steer', 'turn/interrupt',
   'model/list', 'modelProvider/list', 'config/read', 'configRequirements/read',

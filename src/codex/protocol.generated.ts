@@ -27,6 +27,9 @@ export type ClientRequests = {
   'thread/goal/set': { params: ThreadGoalSetParams; result: ThreadGoalSetResponse };
   'thread/queue/list': { params: ThreadQueueListParams; result: ThreadQueueListResponse };
   'thread/queue/add': { params: ThreadQueueAddParams; result: ThreadQueueAddResponse };
+  'thread/queue/delete': { params: ThreadQueueDeleteParams; result: ThreadQueueDeleteResponse };
+  'thread/queue/start': { params: ThreadQueueStartParams; result: ThreadQueueStartResponse };
+  'command/exec': { params: CommandExecParams; result: CommandExecResponse };
   'thread/backgroundTerminals/list': { params: ThreadBackgroundTerminalsListParams; result: ThreadBackgroundTerminalsListResponse };
   'thread/backgroundTerminals/clean': { params: ThreadBackgroundTerminalsCleanParams; result: ThreadBackgroundTerminalsCleanResponse };
   'turn/start': { params: TurnStartParams; result: TurnStartResponse };
@@ -95,6 +98,9 @@ export type CollabAgentTool = "spawnAgent" | "sendInput" | "resumeAgent" | "wait
 export type CollabAgentToolCallStatus = "inProgress" | "completed" | "failed" | "interrupted";
 export type CollaborationMode = { mode: ModeKind, settings: Settings, };
 export type CommandAction = { "type": "read", command: string, name: string, path: LegacyAppPathString, } | { "type": "listFiles", command: string, path: string | null, } | { "type": "search", command: string, query: string | null, path: string | null, } | { "type": "unknown", command: string, };
+export type CommandExecParams = { command: Array<string>, processId?: string | null, tty?: boolean, streamStdin?: boolean, streamStdoutStderr?: boolean, outputBytesCap?: number | null, disableOutputCap?: boolean, disableTimeout?: boolean, timeoutMs?: number | null, cwd?: string | null, env?: { [key in string]?: string | null } | null, size?: CommandExecTerminalSize | null, sandboxPolicy?: SandboxPolicy | null, permissionProfile?: string | null, };
+export type CommandExecResponse = { exitCode: number, stdout: string, stderr: string, };
+export type CommandExecTerminalSize = { rows: number, cols: number, };
 export type CommandExecutionApprovalDecision = "accept" | "acceptForSession" | { "acceptWithExecpolicyAmendment": { execpolicy_amendment: ExecPolicyAmendment, } } | { "applyNetworkPolicyAmendment": { network_policy_amendment: NetworkPolicyAmendment, } } | "decline" | "cancel";
 export type CommandExecutionApprovalKind = "command" | "humanCommand" | "writeStdin";
 export type CommandExecutionOutputDeltaNotification = { threadId: string, turnId: string, itemId: string, delta: string, };
@@ -259,8 +265,12 @@ export type ThreadLoadedListResponse = { data: Array<string>, nextCursor: string
 export type ThreadNameUpdatedNotification = { threadId: string, threadName?: string, };
 export type ThreadQueueAddParams = { threadId: string, input: Array<UserInput>, clientUserMessageId: string, responsesapiClientMetadata?: { [key in string]?: string } | null, };
 export type ThreadQueueAddResponse = { queuedSubmission: QueuedSubmission, };
+export type ThreadQueueDeleteParams = { threadId: string, queuedSubmissionId: string, };
+export type ThreadQueueDeleteResponse = { deleted: boolean, };
 export type ThreadQueueListParams = { threadId: string, cursor?: string | null, limit?: number | null, };
 export type ThreadQueueListResponse = { data: Array<QueuedSubmission>, nextCursor: string | null, };
+export type ThreadQueueStartParams = { threadId: string, queuedSubmissionId?: string | null, };
+export type ThreadQueueStartResponse = { turn: Turn, };
 export type ThreadReadParams = { threadId: string, includeTurns?: boolean, };
 export type ThreadReadResponse = { thread: Thread, readState: ThreadReadState | null, };
 export type ThreadReadState = { firstUnread: ThreadUnreadPosition | null, revision: string, };

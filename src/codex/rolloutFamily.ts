@@ -1,7 +1,10 @@
 /** Which rollouts a thread consists of. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { AppServer } from './appServer';
 import { CodexError } from './codexError';
+import { releaseThread, subAgentsOf } from './quiesce';
+import { isArchived } from './threads';
 import { parseMetaLine, parseRolloutName, readMetaLine } from './rollout';
 
 export type RolloutFile = {
@@ -17,6 +20,39 @@ export type RolloutFile = {
   compressed: boolean;
 };
 type Found = Omit<RolloutFile, 'relation'>;
+
+/** What each of some rollouts that travel together is to the thread `mainThread`, by name. @throws CodexError `rollout-invalid` for one that is not what its name says */
+export function relationsOf(announced: readonly { readonly name: string; readonly threadId: string; readonly metaLine: string }[], mainThread: string): Map<string, 'thread' | 'ancestor' | 'subagent'> {
+  const parents = new Map<string, string | null>();
+  for (const { name, threadId, metaLine } of announced) {
+    const { payload } = parseMetaLine(metaLine, name);
+    if (payload.id !== threadId || parseRolloutName(name)?.threadId !== threadId) throw new CodexError('rollout-invalid', `The rollout ${name} is not named for the thread that it holds.`);
+    parents.set(threadId, payload.parent_thread_id ?? null);
+  }
+  const descends = (threadId: string): boolean => {
+    const seen = new Set<string>();
+    for (let id: string | null = threadId; id !== null && !seen.has(id); id = parents.get(id) ?? null) {
+      if (id === mainThread) return true;
+      seen.add(id);
+    }
+    return false;
+  };
+  return new Map(announced.map(({ name, threadId }) => [name, threadId === mainThread ? 'thread' : descends(threadId) ? 'subagent' : 'ancestor']));
+}
+
+/**
+ * How much of a rollout's body others build on, bytes: no more of an ancestor need travel, for what follows is another thread's.
+ * Infinity where that cannot be told.
+ */
+export function neededBytes(file: { readonly name: string; readonly threadId: string; readonly metaLine: string }, family: readonly { readonly name: string; readonly threadId: string; readonly metaLine: string }[]): number {
+  // Which of several files is meant the base does not say.
+  if (family.some((other) => other.threadId === file.threadId && other.name !== file.name)) return Infinity;
+  const ends = family.flatMap(({ name, metaLine }) => {
+    const base = name === file.name ? null : parseMetaLine(metaLine, name).payload.history_base;
+    return base?.thread_id === file.threadId ? [base.end_byte_offset ?? Infinity] : [];
+  });
+  return ends.length === 0 ? Infinity : Math.max(0, Math.max(...ends) - Buffer.byteLength(file.metaLine) - 1);
+}
 
 /** The rollouts that lie in a Codex home, by thread. A plain file hides its compressed twin. */
 export async function listRollouts(codexHome: string): Promise<Map<string, Omit<RolloutFile, 'relation'>[]>> {
@@ -47,14 +83,21 @@ export async function listRollouts(codexHome: string): Promise<Map<string, Omit<
 
 /**
  * Every rollout that a thread needs, in the order in which Codex should meet them: ancestors first, then the thread's own
- * files oldest first, then sub-agents. Compressed sub-agents' rollouts are not found, since their parent cannot be read.
+ * files oldest first, then sub-agents. With `server`, Codex writes out again what it has compressed.
  * @throws CodexError `rollout-missing` when there is none, or one that the history builds on is not there; `rollout-invalid`, `rollout-compressed`
  */
-export async function findRollouts(options: { codexHome: string; threadId: string }): Promise<RolloutFile[]> {
-  const { codexHome, threadId } = options;
-  const all = await listRollouts(codexHome);
-  const own = all.get(threadId);
-  if (own === undefined) throw new CodexError('rollout-missing', `The Codex home ${codexHome} has no rollout of thread ${threadId}. A thread has one from its first turn on.`);
+export async function findRollouts(options: { codexHome: string; threadId: string; server?: AppServer }): Promise<RolloutFile[]> {
+  const { codexHome, threadId, server } = options;
+  let all = await listRollouts(codexHome);
+  const unpacked = async (id: string): Promise<Found[] | undefined> => {
+    if (server === undefined || all.get(id)?.some(({ compressed }) => compressed) !== true) return all.get(id);
+    await unpackThread(server, id);
+    all = await listRollouts(codexHome);
+    return all.get(id);
+  };
+  const spawned = server === undefined ? [] : await subAgentsOf(server, threadId);
+  for (const id of spawned) await unpacked(id);
+  if ((await unpacked(threadId)) === undefined) throw new CodexError('rollout-missing', `The Codex home ${codexHome} has no rollout of thread ${threadId}. A thread has one from its first turn on.`);
 
   const children = await childrenByParent(all, threadId);
   const descendants: string[] = [];
@@ -70,7 +113,7 @@ export async function findRollouts(options: { codexHome: string; threadId: strin
   const ancestors: string[] = [];
   for (const queue = [...family]; queue.length > 0; ) {
     const id = queue.shift() ?? '';
-    const files = all.get(id);
+    const files = await unpacked(id);
     if (files === undefined) throw new CodexError('rollout-missing', `The history of thread ${threadId} builds on thread ${id}, of which the Codex home ${codexHome} has no rollout.`);
     for (const file of files) {
       const base = parseMetaLine(await readMetaLine(file.path), file.path).payload.history_base?.thread_id;
@@ -85,6 +128,18 @@ export async function findRollouts(options: { codexHome: string; threadId: strin
       .sort((a, b) => (a.name < b.name ? -1 : 1))
       .map((file) => ({ ...file, relation: relation === 'thread' && parseRolloutName(file.name)?.segmentId !== null ? 'segment' : relation }));
   return [...ancestors.flatMap((id) => filesOf(id, 'ancestor')), ...filesOf(threadId, 'thread'), ...descendants.flatMap((id) => filesOf(id, 'subagent'))];
+}
+
+/** Has Codex write a compressed rollout out plainly, as it does when a thread is opened. An archived one is in the archive again afterwards. @throws CodexError where Codex does not open it */
+export async function unpackThread(server: AppServer, threadId: string): Promise<void> {
+  const archived = await isArchived(server, threadId);
+  if (archived) await server.request('thread/unarchive', { threadId });
+  try {
+    await server.request('thread/resume', { threadId, excludeTurns: true });
+    await releaseThread(server, threadId);
+  } finally {
+    if (archived) await server.request('thread/archive', { threadId });
+  }
 }
 
 /** Sub-agents by the thread that spawned them. Thread ids are UUIDv7, so one spawned by `threadId` sorts after it; older files are not opened. */

@@ -8,7 +8,12 @@ import { CodexError } from './codexError';
 import { describeRollout, hashBodyPrefix, maxMetaLineBytes, parseMetaLine, parseRolloutName, readBody, type RolloutDescription } from './rollout';
 
 /** A rollout of the same thread's family, as the other host announced it. */
-export type AnnouncedRollout = { readonly name: string; readonly metaLine: string };
+export type AnnouncedRollout = {
+  readonly name: string;
+  readonly metaLine: string;
+  /** Line 1 of this host's own copy, where that one is used instead. */
+  readonly placedMetaLine?: string | undefined;
+};
 
 /**
  * Line 1 of a rollout as it must be on a host where the thread works in `cwd`. `thread/list` shows and filters by this
@@ -27,7 +32,8 @@ export function rewriteMetaLine(metaLine: string, name: string, cwd: string, fam
   if (typeof base?.end_byte_offset === 'number') {
     const file = baseOf(name, base.thread_id, family);
     // A file always sorts after what it builds on within its thread, and threads build on older ones, so this ends.
-    const shift = file === null ? 0 : Buffer.byteLength(rewriteMetaLine(file.metaLine, file.name, cwd, family.filter((other) => other.name !== name))) - Buffer.byteLength(file.metaLine);
+    const placed = (at: AnnouncedRollout) => at.placedMetaLine ?? rewriteMetaLine(at.metaLine, at.name, cwd, family.filter((other) => other.name !== name));
+    const shift = file === null ? 0 : Buffer.byteLength(placed(file)) - Buffer.byteLength(file.metaLine);
     payload.history_base = { ...base, end_byte_offset: base.end_byte_offset + shift };
   }
   return JSON.stringify({ ...parsed, payload });
@@ -58,6 +64,8 @@ export type StageRollout = {
   cwd: string;
   /** All rollouts that travel together, as announced; needed for one that builds on another. */
   family?: readonly AnnouncedRollout[];
+  /** Line 1 is filled up with white space to this length, bytes. */
+  leastMetaBytes?: number;
 };
 
 export type StagedRollout = RolloutDescription & { path: string; threadId: string };
@@ -75,7 +83,8 @@ export async function stageRollout(options: StageRollout): Promise<StagedRollout
   if (!/^[0-9a-f]{64}$/.test(bodySha256) || !isCount(bodyBytes) || !isCount(prefixBytes) || prefixBytes > bodyBytes || (prefixBytes > 0 && options.existing === undefined)) {
     throw new CodexError('rollout-invalid', `The announced size or hash of ${name} makes no sense, so it was refused.`);
   }
-  const metaLine = rewriteMetaLine(options.metaLine, name, options.cwd, options.family);
+  const rewritten = rewriteMetaLine(options.metaLine, name, options.cwd, options.family);
+  const metaLine = rewritten + ' '.repeat(Math.max(0, (options.leastMetaBytes ?? 0) - Buffer.byteLength(rewritten)));
   const path = join(options.stagingDir, name);
   await mkdir(options.stagingDir, { recursive: true, mode: 0o700 });
   try {
@@ -108,18 +117,19 @@ async function* content(options: StageRollout, metaLine: string): AsyncGenerator
 /**
  * Moves a staged rollout to its place in `sessions/`, at once or not at all. A copy that is there already is replaced only
  * if its body is a prefix of the new one. Codex must not have the thread loaded, and the thread must not be archived:
- * Codex remembers that in its database, where a file put in place changes nothing.
+ * Codex remembers that in its database, where a file put in place changes nothing. With `archived` it goes into the archive instead.
  * @returns the path of the installed file
  * @throws CodexError `rollout-diverged`, `thread-archived`
  */
-export async function installRollout(options: { codexHome: string; staged: StagedRollout }): Promise<string> {
-  const { codexHome, staged } = options;
+export async function installRollout(options: { codexHome: string; staged: StagedRollout; archived?: boolean }): Promise<string> {
+  const { codexHome, staged, archived = false } = options;
   const day = parseRolloutName(staged.name)?.day;
   if (day === undefined) throw new CodexError('rollout-invalid', `"${staged.name}" is not the name of a rollout.`);
-  if (await exists(join(codexHome, 'archived_sessions', staged.name))) {
+  const inArchive = join(codexHome, 'archived_sessions', staged.name);
+  if (!archived && (await exists(inArchive))) {
     throw new CodexError('thread-archived', `Thread ${staged.threadId} is archived in ${codexHome}. Unarchive it (thread/unarchive) before its rollout is replaced.`);
   }
-  const target = join(codexHome, 'sessions', ...day, staged.name);
+  const target = archived ? inArchive : join(codexHome, 'sessions', ...day, staged.name);
   if (await exists(target)) await requirePrefix(target, staged);
   await mkdir(dirname(target), { recursive: true, mode: 0o700 });
   try {

@@ -148,6 +148,18 @@ export function policyOf(approval: unknown, sandbox: unknown): Policy | null {
   };
 }
 
+/** The Codex `SandboxPolicy` of a policy, with no further writable folders. */
+export function sandboxPolicyOf({ sandbox, networkAccess, excludeTmpdirEnvVar, excludeSlashTmp }: Policy) {
+  switch (sandbox) {
+    case 'read-only':
+      return { type: 'readOnly' as const, networkAccess };
+    case 'workspace-write':
+      return { type: 'workspaceWrite' as const, writableRoots: [], networkAccess, excludeTmpdirEnvVar, excludeSlashTmp };
+    case 'danger-full-access':
+      return { type: 'dangerFullAccess' as const };
+  }
+}
+
 /** Folders beside the workspace to which a Codex `SandboxPolicy` lets commands write, as absolute paths. */
 export function writableRootsOf(sandbox: unknown): string[] {
   return codexSandbox.safeParse(sandbox).data?.writableRoots ?? [];

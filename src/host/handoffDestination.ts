@@ -40,10 +40,10 @@ export interface DestinationPorts extends HandoffSide {
   codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>>;
   /** Whether Codex on this host has a thread of that id. */
   hasThread(threadId: string): Promise<boolean>;
-  /** Of the named rollout files, those that are on this host already, from an earlier stay. */
-  heldRollouts(names: readonly string[]): Promise<readonly RolloutHash[]>;
-  /** Completes the received rollouts in `staging`, rewritten for `cwd`; gives the hashes of what is on disk. */
-  stageRollouts(incoming: IncomingHandoff, announced: Manifest, cwd: string): Promise<{ readonly name: string; readonly path: string; readonly hash: RolloutHash }[]>;
+  /** Of the offered rollout files, what is on this host already, from an earlier stay. */
+  heldRollouts(offered: Offer['rollouts']): Promise<readonly RolloutHash[]>;
+  /** Completes the received rollouts in `staging`, rewritten for `cwd`; gives the hashes of what is on disk (`path` is null where this host's own copy serves), and notes for the user. */
+  stageRollouts(incoming: IncomingHandoff, announced: Manifest, cwd: string): Promise<{ readonly rollouts: readonly { readonly name: string; readonly path: string | null; readonly hash: RolloutHash }[]; readonly notes: readonly string[] }>;
   /** Installs the rollouts and resumes the thread in its worktree (or starts one). May be repeated. Gives the thread's id and notes for the user. */
   activate(arrival: Arrival): Promise<{ readonly threadId: string; readonly notes: readonly string[] }>;
   /** Brings the thread's worktree of an earlier stay back where it was removed. */
@@ -152,7 +152,7 @@ export class HandoffDestination {
     const { submodules, parts } = await partsOf(begun?.record ?? place, offer);
     const base = { version: 1, handoffId, threadId, source: link.hostId, sourceName, epoch, manifest: null, prepared: null } as const;
     if (begun === null) await IncomingHandoff.create(this.ports.directory, { ...base, ...place, submodules, heldLfs: [] });
-    const held = await this.ports.heldRollouts(offer.rollouts.map(({ name }) => name));
+    const held = await this.ports.heldRollouts(offer.rollouts);
     return { findings, parts, rollouts: held.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })) };
   }
 
@@ -225,7 +225,7 @@ export class HandoffDestination {
         // What the user sent along comes before what is copied here: neither overwrites anything.
         const crossed = await this.crossed(incoming, announced);
         const included = await this.included(incoming.record);
-        const rollouts = await this.ports.stageRollouts(incoming, announced, this.workingDirectory(incoming.record));
+        const { rollouts, notes } = await this.ports.stageRollouts(incoming, announced, this.workingDirectory(incoming.record));
         const held: Holdings = { workingState: restored.fingerprint, head: restored.head, rollouts: rollouts.map(({ hash }) => hash), thread: digestOf(announced.thread), ...(crossed === null ? {} : { included: crossed.sha256 }) };
         const receipt: Receipt = { version: 1, handoffId, threadId, epoch: record.epoch, source: record.source, destination: this.ports.hostId, channel: link.binding, holdings: held };
         await incoming.update({
@@ -233,8 +233,8 @@ export class HandoffDestination {
             head: restored.head,
             branch: restored.branch,
             fingerprint: restored.fingerprint,
-            notes: [...restored.notes, ...(crossed?.notes ?? []), ...included],
-            rollouts: rollouts.map(({ name, path }) => ({ name, path })),
+            notes: [...restored.notes, ...(crossed?.notes ?? []), ...included, ...notes],
+            rollouts: rollouts.flatMap(({ name, path }) => (path === null ? [] : [{ name, path }])),
           },
         });
         const complete = holdingsDifference(held, holdings) === null;

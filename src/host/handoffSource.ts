@@ -44,6 +44,8 @@ export interface SourceThread {
   readonly policy: Policy;
   readonly requirements: Requirements | null;
   readonly codexVersion: string;
+  /** What of it cannot go to another machine, or not as it is. */
+  readonly findings: readonly Finding[];
 }
 
 export interface SourceHostPorts extends HandoffSide {
@@ -113,7 +115,7 @@ export class HandoffSource {
     const { root, branch } = repository;
     const threadId = 'threadId' in subject ? subject.threadId : null;
     const epoch = threadId === null ? 1 : ports.ledger.get(threadId).epoch + 1;
-    const findings: Finding[] = [];
+    const findings: Finding[] = [...thread.findings];
     const included = await considerIncluded(ports.directory, { root, to, wish }, signal);
     let counts = { commits: 0, files: 0, bytes: 0, worktreeBytes: 0 };
     const spool = join(ports.directory, `${PREFLIGHT_SPOOL}${randomBytes(8).toString('hex')}`);
@@ -428,5 +430,5 @@ async function announceSubmodules([, ...submodules]: CapturedCheckout): Promise<
 
 /** What travels with a checkout in which a thread is yet to begin. */
 function beginning({ policy, requirements, modelProvider }: SourceThread): CarriedThread {
-  return { name: null, model: null, modelProvider: modelProvider ?? '', policy, approvalsReviewer: 'user', requirements, goal: null, approvals: [], leftBehind: [] };
+  return { name: null, model: null, modelProvider: modelProvider ?? '', policy, approvalsReviewer: 'user', requirements, goal: null, approvals: [], subAgents: [], queue: { flowing: false, waiting: [] }, attachments: [], leftBehind: [] };
 }

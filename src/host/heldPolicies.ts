@@ -35,14 +35,22 @@ export function asksForPolicy(params: unknown): boolean {
  * was agreed on is kept here, and said again each time such a thread is loaded.
  */
 export class HeldPolicies {
+  /** What is on its way to the disk: the next load must not miss it. */
+  private readonly writing = new Map<string, HeldPolicy>();
+
   constructor(private readonly store: Pick<JsonStore<typeof heldPolicies>, 'value' | 'update'>) {}
 
   of(id: string): HeldPolicy | undefined {
-    return this.store.value[id];
+    return this.writing.get(id) ?? this.store.value[id];
   }
 
   async hold(id: string, held: HeldPolicy): Promise<void> {
-    await this.store.update((all) => ({ ...all, [id]: held }));
+    this.writing.set(id, held);
+    try {
+      await this.store.update((all) => ({ ...all, [id]: held }));
+    } finally {
+      if (this.writing.get(id) === held) this.writing.delete(id);
+    }
   }
 
   /** Somebody on this host changed what a thread may do, as they may: it is held to that from now on. */

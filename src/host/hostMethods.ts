@@ -49,7 +49,7 @@ export function hostMethods(host: HostService): Implementations {
     }),
     'host/thread': async ({ threadId }) => ({
       thread: (await host.threads.read(threadId)) as never,
-      plan: host.codex.planOf(threadId) ?? (await host.threadHandoff.plan(threadId)),
+      plan: host.codex.planOf(threadId) ?? (await host.arrival.plan(threadId)),
       approvals: host.approvals.list(threadId),
     }),
     'project/add': async ({ directory }) => {

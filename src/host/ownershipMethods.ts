@@ -31,7 +31,7 @@ export function ownershipMethods(host: HostService): Pick<Implementations, Metho
     'handoff/reclaim': ({ threadId, dryRun, force }) => host.claims.reclaim(threadId, { dryRun: dryRun ?? false, force: force ?? false }, 'local'),
     'handoff/verify': ({ threadId }) =>
       verifyThread(threadId, ledger.get(threadId), {
-        rollouts: (id) => host.threadHandoff.rollouts(id),
+        rollouts: (id) => host.departure.rollouts(id),
         directoryOf: (id) => host.threads.directoryOf(id),
         withSpool: async (act) => {
           // Named as a preflight's, so that one that a crash left is gone after the next start.

@@ -31,7 +31,8 @@ import { PROTOCOL_VERSION, type InitializeResult, type NotificationOf, type Role
 import { RelayAccess, type RelayRight } from './relayAccess';
 import { SealedBundles } from './sealedBundles';
 import { SettingsStore } from './settings';
-import { ThreadHandoff } from './threadHandoff';
+import { ThreadArrival } from './threadArrival';
+import { ThreadDeparture } from './threadDeparture';
 import { ThreadFork } from './threadFork';
 import { Threads } from './threads';
 import { batonVersion } from './version';
@@ -109,7 +110,8 @@ export class HostService implements RunningHost {
   readonly handoffs: Handoffs;
   readonly destination: HandoffDestination;
   readonly claims: Claims;
-  readonly threadHandoff: ThreadHandoff;
+  readonly arrival: ThreadArrival;
+  readonly departure: ThreadDeparture;
   readonly audit: AuditLog;
   readonly keeper: WorktreeKeeper;
   readonly sweep: WorktreeSweep;
@@ -217,7 +219,8 @@ export class HostService implements RunningHost {
       now: () => new Date(),
     });
 
-    this.threadHandoff = new ThreadHandoff(this.codex, this.approvals, held, log, () => this.settings.value.name, (threadId) => this.keeper.wake(threadId));
+    this.departure = new ThreadDeparture(this.codex, this.approvals, held, log, (threadId) => this.keeper.wake(threadId));
+    this.arrival = new ThreadArrival(this.codex, this.approvals, held, log, () => this.settings.value.name);
     const shared = {
       hostId: identity.hostId,
       name: () => this.settings.value.name,
@@ -255,13 +258,13 @@ export class HostService implements RunningHost {
       requireOwner: (threadId) => this.threads.requireOwner(threadId),
       describe: async (subject) => {
         if ('threadId' in subject) await this.claims.settled(subject.threadId);
-        return this.threadHandoff.describe(subject);
+        return this.departure.describe(subject);
       },
-      rolloutSizes: (threadId) => this.threadHandoff.rolloutSizes(threadId),
-      quiesce: (threadId, record, signal) => this.threadHandoff.quiesce(threadId, record, signal),
-      rollouts: (threadId) => this.threadHandoff.rollouts(threadId),
-      unquiesce: (threadId, carriedThread) => this.threadHandoff.unquiesce(threadId, carriedThread),
-      markMoved: (handoff) => this.threadHandoff.markMoved(handoff),
+      rolloutSizes: (threadId) => this.departure.rolloutSizes(threadId),
+      quiesce: (threadId, record, signal) => this.departure.quiesce(threadId, record, signal),
+      rollouts: (threadId) => this.departure.rollouts(threadId),
+      unquiesce: (threadId, carriedThread) => this.departure.unquiesce(threadId, carriedThread),
+      markMoved: (handoff) => this.departure.markMoved(handoff),
       onProgress: (handoff, phase, message, bytesDone, bytesTotal) => {
         const progress = { handoffId: handoff.handoffId, threadId: handoff.threadId, phase, message, bytesDone, bytesTotal };
         this.controllers.notify('handoff/progress', progress);
@@ -279,10 +282,10 @@ export class HostService implements RunningHost {
       kept: new KeptTransfers(this.kept[0]),
       projectsOf: (repository) => this.projectsOf(repository),
       codexFacts: () => this.codex.facts(),
-      hasThread: (threadId) => this.threadHandoff.hasThread(threadId),
-      heldRollouts: (names) => this.threadHandoff.heldRollouts(names),
-      stageRollouts: (incoming, announced, cwd) => this.threadHandoff.stageRollouts(incoming, announced, cwd),
-      activate: (arrival) => this.threadHandoff.activate(arrival),
+      hasThread: (threadId) => this.arrival.hasThread(threadId),
+      heldRollouts: (offered) => this.arrival.heldRollouts(offered),
+      stageRollouts: (incoming, announced, cwd) => this.arrival.stageRollouts(incoming, announced, cwd),
+      activate: (arrival) => this.arrival.activate(arrival),
       wake: (threadId) => this.keeper.wake(threadId),
       onArrived: () => this.sweep.later(),
     });
@@ -291,7 +294,7 @@ export class HostService implements RunningHost {
       codex: this.codex,
       approvals: this.approvals,
       worktrees,
-      hasThread: (threadId) => this.threadHandoff.hasThread(threadId),
+      hasThread: (threadId) => this.arrival.hasThread(threadId),
       wake: (threadId) => this.keeper.wake(threadId),
     });
     this.claims = new Claims({
@@ -299,7 +302,7 @@ export class HostService implements RunningHost {
       isPeer: (hostId) => this.peers.get(hostId) !== undefined,
       connect: (hostId, signal) => this.network.connect(hostId, signal),
       isOnline: async (hostId) => (await this.network.probe(hostId, AbortSignal.timeout(PROBE_TIMEOUT_MS))) !== null,
-      hasThread: (threadId) => this.threadHandoff.hasThread(threadId),
+      hasThread: (threadId) => this.arrival.hasThread(threadId),
       alone: (threadId, act) => this.handoffs.alone(threadId, act),
       activate: (threadId) => this.destination.resume(threadId, (...asked) => this.askOutcome(...asked)),
       take: (threadId, from) => fork.take(threadId, from),

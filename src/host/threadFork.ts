@@ -1,5 +1,6 @@
 import { copyThread, retireThread } from '../codex/rolloutCopy';
-import { injectNote, isArchived, markMoved, quiesceThread, readThread, unmarkMoved } from '../codex/threads';
+import { quiesceThread } from '../codex/quiesce';
+import { injectNote, isArchived, markMoved, readThread, unmarkMoved } from '../codex/threads';
 import type { Owner } from '../handoff/claim';
 import type { ApprovalBroker } from './approvalBroker';
 import type { CodexHost } from './codexHost';
@@ -27,8 +28,8 @@ export class ThreadFork {
     const { codex, worktrees } = this.ports;
     const server = await codex.ready();
     if (await isArchived(server, threadId)) {
-      const { name, preview } = await readThread(server, threadId);
-      await unmarkMoved(server, { threadId, name: (name ?? preview).replace(MOVED, '') || null });
+      const { name } = await readThread(server, threadId);
+      await unmarkMoved(server, { threadId, name: name?.replace(MOVED, '') || null });
     }
     const worktree = worktrees.ofThread(threadId);
     if (worktree !== undefined) await worktrees.save({ id: worktree.id, leftWith: null });

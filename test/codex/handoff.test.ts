@@ -10,7 +10,9 @@ import { describeRollout, hashBodyPrefix, readBody, readMetaLine } from '../../s
 import { findRollouts, listRollouts } from '../../src/codex/rolloutFamily';
 import { installRollout, stageRollout } from '../../src/codex/rolloutImport';
 import { readPlan } from '../../src/codex/rolloutPlan';
-import { allThreads, handoffAttachment, injectNote, isArchived, joinThread, markMoved, quiesceThread, readThread, resumeMoved, unmarkMoved } from '../../src/codex/threads';
+import { quiesceThread } from '../../src/codex/quiesce';
+import { allThreads, handoffAttachment, injectNote, isArchived, joinThread, markMoved, readThread, resumeMoved, unmarkMoved } from '../../src/codex/threads';
+import { appears } from '../fixtures/appears';
 import { userText } from '../fixtures/scriptedModel';
 import { CodexHomes, nextNotification, nextRequest, runTurn, startThread, textInput } from './homes';
 
@@ -117,6 +119,14 @@ describe('a thread that is handed over and back', () => {
     expect(JSON.stringify(homes.model.requests.at(-1)?.input)).toContain('You are now on another machine.');
   });
 
+  it('is told only once where it is, however often that is tried', async () => {
+    const [file] = await findRollouts({ codexHome: homes.home('server'), threadId });
+    const since = { path: file?.path ?? '', bodyBytes: (await describeRollout(file?.path ?? '')).bodyBytes };
+    const note = 'You are in "a folder" of another\nmachine – for now.';
+    for (const _ of [1, 2, 3]) await injectNote(server, threadId, note, since);
+    expect((await readFile(since.path, 'utf8')).split(JSON.stringify(note))).toHaveLength(2);
+  });
+
   it('takes its plan along', async () => {
     const [file] = await findRollouts({ codexHome: homes.home('server'), threadId });
     expect(await readPlan(file?.path ?? '')).toEqual({
@@ -181,12 +191,12 @@ describe('quiescing', () => {
     const said = nextNotification(server, 'item/agentMessage/delta');
     await server.request('turn/start', { threadId, input: textInput('Run the long command.') });
     await said;
+    await appears(join(cwd, 'started.txt'));
     expect(await runningCommands()).toContain('sleep 300.4242');
 
     await quiesceThread(server, threadId);
 
     expect(await runningCommands()).not.toContain('sleep 300.4242');
-    expect(existsSync(join(cwd, 'started.txt'))).toBe(true);
     expect((await server.request('thread/loaded/list', {})).data).toEqual([]);
   });
 

@@ -186,6 +186,8 @@ export interface PairedHosts {
 }
 
 export interface PairOptions {
+  /** What the model does besides; looked at first. */
+  readonly script?: readonly ScriptRule[];
   /** Codex configuration of the laptop, where it differs. */
   readonly laptop?: Partial<CodexConfig>;
   /** Environment of the laptop's host, where it differs. */
@@ -213,7 +215,7 @@ async function makeSite({ directory, name, origin, model, env = {}, config = {} 
 /** Starts "laptop" and "server", paired, with the same repository saved as a project on each. */
 export async function startPair(options: PairOptions = {}): Promise<PairedHosts> {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'baton-pair-')));
-  const model = await startScriptedModel({ script });
+  const model = await startScriptedModel({ script: [...(options.script ?? []), ...script] });
   const origin = await makeOrigin(directory);
   const site = (name: string, env?: NodeJS.ProcessEnv, config?: Partial<CodexConfig>) => makeSite({ directory, name, origin, model, env, config });
   const [laptop, server] = await Promise.all([site('laptop', options.laptopEnv, options.laptop), site('server', options.serverEnv, options.server)]);

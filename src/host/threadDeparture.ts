@@ -1,0 +1,194 @@
+import { stat } from 'node:fs/promises';
+import { portableInput, clearQueue, readAttachments, readGoal, readQueue, startQueue, restoreGoal } from '../codex/besideRollout';
+import { CodexError } from '../codex/codexError';
+import { quiesceThread, subAgentsOf } from '../codex/quiesce';
+import { describeRollout, hashBodyPrefix, readBody, readMetaLine } from '../codex/rollout';
+import { findRollouts, neededBytes, type RolloutFile } from '../codex/rolloutFamily';
+import { markMoved, movedMark, readThread } from '../codex/threads';
+import type { CarriedThread } from '../handoff/carriedThread';
+import { requirementsOfBoth, type Policy, type Requirements } from '../handoff/policy';
+import type { Finding } from '../handoff/preflight';
+import type { HandoffIdentity } from '../handoff/sourceTransaction';
+import type { ApprovalBroker } from './approvalBroker';
+import type { CodexHost } from './codexHost';
+import type { SourceThread, Subject } from './handoffSource';
+import type { HeldPolicies } from './heldPolicies';
+import { HostError } from './hostError';
+import type { Log } from './log';
+import type { SourceRollout } from './sendTransfer';
+import { describeError } from './wireError';
+
+/** Codex's default for a thread whose configuration says nothing: it asks, and may write to its workspace only. */
+const cautious: Policy = { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false, excludeTmpdirEnvVar: false, excludeSlashTmp: false };
+
+/** A rollout of a thread's family with line 1 and the length of what travels of it. */
+type Travelling = RolloutFile & { readonly metaLine: string; readonly bodyBytes: number };
+
+/** What the source of a handoff does with a thread's Codex side: out of the app-server and its files, or back into it. */
+export class ThreadDeparture {
+  constructor(
+    private readonly codex: CodexHost,
+    private readonly approvals: ApprovalBroker,
+    private readonly held: HeldPolicies,
+    private readonly log: Log,
+    /** Brings the thread's worktree back where it was removed. */
+    private readonly wake: (threadId: string) => Promise<void>,
+  ) {}
+
+  async describe(subject: Subject): Promise<SourceThread> {
+    const server = await this.codex.ready();
+    if ('threadId' in subject) await this.wake(subject.threadId);
+    const [requirements, configured] = await Promise.all([this.requirements('threadId' in subject ? subject.threadId : null), this.codex.configuredPolicy()]);
+    const common = { requirements, codexVersion: server.version };
+    if (!('threadId' in subject)) return { ...common, cwd: subject.directory, modelProvider: configured.modelProvider, policy: configured.policy ?? cautious, findings: [] };
+    try {
+      const settings = await this.codex.settingsOf(subject.threadId);
+      if (settings.policy === null) throw new HostError('preflight-blocked', 'The thread runs in a sandbox that is not Codex\'s own, so another host cannot be told what it may do.');
+      return { ...common, ...settings, policy: settings.policy, findings: await this.staysBehind(subject.threadId, settings.writableRoots) };
+    } catch (error) {
+      if (CodexError.is(error, 'thread-not-found')) throw new HostError('no-such-thread', `There is no thread ${subject.threadId} on this host. "baton threads" lists those that are.`, { cause: error });
+      throw error;
+    }
+  }
+
+  /** What of a thread cannot go to another machine, or not as it is. */
+  private async staysBehind(threadId: string, writableRoots: readonly string[]): Promise<Finding[]> {
+    const server = await this.codex.ready();
+    const findings: Finding[] = [];
+    if (writableRoots.length > 0) {
+      findings.push({ level: 'warning', code: 'writable-roots-stay', message: `The thread may also write to ${writableRoots.join(', ')} here. At the destination it writes to its worktree only; it can ask there for more.` });
+    }
+    const running = await Promise.all((await subAgentsOf(server, threadId)).map(async (id) => (await readThread(server, id)).status.type === 'active'));
+    const count = running.filter(Boolean).length;
+    if (count > 0) findings.push({ level: 'warning', code: 'sub-agents-stop', message: `${count === 1 ? 'A sub-agent' : `${count} sub-agents`} of the thread still work${count === 1 ? 's' : ''} and will be stopped. They travel with it, and it can set them going again.` });
+    const missing = (await Promise.all((await readQueue(server, threadId)).map(({ input }) => portableInput(input)))).flatMap((queued) => queued.missing);
+    if (missing.length > 0) findings.push({ level: 'warning', code: 'queued-file-stays', message: `What waits in the thread's queue names files that cannot be read here or are too large, and goes without them: ${missing.slice(0, 5).join(', ')}.` });
+    return findings;
+  }
+
+  async rolloutSizes(threadId: string): Promise<{ name: string; bodyBytes: number }[]> {
+    return (await this.travelling(threadId)).map(({ name, bodyBytes }) => ({ name, bodyBytes }));
+  }
+
+  async rollouts(threadId: string): Promise<SourceRollout[]> {
+    const described: SourceRollout[] = [];
+    // One after the other: each is read whole.
+    for (const { path, name, metaLine, threadId: owner, bodyBytes: wanted } of await this.travelling(threadId)) {
+      const whole = await describeRollout(path);
+      const { bodyBytes, bodySha256 } = whole.bodyBytes <= wanted ? whole : { bodyBytes: wanted, bodySha256: await hashBodyPrefix(path, wanted) };
+      described.push({ name, threadId: owner, metaLine, bodyBytes, bodySha256, hashPrefix: (bytes) => hashBodyPrefix(path, bytes), read: (from) => readBody(path, from, bodyBytes) });
+    }
+    return described;
+  }
+
+  /** The files of a thread's family; of an ancestor only what the others build on, and that may still grow for the rest. */
+  private async travelling(threadId: string): Promise<Travelling[]> {
+    const files = await findRollouts({ codexHome: this.codex.codexHome, threadId, server: await this.codex.ready() });
+    const read = await Promise.all(files.map(async (file) => ({ ...file, metaLine: await readMetaLine(file.path), size: (await stat(file.path)).size })));
+    return read.map(({ size, ...file }) => {
+      const whole = Math.max(0, size - Buffer.byteLength(file.metaLine) - 1);
+      return { ...file, bodyBytes: file.relation === 'ancestor' ? Math.min(whole, neededBytes(file, read)) : whole };
+    });
+  }
+
+  /** Stops the thread with its sub-agents and unloads it. Before that `record` is given what Codex then forgets, pending approvals above all. */
+  async quiesce(threadId: string, record: (carried: CarriedThread) => Promise<void>, signal: AbortSignal): Promise<void> {
+    const server = await this.codex.ready();
+    const { model, modelProvider, policy, approvalsReviewer } = await this.codex.settingsOf(threadId);
+    const [approvals, requirements, goal, { name, status }, waiting, attachments, agents] = await Promise.all([
+      this.approvals.carry(threadId),
+      this.requirements(threadId),
+      readGoal(server, threadId),
+      readThread(server, threadId),
+      readQueue(server, threadId),
+      readAttachments(server, threadId),
+      subAgentsOf(server, threadId),
+    ]);
+    const subAgents = [];
+    for (const id of agents) {
+      const pending = this.approvals.list(id).length === 0 ? [] : await this.approvals.carry(id);
+      if (pending.length > 0) subAgents.push({ threadId: id, approvals: pending });
+    }
+    const carried: CarriedThread = {
+      name: name == null || name.startsWith(movedMark) ? null : name,
+      model,
+      modelProvider,
+      policy: policy ?? cautious,
+      approvalsReviewer,
+      requirements,
+      goal,
+      approvals,
+      subAgents,
+      queue: { flowing: status.type === 'active', waiting: await portableQueue(waiting) },
+      attachments,
+      leftBehind: [],
+    };
+    signal.throwIfAborted();
+    await record(carried);
+    // Loaded again after a handoff that was given up, it must not run under this machine's configuration instead.
+    await this.held.hold(threadId, { policy: carried.policy, approvalsReviewer, requirements: this.held.of(threadId)?.requirements ?? null });
+    await quiesceThread(server, threadId);
+  }
+
+  /** Makes a thread usable again as it was; `before` is what was recorded, null where it was not stopped yet. */
+  async unquiesce(threadId: string, before: CarriedThread | null): Promise<void> {
+    try {
+      await this.codex.settingsOf(threadId);
+    } catch (error) {
+      // A checkout that was to begin a thread elsewhere has none here.
+      if (CodexError.is(error, 'thread-not-found')) return;
+      throw error;
+    }
+    if (before === null) return;
+    for (const { threadId: id, approvals } of [{ threadId, approvals: before.approvals }, ...before.subAgents]) {
+      // A host that was killed may have left the turn running, and then it still asks by itself.
+      const asking = await this.approvals.asking(id);
+      await this.approvals.adopt(id, approvals.filter(({ digest }) => !asking.has(digest)));
+    }
+    const server = await this.codex.ready();
+    await setGoing(server, threadId, before, this.log);
+  }
+
+  async markMoved(handoff: HandoffIdentity): Promise<void> {
+    const { threadId, destination, destinationName, epoch } = handoff;
+    const server = await this.codex.ready();
+    const { name } = await readThread(server, threadId);
+    const agents = await subAgentsOf(server, threadId);
+    // It waits at the destination. In the archive, where a crash may have left the thread already, there is none.
+    await clearQueue(server, threadId).catch((error: unknown) => {
+      if (!CodexError.is(error, 'thread-archived')) throw error;
+    });
+    await markMoved(server, { threadId, destinationHostId: destination, destinationName, epoch, name: name == null || name.startsWith(movedMark) ? null : name });
+    for (const id of [threadId, ...agents]) await this.approvals.forget(id);
+  }
+
+  /** This host's constraints, and those that came with the thread. */
+  private async requirements(threadId: string | null): Promise<Requirements | null> {
+    return requirementsOfBoth(await this.codex.requirements(), threadId === null ? null : (this.held.of(threadId)?.requirements ?? null));
+  }
+}
+
+async function portableQueue(waiting: Awaited<ReturnType<typeof readQueue>>): Promise<CarriedThread['queue']['waiting']> {
+  const portable = [];
+  for (const { input, clientUserMessageId, responsesapiClientMetadata } of waiting) {
+    const { input: kept } = await portableInput(input);
+    if (kept.length > 0) portable.push({ input: kept as CarriedThread['queue']['waiting'][number]['input'], clientUserMessageId, responsesapiClientMetadata: (responsesapiClientMetadata ?? null) as Record<string, string> | null });
+  }
+  return portable;
+}
+
+/** Sets going what goes on by itself, last of all: the goal and the queue. While something waits for a person's approval both wait too. */
+export async function setGoing(server: Awaited<ReturnType<CodexHost['ready']>>, threadId: string, carried: CarriedThread, log: Log): Promise<void> {
+  const waits = carried.approvals.length > 0;
+  const { goal, queue } = carried;
+  if (goal !== null) {
+    await restoreGoal(server, threadId, goal.status === 'active' && waits ? { ...goal, status: 'paused' } : goal).catch((error: unknown) => {
+      log.warn(`The goal of ${threadId} could not be set: ${describeError(error).message}`);
+    });
+  }
+  if (queue.flowing && !waits) {
+    await startQueue(server, threadId).catch((error: unknown) => {
+      log.warn(`What waits in the queue of ${threadId} could not be begun: ${describeError(error).message}`);
+    });
+  }
+}
