@@ -140,8 +140,10 @@ export class ThreadArrival {
     if (count > 0) notes.push(`${count === 1 ? 'One approval was' : `${count} approvals were`} pending and can be decided on ${this.hostName()} now.`);
     await restoreQueue(server, threadId, carried.queue.waiting as Parameters<typeof restoreQueue>[2]);
     await setGoing(server, threadId, carried, this.log);
-    // So that an untouched Codex of this machine can open it too; whoever looks at it here loads it again.
-    if ((await readThread(server, threadId)).status.type === 'idle') await releaseThread(server, threadId);
+    // So that an untouched Codex of this machine can open it too; whoever looks at it here loads it again. What goes on by itself may
+    // rest for a moment, and must not be stopped by that.
+    const goesOn = carried.queue.waiting.length > 0 || carried.goal?.status === 'active';
+    if (!goesOn && (await readThread(server, threadId)).status.type === 'idle') await releaseThread(server, threadId);
     return { threadId, notes };
   }
 
