@@ -115,7 +115,10 @@ export class Expectation {
       const running = processesOf(site);
       const { pid: codex } = JSON.parse(readFileSync(join(site.machine.batonHome, 'app-server.json'), 'utf8')) as { pid: number };
       const due = new Set([site.machine.hostProcess.pid, codex]);
-      broken.push(...running.filter(({ pid, parent }) => !due.has(pid) && !due.has(parent)).map(({ command }) => `still running on ${site.machine.name}: ${command}`));
+      // Codex reads the user's shell anew in the background whenever it loads a thread; what that runs comes after it in the list or has gone.
+      const shell = new Set<number>();
+      for (const { pid, parent, command } of running) if (command.includes('__codex_snapshot_command') || shell.has(parent)) shell.add(pid);
+      broken.push(...running.filter(({ pid, parent }) => !due.has(pid) && !due.has(parent) && !shell.has(pid)).map(({ command }) => `still running on ${site.machine.name}: ${command}`));
     }
     return broken;
   }
