@@ -29,7 +29,8 @@ export class ThreadFork {
     const server = await codex.ready();
     if (await isArchived(server, threadId)) {
       const { name } = await readThread(server, threadId);
-      await unmarkMoved(server, { threadId, name: name?.replace(MOVED, '') || null });
+      const before = name?.replace(MOVED, '') ?? '';
+      await unmarkMoved(server, { threadId, name: before === '' ? null : before });
     }
     const worktree = worktrees.ofThread(threadId);
     if (worktree !== undefined) await worktrees.save({ id: worktree.id, leftWith: null });
