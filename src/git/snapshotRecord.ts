@@ -60,12 +60,20 @@ export async function commitRecord(shadow: Shadow, manifest: ObjectId, traces: W
 
 const RECORD = 'snapshot.json';
 
-/** @throws {GitError} `missing-objects` where a tip is not that of a snapshot, or not there */
+/** @throws {GitError} `missing-objects` where a tip is not that of a snapshot as this Baton writes them, damaged, or not there */
 export async function readRecord(commonDir: string, tip: ObjectId, signal?: AbortSignal): Promise<SnapshotRecord> {
   const text = await gitText(['cat-file', 'blob', `${tip}:${RECORD}`], { ...inRepository(commonDir, signal), answers: [128] });
-  const parsed = snapshotRecord.safeParse(text === '' ? null : JSON.parse(text));
-  if (!parsed.success) throw new GitError('missing-objects', `${tip} in ${commonDir} is not a snapshot as Baton writes them, or not whole. Look at "git fsck" there.`);
+  const parsed = snapshotRecord.safeParse(jsonOf(text));
+  if (!parsed.success) throw new GitError('missing-objects', `What the snapshot ${tip.slice(0, 12)} in ${commonDir} holds cannot be read: another version of Baton took it, or it is damaged, which "git fsck" there tells.`);
   return parsed.data;
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 /** The files that a snapshot holds of its worktree's Git directory. */

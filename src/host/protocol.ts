@@ -122,6 +122,8 @@ export const snapshot = z.object({
   takenAt: z.string(),
   /** It holds what nothing else has, so it does not expire by itself. */
   onlyCopy: z.boolean(),
+  /** Why nothing more can be told of it, and it stays: another version took it, or it is damaged. Null for one that can be read. */
+  unreadable: text.nullable(),
   expiresAt: z.string().nullable(),
 });
 export type Snapshot = z.infer<typeof snapshot>;

@@ -1,5 +1,7 @@
 import { readRepository, type Repository } from '../git/repository';
+import { readRecord } from '../git/snapshotRecord';
 import { dropSnapshot, isOnlyCopy, listSnapshots, type KnownSnapshot } from '../git/snapshots';
+import { locateWorktree } from '../git/worktreeEntry';
 import { REST_MS } from '../git/worktreeSafety';
 import type { Snapshot, SweepReport, WorktreeRetention } from './protocol';
 import type { KeeperPorts, WorktreeActor, WorktreeKeeper } from './worktreeKeeper';
@@ -88,16 +90,20 @@ export class WorktreeSweep {
     return { removed, kept, expired };
   }
 
-  /** Every snapshot of a managed worktree in the repositories that this host knows, oldest first. */
+  /** Every snapshot of a managed worktree in the repositories that this host knows, oldest first, also those that cannot be read. */
   async snapshots(): Promise<Snapshot[]> {
     const found: Snapshot[] = [];
     for (const repository of await this.repositories()) {
       for (const snapshot of await listSnapshots(repository.commonDir)) {
-        const onlyCopy = await this.isNeeded(repository, snapshot);
+        let unreadable: string | null = null;
+        const onlyCopy = await this.isNeeded(repository, snapshot).catch((error: unknown) => {
+          unreadable = describeError(error).message;
+          return true;
+        });
         const record = this.ports.worktrees.get(snapshot.worktreeId);
         const expires = !onlyCopy && record !== undefined;
         found.push({
-          ref: snapshot.ref, worktreeId: snapshot.worktreeId, path: record?.path ?? null, takenAt: snapshot.takenAt.toISOString(), onlyCopy,
+          ref: snapshot.ref, worktreeId: snapshot.worktreeId, path: record?.path ?? null, takenAt: snapshot.takenAt.toISOString(), onlyCopy, unreadable,
           expiresAt: expires ? new Date(snapshot.takenAt.getTime() + this.ports.retention().snapshotDays * DAY_MS).toISOString() : null,
         });
       }
@@ -131,7 +137,9 @@ export class WorktreeSweep {
             if (record?.life.is === 'removed' && record.life.snapshot.ref === snapshot.ref && record.threadIds.length === 0) await this.ports.worktrees.forget(record.id);
           }
         } catch (error) {
-          keep(describeError(error).message);
+          const { message } = describeError(error);
+          this.ports.log.warn(`The snapshot ${snapshot.ref} stays: ${message}`);
+          keep(message);
         }
       }
     }
@@ -143,7 +151,11 @@ export class WorktreeSweep {
   /** What a worktree that is there was restored from, or was not removed after, lives on in it; a snapshot of one that is gone may be the last of it. */
   private async isNeeded(repository: Repository, snapshot: KnownSnapshot): Promise<boolean> {
     const record = this.ports.worktrees.get(snapshot.worktreeId);
-    if (record?.life.is === 'here' && (await this.keeper.facts(record, false)).whereabouts.is === 'here') return false;
+    if (record?.life.is === 'here' && (await locateWorktree(record.path, record.gitDir, this.ports.worktrees.base)).is === 'here') {
+      // One that cannot be read does not say which submodules' snapshots would go with it.
+      await readRecord(repository.commonDir, snapshot.tip);
+      return false;
+    }
     return isOnlyCopy(repository, snapshot);
   }
 

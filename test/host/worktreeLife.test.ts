@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -363,6 +364,40 @@ describe('snapshots', () => {
     const before = contentOf(place);
     expect((await kept.sweep.sweep()).expired).toEqual([ref]);
     expect(contentOf(place)).toEqual(before);
+  });
+
+  it('that cannot be read stop neither the list nor a sweep: they are listed, kept, and it is said why', async () => {
+    const [older, damaged, absent, whole] = [await kept.make(), await kept.make(), await kept.make(), await kept.make()];
+    const tips = new Map<string, string>();
+    for (const { id } of [older, damaged, absent, whole]) tips.set(id, (await kept.keeper.remove(id, 'local')).ref);
+    const ref = ({ id }: { id: string }) => tips.get(id) ?? '';
+    // Such as a Baton took that knew no records; one whose record is torn; one of which nothing is left.
+    git(pair.server, 'update-ref', ref(older), `${ref(older)}^1`);
+    write(pair.directory, 'torn', '{"version": 1, "refs": [');
+    const blob = git(pair.server, 'hash-object', '-w', path.join(pair.directory, 'torn'));
+    write(pair.directory, 'tree', `100644 blob ${blob}\tsnapshot.json\n`);
+    const tree = execFileSync('git', ['mktree'], { cwd: pair.server, input: readFileSync(path.join(pair.directory, 'tree')), encoding: 'utf8' }).trim();
+    git(pair.server, 'update-ref', ref(damaged), git(pair.server, 'commit-tree', '-m', 'torn', '-p', `${ref(damaged)}^1`, tree));
+    writeFileSync(path.join(pair.server, '.git', ref(absent)), `${'1'.repeat(40)}\n`);
+    const { id, path: place } = await kept.make();
+    work(place);
+    const before = contentOf(place);
+    kept.later(31 * DAY);
+
+    const listed = await kept.sweep.snapshots();
+    expect(listed.map((each) => each.ref).sort()).toEqual([...tips.values()].sort());
+    for (const each of [older, damaged, absent]) {
+      expect(listed.find(({ worktreeId }) => worktreeId === each.id)).toMatchObject({ path: each.path, onlyCopy: true, expiresAt: null, unreadable: expect.stringMatching(/cannot be read: another version of Baton took it, or it is damaged/) as string });
+    }
+    expect((await kept.sweep.preview()).removed.map((entry) => entry.id)).toEqual([id]);
+    const swept = await kept.sweep.sweep();
+    expect(swept.removed.map((entry) => entry.id)).toEqual([id]);
+    for (const each of [older, damaged, absent]) expect(swept.expired).not.toContain(ref(each));
+    expect(readFileSync(path.join(pair.server, '.git', ref(absent)), 'utf8')).toBe(`${'1'.repeat(40)}\n`);
+    await kept.keeper.restore(id, 'local');
+    expect(contentOf(place)).toEqual(before);
+    expect((await kept.sweep.expire([ref(damaged)], false, 'local')).kept).toMatchObject([{ reason: expect.stringContaining('cannot be read') as string }]);
+    expect((await kept.sweep.expire([ref(damaged), ref(absent)], true, 'local')).expired.sort()).toEqual([ref(damaged), ref(absent)].sort());
   });
 
   it('of another host\'s worktrees in the same repository are left to it', async () => {

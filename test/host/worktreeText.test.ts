@@ -44,7 +44,9 @@ Kept
   });
 
   it('says which snapshots expire, and why others do not', () => {
-    expect(snapshotsText([{ ref: 'refs/baton/snapshots/1a2b3c4d/20260227T100000000Z', worktreeId: '1a2b3c4d', path: '/w/1a2b3c4d/orrery', takenAt: '2026-02-27T10:00:00.000Z', onlyCopy: true, expiresAt: null }], 80, now)).toBe(`1a2b3c4d  2 days ago
+    const snapshot = { ref: 'refs/baton/snapshots/1a2b3c4d/20260227T100000000Z', worktreeId: '1a2b3c4d', path: '/w/1a2b3c4d/orrery', takenAt: '2026-02-27T10:00:00.000Z', onlyCopy: true, unreadable: null, expiresAt: null };
+    expect(snapshotsText([{ ...snapshot, unreadable: 'It is damaged.' }], 80, now)).toContain('  Expires  not by itself. It is damaged.');
+    expect(snapshotsText([snapshot], 80, now)).toBe(`1a2b3c4d  2 days ago
   Of       /w/1a2b3c4d/orrery
   Ref      refs/baton/snapshots/1a2b3c4d/20260227T100000000Z
   Expires  not by itself: it holds what nothing else has`);

@@ -53,7 +53,7 @@ export function snapshotsText(snapshots: readonly Snapshot[], width: number, now
   return snapshots.map((snapshot) => `${snapshot.worktreeId}  ${agoText(snapshot.takenAt, now)}\n${labelled([
     ['Of', snapshot.path === null ? 'a worktree that this host does not know' : inertLine(snapshot.path)],
     ['Ref', inertLine(snapshot.ref)],
-    ['Expires', snapshot.onlyCopy ? 'not by itself: it holds what nothing else has' : snapshot.expiresAt === null ? 'not by itself: it is another host\'s' : snapshot.expiresAt.slice(0, 10)],
+    ['Expires', snapshot.unreadable !== null ? `not by itself. ${inertLine(snapshot.unreadable)}` : snapshot.onlyCopy ? 'not by itself: it holds what nothing else has' : snapshot.expiresAt === null ? 'not by itself: it is another host\'s' : snapshot.expiresAt.slice(0, 10)],
   ], width)}`).join('\n\n');
 }
 
