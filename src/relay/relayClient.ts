@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 import { systemClock, type Clock } from './clock';
 import { hostIdOf, type KeyPair } from './keys';
-import { connectTo, isRelayUrl, notAdmitted, onRefusal, refusalOf } from './relayEndpoint';
+import { connectTo, elsewhere, isRelayUrl, notAdmitted, onRefusal, refusalOf } from './relayEndpoint';
 import { RelayError } from './relayError';
 import type { TokenSource } from './relayMembership';
 import { MAX_MESSAGE_BYTES, readMessage, toHost } from './relayMessages';
@@ -166,16 +166,16 @@ export class RelayClient {
         this.#setStatus('connected', null);
         return;
       case 'dial':
-        this.#acceptDial(parsed.ticket);
+        this.#acceptDial(parsed.ticket, parsed.at);
     }
   }
 
-  #acceptDial(ticket: string): void {
+  #acceptDial(ticket: string, at: string | undefined): void {
     if (this.#accepting.size >= MAX_PENDING_ACCEPTS) {
       this.options.log?.warn('More dials came at once than this host answers; one was left unanswered.');
       return;
     }
-    const socket = connectTo(this.options.url, `v1/accept/${ticket}`);
+    const socket = connectTo(at === undefined ? this.options.url : elsewhere(this.options.url, at), `v1/accept/${ticket}`);
     this.#accepting.add(socket);
     const stream = new WebSocketStream(socket);
     const onError = (error: Error): void => this.options.log?.warn(`A dial could not be answered: ${error.message}`);

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { connectTo, onRefusal, refusalOf } from './relayEndpoint';
+import { connectTo, elsewhere, onRefusal, refusalOf } from './relayEndpoint';
 import { RelayError } from './relayError';
 import type { TokenSource } from './relayMembership';
 import { WebSocketStream } from './webSocketStream';
@@ -34,8 +34,13 @@ export async function dialThroughRelay(options: DialOptions): Promise<Duplex> {
   }
 }
 
-function dial({ url, hostId, signal, timeoutMs = 15_000 }: DialOptions, token: string | undefined): Promise<Duplex> {
-  const socket = connectTo(url, `v1/dial/${hostId}`, { token });
+/** The host may move while its dialer follows it, but not for ever. */
+const MAX_REDIRECTS = 3;
+
+function dial(options: DialOptions, token: string | undefined, redirects = 0): Promise<Duplex> {
+  const { url, hostId, signal, timeoutMs = 15_000 } = options;
+  const path = `v1/dial/${hostId}`;
+  const socket = connectTo(url, path, { token });
   const stream = new WebSocketStream(socket);
   return new Promise((resolve, reject) => {
     const settle = (error?: RelayError): void => {
@@ -54,7 +59,18 @@ function dial({ url, hostId, signal, timeoutMs = 15_000 }: DialOptions, token: s
     const timer = setTimeout(() => settle(new RelayError('timeout', `The relay ${url} did not connect to the host within ${timeoutMs} ms.`)), timeoutMs);
     stream.on('error', onError);
     socket.once('open', () => settle());
-    onRefusal(socket, (status) => settle(dialRefusal(url, hostId, status)));
+    onRefusal(socket, (status, location) => {
+      const next = status === 307 && location?.endsWith(`/${path}`) === true && redirects < MAX_REDIRECTS ? elsewhere(url, location.slice(0, -path.length)) : url;
+      if (next === url) {
+        settle(dialRefusal(url, hostId, status));
+        return;
+      }
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+      // This connection ends now; nobody is to hear of that.
+      stream.off('error', onError).on('error', () => undefined);
+      dial({ ...options, url: next }, token, redirects + 1).then(resolve, reject);
+    });
     signal?.addEventListener('abort', onAbort, { once: true });
     if (signal?.aborted === true) onAbort();
   });

@@ -15,11 +15,16 @@ export function isRelayUrl(url: string): boolean {
   return URL.canParse(url) && /^wss?:$/.test(new URL(url).protocol);
 }
 
+/** The URL of another node that a relay names. It stays where it is rather than speak in the clear where it did not before. */
+export function elsewhere(url: string, named: string): string {
+  return isRelayUrl(named) && (new URL(named).protocol === 'wss:' || new URL(url).protocol === 'ws:') ? named : url;
+}
+
 /** Hears when a relay refuses a WebSocket with an HTTP status; the WebSocket then ends. */
-export function onRefusal(socket: WebSocket, refused: (status: number) => void): void {
+export function onRefusal(socket: WebSocket, refused: (status: number, location: string | undefined) => void): void {
   socket.once('unexpected-response', (_request, response) => {
     response.resume();
-    refused(response.statusCode ?? 0);
+    refused(response.statusCode ?? 0, response.headers.location);
     socket.terminate();
   });
 }

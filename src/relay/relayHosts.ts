@@ -1,6 +1,7 @@
 import type { WebSocket } from 'ws';
 import { greet, type GreetingOptions } from './relayGreeting';
 import { registration } from './relayMessages';
+import type { RelayPresence } from './relayPresence';
 import { CloseCode } from './webSocketStream';
 
 interface RegisteredHost {
@@ -16,7 +17,10 @@ export class RelayHosts {
   readonly #hosts = new Map<string, RegisteredHost>();
   readonly #sockets = new Set<WebSocket>();
 
-  constructor(private readonly options: GreetingOptions) {}
+  /** With other nodes, who is where is settled with them. */
+  presence: Pick<RelayPresence, 'claim' | 'release'> | undefined;
+
+  constructor(private readonly options: GreetingOptions & { readonly at: string | undefined }) {}
 
   get size(): number {
     return this.#hosts.size;
@@ -30,7 +34,7 @@ export class RelayHosts {
   announceDial(hostId: string, ticket: string): boolean {
     const host = this.#hosts.get(hostId);
     if (host?.socket.readyState !== host?.socket.OPEN) return false;
-    host?.socket.send(JSON.stringify({ type: 'dial', ticket }));
+    host?.socket.send(JSON.stringify({ type: 'dial', ticket, at: this.options.at }));
     return host !== undefined;
   }
 
@@ -88,17 +92,44 @@ export class RelayHosts {
       this.#hosts.delete(hostId);
       earlier.socket.terminate();
     }
-    if (socket.readyState !== socket.OPEN) return;
+    if (this.presence !== undefined && !(await this.#claimOfAll(this.presence, hostId, socket))) return;
+    if (socket.readyState !== socket.OPEN) {
+      if (!this.#hosts.has(hostId)) void this.presence?.release(hostId);
+      return;
+    }
+    // Two connections of one host may have been through all of this at once.
+    this.#hosts.get(hostId)?.socket.close(CloseCode.alreadyRegistered);
     const host: RegisteredHost = { hostId, socket, since: this.options.clock.now(), unanswered: 0 };
     this.#hosts.set(hostId, host);
     socket.on('pong', () => (host.unanswered = 0));
     socket.once('close', () => {
       if (this.#hosts.get(hostId) !== host) return;
       this.#hosts.delete(hostId);
+      void this.presence?.release(hostId);
       this.options.log({ event: 'unregistered', hostId, milliseconds: Math.round(this.options.clock.now() - host.since) });
     });
     socket.send(JSON.stringify({ type: 'registered' }));
     this.options.log({ event: 'registered', hostId });
+  }
+
+  /** Asks the other nodes for a host; false where it is another's, or nobody can say. */
+  async #claimOfAll(presence: Pick<RelayPresence, 'claim'>, hostId: string, socket: WebSocket): Promise<boolean> {
+    try {
+      if (await presence.claim(hostId)) return true;
+      this.options.log({ event: 'claim-refused', hostId });
+      socket.close(CloseCode.alreadyRegistered);
+    } catch {
+      socket.close(CloseCode.tryAgain);
+    }
+    return false;
+  }
+
+  /** Whether a host that is registered here answers; one that does not is let go. */
+  async answers(hostId: string): Promise<boolean> {
+    const host = this.#hosts.get(hostId);
+    if (host === undefined || (await this.#isAlive(host.socket))) return host !== undefined;
+    host.socket.terminate();
+    return false;
   }
 
   /** Whether an earlier connection answers a ping in time. It holds the same key, so this is a question of life, not of right. */

@@ -3,7 +3,8 @@ export interface RelayEvent {
   readonly event:
     | 'listening' | 'draining' | 'closed' | 'settings-read' | 'settings-refused'
     | 'registered' | 'unregistered' | 'replaced' | 'claim-refused' | 'proof-refused' | 'permit-given' | 'permit-refused' | 'not-admitted'
-    | 'dial-refused' | 'paired' | 'pair-ended';
+    | 'presence-lost' | 'presence-found'
+    | 'dial-refused' | 'dial-redirected' | 'paired' | 'pair-ended';
   readonly hostId?: string;
   readonly status?: number;
   readonly bytes?: number;

@@ -11,6 +11,8 @@ export interface RelayStatistics {
   /** The most bytes that one direction of any pair ever had waiting. */
   readonly peakQueuedBytes: number;
   readonly isDraining: boolean;
+  /** Nodes of this relay that are there; 0 where this one cannot tell. */
+  readonly nodes: number;
 }
 
 /** Counts what a relay logs, and tells it to Prometheus (text exposition format 0.0.4). */
@@ -23,13 +25,14 @@ export class RelayMetrics {
   }
 
   text(statistics: RelayStatistics): string {
-    const { hosts, pairs, pendingDials, connections, bytesForwarded, queuedBytes, peakQueuedBytes, isDraining } = statistics;
+    const { hosts, pairs, pendingDials, connections, bytesForwarded, queuedBytes, peakQueuedBytes, isDraining, nodes } = statistics;
     const { user, system } = process.cpuUsage();
     const metric = (name: string, type: 'gauge' | 'counter', help: string, samples: readonly (readonly [labels: string, value: number])[]): string =>
       [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...samples.map(([labels, value]) => `${name}${labels === '' ? '' : `{${labels}}`} ${value}`), ''].join('\n');
     const gauge = (name: string, help: string, value: number): string => metric(name, 'gauge', help, [['', value]]);
     return [
       gauge('baton_relay_hosts', 'Hosts that are registered.', hosts),
+      gauge('baton_relay_nodes', 'Nodes of this relay that are there; 0 where this one cannot tell.', nodes),
       gauge('baton_relay_pairs', 'Pairs of connections that are joined.', pairs),
       gauge('baton_relay_pending_dials', 'Dials that wait for their host.', pendingDials),
       gauge('baton_relay_connections', 'Open TCP connections.', connections),

@@ -11,7 +11,8 @@ import { FollowedFiles, readAdmission, readTls, type AdmissionFiles, type TlsFil
 import { defaultRelayLimits, type RelayLimits } from './relayLimits';
 import type { RelayEvent, RelayLog } from './relayLog';
 import { RelayMetrics, type RelayStatistics } from './relayMetrics';
-import { refuseUpgrade, RelaySwitch, type RelayCall } from './relaySwitch';
+import type { ClusterOptions, RelayPresence } from './relayPresence';
+import { refuseUpgrade, RelaySwitch, type Refusal, type RelayCall } from './relaySwitch';
 import { Tally } from './tally';
 
 /** How often the relay looks whether its files have changed. */
@@ -35,6 +36,8 @@ export interface RelayOptions {
   readonly allowedOrigins?: readonly string[];
   /** Addresses and networks that may read `/metrics`, besides this machine. */
   readonly metricsFrom?: readonly string[];
+  /** Shares the hosts with other nodes of the same relay. */
+  readonly cluster?: ClusterOptions;
 }
 
 export interface RunningRelay {
@@ -78,6 +81,7 @@ class Relay {
   readonly #connections = new Tally();
   readonly #sockets = new Set<Socket>();
   readonly #files: readonly FollowedFiles[];
+  #presence: RelayPresence | undefined;
   #stopTimer: () => void = () => undefined;
   #closed: Promise<void> | undefined;
 
@@ -89,7 +93,7 @@ class Relay {
     this.#metricsFrom = new AddressSet(options.metricsFrom ?? []);
     this.#origins = new Set(options.allowedOrigins);
     const admission = admissionFiles === undefined ? undefined : new Admission();
-    this.#switch = new RelaySwitch({ limits: this.#limits, clock: this.#clock, log: (event) => this.#log(event), admission });
+    this.#switch = new RelaySwitch({ limits: this.#limits, clock: this.#clock, log: (event) => this.#log(event), admission, at: options.cluster?.publicUrl });
     const { maxHeaderBytes, headersTimeoutMs, maxConnections } = this.#limits;
     const settings = { maxHeaderSize: maxHeaderBytes, headersTimeout: headersTimeoutMs, requestTimeout: headersTimeoutMs, keepAliveTimeout: 5000, connectionsCheckingInterval: Math.min(5000, headersTimeoutMs) };
     const answer: RequestListener = (request, response) => {
@@ -114,16 +118,21 @@ class Relay {
     this.#server.on('connection', (socket: Socket) => this.#count(socket));
     this.#server.on('upgrade', (request, socket: Duplex, head) => {
       socket.on('error', () => undefined);
-      const status = this.#upgrade(request, socket, head);
-      if (status !== undefined) refuseUpgrade(socket, status);
+      const refusal = this.#upgrade(request, socket, head);
+      if (refusal !== undefined) refuseUpgrade(socket, refusal, request.url?.slice(1));
     });
   }
 
   async listen(host: string, port: number): Promise<number> {
     for (const files of this.#files) await files.load();
-    await new Promise<void>((resolve, reject) => {
+    await this.#join();
+    const listening = new Promise<void>((resolve, reject) => {
       this.#server.once('error', (cause) => reject(new RelayError('relay-unreachable', `The relay cannot listen on ${host}:${port}: ${cause.message}`, { cause })));
       this.#server.listen(port, host, resolve);
+    });
+    await listening.catch(async (error: unknown) => {
+      await this.#presence?.leave();
+      throw error;
     });
     this.#scheduleSweep();
     for (const files of this.#files) {
@@ -134,9 +143,19 @@ class Relay {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  async #join(): Promise<void> {
+    const { cluster } = this.options;
+    if (cluster === undefined) return;
+    // One node needs none of this, nor the code for it.
+    const { RelayPresence } = await import('./relayPresence');
+    this.#presence = await RelayPresence.join({ ...cluster, clock: this.#clock, log: (event) => this.#log(event), isHere: (hostId) => this.#switch.answers(hostId) });
+    this.#switch.join(this.#presence);
+  }
+
   statistics(): RelayStatistics {
     const { hosts, pairs, pendingDials, isDraining, counts } = this.#switch;
-    return { ...counts, hosts, pairs, pendingDials, isDraining, connections: this.#sockets.size };
+    const nodes = this.#presence === undefined ? 1 : this.#presence.isUsable ? this.#presence.nodes : 0;
+    return { ...counts, hosts, pairs, pendingDials, isDraining, nodes, connections: this.#sockets.size };
   }
 
   async drain(): Promise<void> {
@@ -155,6 +174,7 @@ class Relay {
       const closed = new Promise((resolve) => this.#server.close(resolve));
       for (const socket of this.#sockets) socket.destroy();
       await Promise.all([ended, closed]);
+      await this.#presence?.leave();
       this.#log({ event: 'closed' });
     })());
   }
@@ -203,13 +223,16 @@ class Relay {
     const caller = this.#callerOf(request);
     if (this.#isForeign(request)) return [403, ''];
     if (request.method !== 'GET' || caller === undefined) return [404, ''];
-    if (request.url === '/healthz') return this.#switch.isDraining ? [503, '{"status":"draining"}\n'] : [200, '{"status":"ok"}\n'];
+    if (request.url === '/healthz') {
+      const status = this.#switch.isDraining ? 'draining' : this.#presence?.isUsable === false ? 'no-presence' : 'ok';
+      return [status === 'ok' ? 200 : 503, `{"status":"${status}"}\n`];
+    }
     const mayRead = this.#metricsFrom.has(caller.address) || (loopback.has(caller.address) && !caller.isForwarded);
     return request.url === '/metrics' && mayRead ? [200, this.#metrics.text(this.statistics()), 'text/plain; version=0.0.4'] : [404, ''];
   }
 
-  /** Passes a request on to the switch, or gives the status with which it is refused. */
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): number | undefined {
+  /** Passes a request on to the switch, or says how it is refused. */
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Refusal | undefined {
     if (this.#isForeign(request)) return 403;
     const caller = this.#callerOf(request);
     if (caller === undefined) return 400;

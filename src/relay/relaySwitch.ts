@@ -10,6 +10,7 @@ import type { RelayLimits } from './relayLimits';
 import type { RelayLog } from './relayLog';
 import { MAX_MESSAGE_BYTES } from './relayMessages';
 import { RelayPair, type PairStatistics } from './relayPair';
+import type { RelayPresence } from './relayPresence';
 import { MinuteRate, Tally } from './tally';
 import { CloseCode } from './webSocketStream';
 
@@ -30,7 +31,12 @@ export interface SwitchOptions {
   readonly log: RelayLog;
   /** Undefined lets everybody in. */
   readonly admission: Admission | undefined;
+  /** The URL of this node, where there are others; hosts come there for dials. */
+  readonly at: string | undefined;
 }
+
+/** An HTTP status, or the URL of the node that has the host. */
+export type Refusal = number | { readonly elsewhere: string };
 
 /** Joins who dials with the host that is dialled. Nothing of what passes is looked at or kept. */
 export class RelaySwitch {
@@ -44,6 +50,7 @@ export class RelaySwitch {
   readonly #proofRate: MinuteRate;
   readonly #pairs = new Map<RelayPair, readonly string[]>();
   readonly #pairsPerHost = new Tally();
+  #presence: RelayPresence | undefined;
   #isDraining = false;
   #onIdle: () => void = () => undefined;
 
@@ -71,8 +78,19 @@ export class RelaySwitch {
     return this.#isDraining;
   }
 
-  /** Answers a request, or gives the HTTP status with which it is to be refused. */
-  take(call: RelayCall): number | undefined {
+  /** From here on hosts are shared with other nodes. */
+  join(presence: RelayPresence): void {
+    this.#presence = presence;
+    this.#hosts.presence = presence;
+  }
+
+  /** Whether a host that is registered here answers; one that does not is let go. */
+  answers(hostId: string): Promise<boolean> {
+    return this.#hosts.answers(hostId);
+  }
+
+  /** Answers a request, or says how it is to be refused. */
+  take(call: RelayCall): Refusal | undefined {
     const { action, name, request, share } = call;
     // A host that was told of a dial before the end was announced may still come for it.
     if (action === 'accept') return this.#accept(name, request, call.socket);
@@ -141,7 +159,7 @@ export class RelaySwitch {
     return undefined;
   }
 
-  #dial({ name: hostId, share, request, socket }: RelayCall): number | undefined {
+  #dial({ name: hostId, share, request, socket }: RelayCall): Refusal | undefined {
     const { admission, limits, log } = this.options;
     const refuse = (status: number): number => {
       log({ event: 'dial-refused', hostId, status });
@@ -150,7 +168,12 @@ export class RelaySwitch {
     if (!this.#dialRate.admits(share, limits.maxDialsPerMinutePerAddress)) return refuse(429);
     const admitted = admission === undefined ? { hostId: null } : admission.admits(request.headers.authorization, 'dial', hostId);
     if (admitted === undefined) return refuse(401);
-    if (!this.#hosts.has(hostId)) return refuse(404);
+    if (!this.#hosts.has(hostId)) {
+      const elsewhere = this.#presence?.urlOf(hostId);
+      if (elsewhere === undefined) return refuse(this.#presence?.isUsable === false ? 503 : 404);
+      log({ event: 'dial-redirected', hostId });
+      return { elsewhere };
+    }
     if (!this.#hostRate.admits(hostId, limits.maxDialsPerMinutePerHost)) return refuse(429);
     const isFull = [hostId, admitted.hostId].some((id) => id !== null && this.#pairsPerHost.of(id) >= limits.maxPairsPerHost);
     if (isFull || this.#dials.waitingFor(hostId) >= limits.maxPendingDialsPerHost) return refuse(503);
@@ -197,8 +220,9 @@ export class RelaySwitch {
   }
 }
 
-/** Ends a request that asked to be upgraded, with an HTTP status and nothing else. */
-export function refuseUpgrade(socket: Duplex, status: number): void {
-  const advice = status === 401 ? 'WWW-Authenticate: Bearer\r\n' : status === 429 || status === 503 ? 'Retry-After: 30\r\n' : '';
+/** Ends a request that asked to be upgraded, with an HTTP status and nothing else. `path` is what it asked for, without the first slash. */
+export function refuseUpgrade(socket: Duplex, refusal: Refusal, path = ''): void {
+  const status = typeof refusal === 'number' ? refusal : 307;
+  const advice = typeof refusal !== 'number' ? `Location: ${refusal.elsewhere.replace(/\/$/, '')}/${path}\r\n` : status === 401 ? 'WWW-Authenticate: Bearer\r\n' : status === 429 || status === 503 ? 'Retry-After: 30\r\n' : '';
   socket.end(`HTTP/1.1 ${status} Refused\r\n${advice}Connection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
 }

@@ -6,6 +6,8 @@ import { RelayError } from './relayError';
 export const CloseCode = {
   ended: 1000,
   goingAway: 1001,
+  /** The relay cannot say just now whether the host is elsewhere. */
+  tryAgain: 1013,
   /** The relay is about to end; come back, to whichever node answers. */
   restart: 1012,
   /** The other half of a pair is gone, or a limit of age or silence was reached. */

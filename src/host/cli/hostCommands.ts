@@ -8,15 +8,11 @@ import { readRelayRight } from '../relayAccess';
 import type { CommandTable } from './commandTable';
 import { untilInterrupted } from './foreground';
 import { inertLine } from './inertText';
+import { parseRelayUrl } from './relayCommand';
 
 /** A host that was asked to stop ends its app-server first. */
 const STOP_TIMEOUT_MS = 30_000;
 const LOOK_AGAIN_MS = 20;
-
-function parseRelayUrl(text: string): string {
-  if (!/^wss?:$/.test(URL.canParse(text) ? new URL(text).protocol : '')) throw new InvalidArgumentError('It is a ws:// or wss:// URL.');
-  return text;
-}
 
 function parseName(text: string): string {
   if (text.length === 0 || text.length > 64 || inertLine(text) !== text) throw new InvalidArgumentError('It has 1 to 64 visible characters.');

@@ -17,6 +17,11 @@ function parseAddress(text: string): { host: string; port: number } {
   return { host, port: Number(digits) };
 }
 
+export function parseRelayUrl(text: string): string {
+  if (!/^wss?:$/.test(URL.canParse(text) ? new URL(text).protocol : '')) throw new InvalidArgumentError('It is a ws:// or wss:// URL.');
+  return text;
+}
+
 function parseLimit(text: string): number {
   const value = /^\d{1,10}$/.test(text) ? Number(text) : 0;
   if (value < 1 || value > MAX_LIMIT) throw new InvalidArgumentError(`It is a whole number from 1 to ${MAX_LIMIT}.`);
@@ -36,6 +41,10 @@ interface Given extends Partial<RelayLimits> {
   readonly trustProxy?: readonly string[];
   readonly allowOrigin?: readonly string[];
   readonly metricsFrom?: readonly string[];
+  readonly nats?: readonly string[];
+  readonly natsCredsFile?: string;
+  readonly natsReplicas?: number;
+  readonly publicUrl?: string;
 }
 
 export function addRelayCommand({ program, session }: CommandTable): void {
@@ -52,6 +61,10 @@ export function addRelayCommand({ program, session }: CommandTable): void {
     .option('--trust-proxy <ADDRS>', 'proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8', list)
     .option('--allow-origin <URLS>', 'web pages that may connect; others are refused', list)
     .option('--metrics-from <ADDRS>', 'who may read /metrics besides this machine', list)
+    .option('--nats <URLS>', 'share the hosts with other nodes, through these NATS servers', list)
+    .option('--nats-creds-file <FILE>', 'credentials for them')
+    .option('--nats-replicas <N>', 'on how many of them presence is kept', parseLimit)
+    .option('--public-url <URL>', 'with --nats: where this very node is found', parseRelayUrl)
     .action(async (given: Given) => {
       const options = relayOptions(given, takeSecret());
       const { startRelay } = await import('../../relay/relayServer');
@@ -77,10 +90,12 @@ function takeSecret(): string | undefined {
 }
 
 function relayOptions(given: Given, secret: string | undefined): RelayOptions {
-  const { listen, tlsCert, tlsKey, secretFile, issuerKeyFile, denyFile, trustProxy = [], allowOrigin = [], metricsFrom = [] } = given;
+  const { listen, tlsCert, tlsKey, secretFile, issuerKeyFile, denyFile, trustProxy = [], allowOrigin = [], metricsFrom = [], nats, natsCredsFile, natsReplicas = 1, publicUrl } = given;
   if ((tlsCert === undefined) !== (tlsKey === undefined)) throw new UsageError('--tls-cert and --tls-key go together.');
   const isClosed = secret !== undefined || secretFile !== undefined || issuerKeyFile !== undefined;
   if (denyFile !== undefined && !isClosed) throw new UsageError('--deny-file takes away from those who are let in: it goes with --secret-file or --issuer-key-file.');
+  if ((nats === undefined) !== (publicUrl === undefined)) throw new UsageError('--nats and --public-url go together: other nodes send dialers to that URL.');
+  if (nats !== undefined && isClosed && secret === undefined && secretFile === undefined) throw new UsageError('With --nats every node needs the same --secret-file, beside an issuer too: from it they know the tokens of each other.');
   return {
     ...listen,
     ...(tlsCert === undefined || tlsKey === undefined ? {} : { tls: { cert: tlsCert, key: tlsKey } }),
@@ -88,6 +103,7 @@ function relayOptions(given: Given, secret: string | undefined): RelayOptions {
     trustedProxies: trustProxy,
     allowedOrigins: allowOrigin,
     metricsFrom,
+    ...(nats === undefined || publicUrl === undefined ? {} : { cluster: { servers: nats, credentialsFile: natsCredsFile, publicUrl, replicas: natsReplicas } }),
     limits: Object.fromEntries(relayLimits.map(({ name, value }) => [name, given[name] ?? value])),
   };
 }
