@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { holdsAgainst, ownerEvent, reclaimEpoch, type Owner, type OwnerEvent } from '../../src/handoff/claim';
 import type { DestinationEvent } from '../../src/handoff/destinationTransaction';
-import { HandoffError } from '../../src/handoff/handoffError';
 import { claimOf, describeLedger, emptyLedger, isMoving, ledgerRecord, mayRun, nextReclaim, reduceLedger, reduceLedgerDestination, reduceLedgerOwner, reduceLedgerSource, weigh, type Ledger } from '../../src/handoff/ownership';
 import { outcomeOf } from '../../src/handoff/answers';
 import type { SourceEvent } from '../../src/handoff/sourceTransaction';
-import { destinationEvents, holdings, identity, receipt, sourceEvents } from './examples';
+import { destinationEvents, holdings, identity, receipt, refusal, sourceEvents } from './examples';
 
 const leave = (ledger: Ledger, ...types: readonly SourceEvent['type'][]): Ledger => types.reduce((next, type) => reduceLedgerSource(next, sourceEvents[type]), ledger);
 const arrive = (ledger: Ledger, ...types: readonly DestinationEvent['type'][]): Ledger => types.reduce((next, type) => reduceLedgerDestination(next, destinationEvents[type]), ledger);
@@ -19,15 +18,6 @@ const unacknowledged = leave(emptyLedger, ...toCommitted, 'letGo');
 const arrived = arrive(emptyLedger, 'offered', 'prepared', 'committed', 'activated');
 const reclaim = (ledger: Ledger): Ledger => reduceLedgerOwner(ledger, { type: 'reclaimed', epoch: nextReclaim(ledger) });
 const superseded: OwnerEvent = { type: 'superseded', epoch: 1000, owner: laptop, fork };
-
-function refusal(act: () => unknown): string | null {
-  try {
-    act();
-    return null;
-  } catch (error) {
-    return HandoffError.is(error) ? error.reason : String(error);
-  }
-}
 
 describe('a reclaim', () => {
   it('raises the epoch beyond all that the lost host reaches by handing the thread on', () => {

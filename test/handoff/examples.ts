@@ -1,3 +1,4 @@
+import { HandoffError } from '../../src/handoff/handoffError';
 import type { DestinationEvent, DestinationState } from '../../src/handoff/destinationTransaction';
 import { reduceDestination } from '../../src/handoff/destinationTransaction';
 import { receiptHash, type Holdings, type Receipt } from '../../src/handoff/receipt';
@@ -69,3 +70,13 @@ export const sourceAfter = (...types: readonly SourceEvent['type'][]): SourceSta
 
 export const destinationAfter = (...types: readonly DestinationEvent['type'][]): DestinationState =>
   types.reduce<DestinationState>((state, type) => reduceDestination(state, destinationEvents[type]), { is: 'none' });
+
+/** The reason with which a reducer refuses; null where it does not. */
+export function refusal(act: () => unknown): string | null {
+  try {
+    act();
+    return null;
+  } catch (error) {
+    return HandoffError.is(error) ? error.reason : String(error);
+  }
+}

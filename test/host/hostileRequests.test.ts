@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { Controllers, type Implementations } from '../../src/host/controllers';
 import { silentLog } from '../../src/host/log';
-import { PeerLink, type PeerHandlers } from '../../src/host/peerLink';
+import { PeerLink } from '../../src/host/peerLink';
 import { methods, PROTOCOL_VERSION } from '../../src/host/protocol';
 import { socketPair } from '../fixtures/socketPair';
 
@@ -50,7 +50,7 @@ async function toPeer(): Promise<Wire> {
     return Promise.resolve({ claims: [] });
   };
   const [here, there] = await socketPair();
-  new PeerLink(there, hostId, '0'.repeat(64), { 'handoff/claims': reach } as Partial<PeerHandlers>, silentLog);
+  new PeerLink(there, hostId, '0'.repeat(64), { 'handoff/claims': reach }, silentLog);
   return { stream: here, replies: createInterface({ input: here })[Symbol.asyncIterator](), reached, honest: { id: 7, method: 'handoff/claims', params: { claims: [] } } };
 }
 
@@ -83,9 +83,9 @@ describe.each([['a controller', toController], ['a peer', toPeer]] as const)('%s
     stream.write(`${line}\n${JSON.stringify(honest)}\n`);
     let last: Reply = {};
     while (last.id !== 7) {
-      const { value, done } = await replies.next();
-      expect(done).not.toBe(true);
-      last = JSON.parse(String(value)) as Reply;
+      const next = await replies.next();
+      if (next.done === true) throw new Error('The connection was ended.');
+      last = JSON.parse(next.value) as Reply;
       if (last.id !== 7) expect(last).toMatchObject({ error: { code: expect.any(Number) as number } });
     }
     expect(last.error).toBeUndefined();
