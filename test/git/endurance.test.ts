@@ -3,11 +3,11 @@ import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { deflateSync } from 'node:zlib';
-import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { formatBundleHeader } from '../../src/git/bundleHeader';
 import { receiveBundle } from '../../src/git/quarantine';
 import { restoreWorkingState, rollbackRestore } from '../../src/git/restore';
+import { bundleScript } from '../fixtures/bundledScript';
 import { carry, git, makePair, observe, ownCheckout, photograph, removeTemporaryDirectories, send, temporaryDirectory, THREAD, write } from './laboratory';
 
 afterEach(removeTemporaryDirectories);
@@ -48,12 +48,7 @@ describe('many round trips', () => {
 describe('a host that dies in the middle of a restore', () => {
   let program: string;
   beforeEach(async () => {
-    program = path.join(temporaryDirectory(), 'restore.mjs');
-    await build({
-      stdin: { contents: `import { restoreWorkingState } from './src/git/restore'; await restoreWorkingState(JSON.parse(process.argv[2]));`, resolveDir: path.resolve(import.meta.dirname, '../..'), loader: 'ts' },
-      bundle: true, platform: 'node', format: 'esm', outfile: program, logLevel: 'error',
-      banner: { js: "import { createRequire as nodeRequire } from 'node:module'; const require = nodeRequire(import.meta.url);" },
-    });
+    program = await bundleScript(`import { restoreWorkingState } from './src/git/restore'; await restoreWorkingState(JSON.parse(process.argv[2]));`, path.join(temporaryDirectory(), 'restore.mjs'));
   });
 
   /** Restores in a process whose git kills it when it is about to run a command with `word` for the `nth` time. */

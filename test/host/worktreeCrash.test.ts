@@ -1,8 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { build } from 'esbuild';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { bundleScript } from '../fixtures/bundledScript';
 import { makePair, ownCheckout, removeTemporaryDirectories, temporaryDirectory, type Pair } from '../git/laboratory';
 import { contentOf, openKept, work, type Kept } from './keptWorktrees';
 
@@ -23,12 +23,7 @@ await kept.keeper[act](id, 'local');
 
 let program: string;
 beforeAll(async () => {
-  program = path.join(temporaryDirectory(), 'keeper.mjs');
-  await build({
-    stdin: { contents: script, resolveDir: path.resolve(import.meta.dirname, '../..'), loader: 'ts' },
-    bundle: true, platform: 'node', format: 'esm', outfile: program, logLevel: 'error',
-    banner: { js: "import { createRequire as nodeRequire } from 'node:module'; const require = nodeRequire(import.meta.url); const __filename = import.meta.filename;" },
-  });
+  program = await bundleScript(script, path.join(temporaryDirectory(), 'keeper.mjs'));
 });
 afterAll(removeTemporaryDirectories);
 
