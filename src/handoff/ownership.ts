@@ -179,7 +179,9 @@ export const claimOf = (ledger: Ledger, self: Owner): Claim => ({ epoch: ledger.
  * known here holds. `unknown`: this host has nothing to do with the thread, or the teller never had it.
  */
 export function weigh(ledger: Ledger, self: Owner, teller: string, told: Claim): 'same' | 'better' | 'worse' | 'unknown' {
-  if (!ledger.trail.includes(teller)) return 'unknown';
+  // Who is handing the thread to this host may take it back while its commit is still on the way here.
+  const hands = !isAtRest(ledger.destination) && 'source' in ledger.destination && ledger.destination.source === teller;
+  if (!hands && !ledger.trail.includes(teller)) return 'unknown';
   const known = claimOf(ledger, self);
   if (told.epoch === known.epoch && told.owner.hostId === known.owner.hostId) return 'same';
   // Nobody else can know a later claim of this host's than it does itself, unless its ledger was restored from a backup.

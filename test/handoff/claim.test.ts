@@ -105,6 +105,13 @@ describe('the word of another host on who owns a thread', () => {
     expect(weigh(leave(emptyLedger, 'begun', 'failed', 'undone'), laptop, server.hostId, told(1000, server))).toBe('better');
   });
 
+  it('is not done with where that host is only just handing the thread here', () => {
+    const arriving = arrive(emptyLedger, 'offered', 'prepared');
+    expect(weigh(arriving, server, laptop.hostId, told(1000))).toBe('better');
+    expect(refusal(() => reduceLedgerOwner(arriving, superseded))).toBe('thread-moving');
+    expect(weigh(arrive(arriving, 'withdrawn', 'discarded'), server, laptop.hostId, told(1000))).toBe('unknown');
+  });
+
   it('holds at a higher epoch, and does not at a lower one', () => {
     expect(weigh(arrived, server, laptop.hostId, told(0))).toBe('worse');
     expect(weigh(handedAway, laptop, server.hostId, told(1, server))).toBe('same');
