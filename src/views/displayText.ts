@@ -10,10 +10,13 @@ const UNSHOWABLE = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-
  */
 export function plainLabel(text: string, limit = 120): string {
   const line = text.replace(UNSHOWABLE, ' ').replace(/\s+/g, ' ').trim();
-  // Code points, so that no half of a surrogate pair is left at the end.
-  const characters = Array.from(line);
-  const short = characters.length > limit ? `${characters.slice(0, limit - 1).join('')}…` : line;
-  return short.replaceAll('$(', '$\u200b(');
+  return shortened(line, limit).replaceAll('$(', '$\u200b(');
+}
+
+/** The text, or its start and an ellipsis: at most `limit` code points, so that no half of a surrogate pair is left at the end. */
+export function shortened(text: string, limit: number): string {
+  const characters = Array.from(text);
+  return characters.length > limit ? `${characters.slice(0, limit - 1).join('')}…` : text;
 }
 
 // Controls but line feed and tab (Cc), formats such as bidi marks, zero widths and tags (Cf), separators, private use, lone surrogates.
@@ -46,4 +49,15 @@ export function durationText(milliseconds: number): string {
   if (seconds < 59.5) return `${seconds.toFixed(0)} s`;
   const whole = Math.round(seconds);
   return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+}
+
+/** The age of a time in the largest unit that fits; null within its first minute. `time` is ISO 8601; one by a clock that is ahead has no age yet. */
+export function ageText(time: string, now: Date, t: Translate): string | null {
+  const minutes = Math.floor((now.getTime() - Date.parse(time)) / 60_000);
+  if (!(minutes >= 1)) return null;
+  if (minutes < 60) return t('{0} min', minutes);
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return t('{0} h', hours);
+  const days = Math.floor(hours / 24);
+  return days === 1 ? t('1 day') : t('{0} days', days);
 }

@@ -20,6 +20,9 @@ export interface FollowContext {
 /** Codex's notifications after which the list of threads shows something else. */
 const THREAD_LIST_CHANGES = new Set(['thread/started', 'thread/status/changed', 'thread/name/updated', 'thread/archived', 'thread/unarchived', 'thread/deleted', 'thread/closed']);
 
+/** Those after which a worktree may hold something else, or its thread has another name. */
+const WORKTREE_CHANGES = new Set(['turn/completed', 'thread/name/updated']);
+
 /** Keeps trees, status bar and context keys up with the host and with the open repositories. */
 export function followHost({ connection, repositories, approvals, log, statusBar, trees }: FollowContext): vscode.Disposable[] {
   const showStatus = () => statusBar.show(connection.state, connection.state.kind === 'connected' ? connection.state.client.host.baton.name : '');
@@ -40,6 +43,7 @@ export function followHost({ connection, repositories, approvals, log, statusBar
     client.on('handoff/ended', refreshAll);
     client.onCodex((method) => {
       if (THREAD_LIST_CHANGES.has(method)) trees.threads.refresh();
+      if (WORKTREE_CHANGES.has(method)) trees.worktrees.refresh();
     });
     readCodex(client).catch(failed('Reading the host'));
     applyRelay(client).catch(failed('Setting the relay'));

@@ -19,7 +19,7 @@ export abstract class HostTree<Node> implements vscode.TreeDataProvider<Node>, v
   protected constructor(
     viewId: string,
     private readonly connection: HostConnection,
-    private readonly log: vscode.LogOutputChannel,
+    protected readonly log: vscode.LogOutputChannel,
   ) {
     this.view = vscode.window.createTreeView(viewId, { treeDataProvider: this });
     this.view.onDidChangeVisibility(({ visible }) => {

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import type { HostDetails, HostSummary, ManagedWorktree, Thread } from '../host/protocol';
-import { plainLabel, type Translate } from './displayText';
+import { ageText, plainLabel, shortened, type Translate } from './displayText';
 import { hasMoved } from './threadList';
 
 /** What a tree item shows; `icon` is the id of a codicon, `tint` of a theme colour. */
@@ -126,19 +126,46 @@ function relayText(relay: HostDetails['relay'], t: Translate): string {
   }
 }
 
-export function worktreeText(worktree: ManagedWorktree, threads: readonly string[], t: Translate): TreeText {
-  const label = plainLabel(basename(worktree.path));
-  const branch = worktree.branch === null ? t('detached HEAD') : plainLabel(worktree.branch, 80);
-  const parts = worktree.state === 'foreign' ? [t('not Baton’s')] : [branch, worktreeState(worktree, t)];
-  if (worktree.permanent) parts.push(t('permanent'));
-  else if (worktree.pinned) parts.push(t('pinned'));
+/** What the row of a worktree says besides what the worktree itself does. */
+export interface WorktreeSurroundings {
+  /** Titles of its threads (`threadTitle`), the one that was used last first. */
+  readonly threads: readonly string[];
+  /** The tree shows worktrees of several repositories, so that a row has to say which its is. */
+  readonly severalRepositories: boolean;
+  readonly now: Date;
+}
+
+/** A longer title would push state and age out of a side bar of the usual width. */
+const ROW_TITLE = 40;
+
+/** A worktree is called by its thread, or else by its branch: all those of one repository have the same directory name. */
+export function worktreeText(worktree: ManagedWorktree, { threads, severalRepositories, now }: WorktreeSurroundings, t: Translate): TreeText {
+  const foreign = worktree.state === 'foreign';
+  const repository = plainLabel(basename(worktree.path));
+  const branch = worktree.branch === null ? (worktree.head === null ? null : t('detached at {0}', worktree.head.slice(0, 8))) : plainLabel(worktree.branch, 80);
+  const name = (foreign ? null : threads[0] ?? branch) ?? repository;
+  const age = foreign ? null : (ageText(worktree.lastUsedAt, now, t) ?? '');
+  const used = age === null ? [] : [age === '' ? t('used just now') : t('used {0} ago', age)];
+  const keeping = worktree.permanent ? [t('permanent')] : worktree.pinned ? [t('pinned')] : [];
+  const others = threads.length > 2 ? [t('{0} more threads', threads.length - 1)] : threads.length === 2 ? [t('1 more thread')] : [];
+  const place = [...(branch === null || name === branch ? [] : [branch]), ...others, ...(severalRepositories && name !== repository ? [repository] : [])];
+  const state = worktreeState(worktree, t);
   const reason = plainLabel(worktree.reason, 600);
   return {
     id: `worktree:${worktree.id}:${worktree.path}`,
-    label,
-    description: parts.join(' · '),
-    tooltip: [plainLabel(worktree.path, 400), ...parts, ...(worktree.state === 'here' ? [worktree.safeToRemove ? t('Can be removed: {0}', reason) : t('Is kept: {0}', reason)] : [reason]), ...threads].join('\n'),
-    accessibilityLabel: t('Worktree {0}, {1}', label, parts.join(', ')),
+    label: shortened(name, ROW_TITLE),
+    // Cut off on its right, so what changes comes first; what holds of most is not said.
+    description: [...(state.short === '' ? [] : [state.short]), ...keeping, ...(age === null ? [] : [age === '' ? t('now') : age]), ...place].join(' · '),
+    tooltip: [
+      name,
+      plainLabel(worktree.path, 400),
+      ...(branch === null ? [] : [t('Branch: {0}', branch)]),
+      [state.long, ...countsText(worktree, t), ...keeping, ...used].join(', '),
+      ...(worktree.state === 'here' ? [worktree.safeToRemove ? t('Can be removed: {0}', reason) : t('Is kept: {0}', reason)] : [reason]),
+      ...(threads.length < 2 ? [] : [t('Threads: {0}', threads.join(', '))]),
+      ...(foreign ? [] : [t('Worktree {0}', worktree.id)]),
+    ].join('\n'),
+    accessibilityLabel: t('Worktree {0}, {1}', name, [state.long, ...keeping, ...used, ...place].join(', ')),
     ...worktreeIcon(worktree),
     contextValue: contextValue('worktree', {
       dirty: worktree.dirty, permanent: worktree.permanent, pinned: worktree.pinned,
@@ -147,30 +174,43 @@ export function worktreeText(worktree: ManagedWorktree, threads: readonly string
   };
 }
 
-function worktreeState(worktree: ManagedWorktree, t: Translate): string {
+/** How many paths are changed in which way, and how many commits are pushed nowhere; what is nought is left out. */
+function countsText({ changes, unpushed }: ManagedWorktree, t: Translate): string[] {
+  const counts: [number, string][] = [
+    ...(changes === null ? [] : ([[changes.unmerged, t('in conflict')], [changes.staged, t('staged')], [changes.unstaged, t('not staged')], [changes.untracked, t('untracked')]] as [number, string][])),
+    [unpushed, t('commits pushed nowhere')],
+  ];
+  return counts.filter(([count]) => count > 0).map(([count, what]) => t('{0}: {1}', what, count));
+}
+
+/** What became of a worktree: in its row, where nothing said means that all is well, and in full. */
+function worktreeState(worktree: ManagedWorktree, t: Translate): { short: string; long: string } {
+  const both = (words: string) => ({ short: words, long: words });
   switch (worktree.state) {
     case 'here':
-      return worktree.dirty ? t('changed') : t('clean');
+      if (worktree.operation !== null) return both(t('{0} in progress', plainLabel(worktree.operation, 40)));
+      return worktree.dirty ? both(t('changed')) : { short: '', long: t('clean') };
     case 'removed':
-      return t('removed, kept in a snapshot');
+      return { short: t('removed'), long: t('removed, kept in a snapshot') };
     case 'removing':
     case 'restoring':
-      return t('interrupted');
+      return both(t('interrupted'));
     case 'moved':
-      return t('moved');
+      return both(t('moved'));
     case 'gone':
-      return t('not there any more');
+      return both(t('not there any more'));
     case 'unlinked':
     case 'unreadable':
-      return t('git cannot read it');
+      return both(t('git cannot read it'));
     case 'foreign':
-      return t('not Baton’s');
+      return both(t('not Baton’s'));
   }
 }
 
-function worktreeIcon({ state, dirty }: ManagedWorktree): Pick<TreeText, 'icon' | 'tint'> {
+function worktreeIcon({ state, dirty, permanent, pinned, operation }: ManagedWorktree): Pick<TreeText, 'icon' | 'tint'> {
   if (state === 'removed') return { icon: 'archive', tint: 'disabledForeground' };
   if (state === 'foreign') return { icon: 'circle-slash', tint: 'disabledForeground' };
-  if (state !== 'here') return { icon: 'warning', tint: 'list.warningForeground' };
-  return { icon: 'repo', ...(dirty ? { tint: 'gitDecoration.modifiedResourceForeground' } : {}) };
+  if (state !== 'here' || operation !== null) return { icon: 'warning', tint: 'list.warningForeground' };
+  const icon = permanent ? 'bookmark' : pinned ? 'pinned' : 'repo';
+  return { icon, ...(dirty ? { tint: 'gitDecoration.modifiedResourceForeground' } : {}) };
 }

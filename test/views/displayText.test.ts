@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { byteText, durationText, plainLabel, visibleText } from '../../src/views/displayText';
+import { ageText, byteText, durationText, plainLabel, visibleText } from '../../src/views/displayText';
+import { translate } from './translate';
 
 describe('a label made of foreign text', () => {
   it('is one line without icons, whatever the text', () => {
@@ -28,6 +29,10 @@ describe('amounts for people', () => {
   });
   it.each([[0, '0.0 s'], [2_140, '2.1 s'], [9_960, '10 s'], [59_400, '59 s'], [59_600, '1 min 0 s'], [185_000, '3 min 5 s']])('%d milliseconds are %s', (milliseconds, text) => {
     expect(durationText(milliseconds)).toBe(text);
+  });
+  it.each([[-60, null], [59, null], [60, '1 min'], [3_599, '59 min'], [3_600, '1 h'], [86_399, '23 h'], [86_400, '1 day'], [40 * 86_400, '40 days']])('the age of a time %d seconds ago is %s', (seconds, text) => {
+    const now = new Date('2026-01-01T12:00:00.000Z');
+    expect(ageText(new Date(now.getTime() - seconds * 1000).toISOString(), now, translate)).toBe(text);
   });
 });
 

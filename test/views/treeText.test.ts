@@ -70,16 +70,39 @@ describe('a host in the tree', () => {
 });
 
 describe('a worktree in the tree', () => {
-  it('says its branch and whether it has changes', () => {
-    expect(worktreeText({ ...worktree, dirty: true, pinned: true }, ['Fix the parser'], translate)).toMatchObject({ label: 'parser', description: 'main · changed · pinned', accessibilityLabel: 'Worktree parser, main, changed, pinned', contextValue: 'worktree+dirty+pinned+here' });
-    expect(worktreeText({ ...worktree, branch: null, permanent: true }, [], translate)).toMatchObject({ description: 'detached HEAD · clean · permanent', contextValue: 'worktree+permanent+here' });
+  const now = new Date('2026-01-01T05:30:00.000Z');
+  const shown = (change: Partial<ManagedWorktree>, threads: readonly string[] = [], severalRepositories = false) => worktreeText({ ...worktree, ...change }, { threads, severalRepositories, now }, translate);
+
+  it('is called by its thread, or else by its branch or commit', () => {
+    expect(shown({}, ['Fix the parser'])).toMatchObject({ label: 'Fix the parser', description: '5 h · main', accessibilityLabel: 'Worktree Fix the parser, clean, used 5 h ago, main' });
+    expect(shown({})).toMatchObject({ label: 'main', description: '5 h' });
+    expect(shown({ branch: null })).toMatchObject({ label: 'detached at aaaaaaaa' });
+    expect(shown({ branch: null, head: null, state: 'unreadable' })).toMatchObject({ label: 'parser', description: 'git cannot read it · 5 h' });
+    expect(shown({ branch: 'fix/\u202e$(x)' }).label).toBe('fix/ $\u200b(x)');
+    const long = 'Fix the parser, and then all that it breaks';
+    expect(shown({ lastUsedAt: now.toISOString() }, [long])).toMatchObject({ label: 'Fix the parser, and then all that it br…', description: 'now · main', accessibilityLabel: `Worktree ${long}, clean, used just now, main` });
   });
 
-  it('says why it is kept, or may be removed, and what became of one that is not there', () => {
-    expect(worktreeText(worktree, [], translate).tooltip).toContain('Can be removed: It is clean.');
-    expect(worktreeText({ ...worktree, safeToRemove: false, reason: 'A merge is in progress in it.' }, [], translate).tooltip).toContain('Is kept: A merge is in progress in it.');
-    expect(worktreeText({ ...worktree, state: 'removed' }, [], translate)).toMatchObject({ description: 'main · removed, kept in a snapshot', contextValue: 'worktree+removed' });
-    expect(worktreeText({ ...worktree, state: 'gone' }, [], translate)).toMatchObject({ description: 'main · not there any more', contextValue: 'worktree+mendable' });
-    expect(worktreeText({ ...worktree, state: 'foreign', reason: 'Baton did not make it \u202e$(x)' }, [], translate)).toMatchObject({ description: 'not Baton’s', contextValue: 'worktree' });
+  it('says how many threads share it, and of which repository it is where the tree has several', () => {
+    expect(shown({}, ['Fix the parser', 'Test it'], true).description).toBe('5 h · main · 1 more thread · parser');
+    expect(shown({}, ['Fix the parser', 'Test it', 'Ship it']).description).toBe('5 h · main · 2 more threads');
+    expect(shown({}, ['Fix the parser', 'Test it']).tooltip).toContain('Threads: Fix the parser, Test it');
+    expect(shown({}, [], true).description).toBe('5 h · parser');
+  });
+
+  it('says what holds of it, in words and by its icon', () => {
+    expect(shown({ dirty: true, pinned: true })).toMatchObject({ description: 'changed · pinned · 5 h', icon: 'pinned', tint: 'gitDecoration.modifiedResourceForeground', contextValue: 'worktree+dirty+pinned+here' });
+    expect(shown({ permanent: true, pinned: true })).toMatchObject({ description: 'permanent · 5 h', icon: 'bookmark', contextValue: 'worktree+permanent+pinned+here' });
+    expect(shown({ dirty: true, operation: 'rebase' })).toMatchObject({ description: 'rebase in progress · 5 h', icon: 'warning' });
+    expect(shown({ state: 'removed' })).toMatchObject({ description: 'removed · 5 h', accessibilityLabel: 'Worktree main, removed, kept in a snapshot, used 5 h ago', icon: 'archive', contextValue: 'worktree+removed' });
+    expect(shown({ state: 'gone' })).toMatchObject({ description: 'not there any more · 5 h', icon: 'warning', contextValue: 'worktree+mendable' });
+    expect(shown({ state: 'foreign', branch: null, head: null, reason: 'Baton did not make it \u202e$(x)' })).toMatchObject({ label: 'parser', description: 'not Baton’s', accessibilityLabel: 'Worktree parser, not Baton’s', contextValue: 'worktree' });
+  });
+
+  it('says what changed in it, and why it is kept or may be removed, when it is pointed at', () => {
+    expect(shown({ dirty: true, changes: { staged: 1, unstaged: 0, untracked: 2, unmerged: 0 }, unpushed: 3 }, ['Fix the parser']).tooltip.split('\n')).toEqual([
+      'Fix the parser', worktree.path, 'Branch: main', 'changed, staged: 1, untracked: 2, commits pushed nowhere: 3, used 5 h ago', 'Can be removed: It is clean.', 'Worktree w1',
+    ]);
+    expect(shown({ safeToRemove: false, reason: 'A merge is in progress in it.' }).tooltip).toContain('Is kept: A merge is in progress in it.');
   });
 });

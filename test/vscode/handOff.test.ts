@@ -180,7 +180,7 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
     await workbench.choose(/Hand off to /);
     await workbench.notification(/(?=.*“Publish the ephemeris\.” is now on ).*Open Worktree/s).waitFor();
     await workbench.row('Threads', /^Thread Publish the ephemeris\., idle/).waitFor();
-    await workbench.row('Worktrees', /^Worktree orrery, .*changed/).waitFor();
+    await workbench.row('Worktrees', /^Worktree Publish the ephemeris\., changed/).waitFor();
     const page = await panel();
     await page.locator('header .path', { hasText: join(machines.laptop.batonHome, 'worktrees') }).waitFor();
     await page.getByRole('textbox', { name: 'Message to the agent' }).fill('Do you remember?');
