@@ -2,7 +2,7 @@
 import type { AppServer } from './appServer';
 import { CodexError } from './codexError';
 import { gone } from './serverProcess';
-import { allThreads, joinThread } from './threads';
+import { allThreads, joinThread, readThread } from './threads';
 
 export type Quiesced = {
   /** The turn that was running and is now interrupted. */
@@ -71,6 +71,19 @@ async function endCommands(server: AppServer, threadId: string): Promise<void> {
   await server.request('thread/backgroundTerminals/clean', { threadId });
   for (const { command, osPid } of data) {
     if (osPid !== null && !(await gone(osPid, commandEndMs))) throw new CodexError('timed-out', `The command "${command}" of thread ${threadId} (process ${osPid}) does not end. End it, then try again.`);
+  }
+}
+
+/** Whether a turn of a thread runs, or waits for an approval. False for a thread that Codex does not know. */
+export async function isRunning(server: AppServer, threadId: string): Promise<boolean> {
+  try {
+    const { status } = await readThread(server, threadId);
+    if (status.type === 'active' || status.type === 'notLoaded') return status.type === 'active';
+    // A turn that has just been started is listed before the thread counts as active.
+    return (await server.request('thread/turns/list', { threadId, limit: 1 })).data[0]?.status === 'inProgress';
+  } catch (error) {
+    if (CodexError.is(error, 'thread-not-found')) return false;
+    throw error;
   }
 }
 

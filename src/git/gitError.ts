@@ -4,6 +4,7 @@ export type GitErrorReason =
   | 'changed-while-capturing'
   | 'corrupt-bundle' | 'missing-objects' | 'hostile-content' | 'too-large'
   | 'worktree-diverged' | 'worktree-exists' | 'not-managed'
+  | 'apply-refused' | 'apply-outdated' | 'nothing-to-undo' | 'index-locked'
   | 'disk-full' | 'cancelled' | 'failed';
 
 /** An error of Git or of what Baton does with it: `reason` for callers, message for people. */

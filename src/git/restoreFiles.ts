@@ -15,10 +15,10 @@ export async function treeChanges(shadow: Shadow, from: string, to: string, sign
   const changes: TreeChange[] = [];
   const records = nulRecords(streamGit(['diff-tree', '-r', '-z', '--raw', '--no-renames', '--no-abbrev', from, to], inShadow(shadow, { signal })));
   for await (const record of records) {
-    const [fromMode = '', toMode = '', , toOid = ''] = record.toString('latin1').slice(1).split(' ');
+    const [fromMode = '', toMode = '', fromOid = '', toOid = ''] = record.toString('latin1').slice(1).split(' ');
     const name = await records.next();
     if (name.done === true) break;
-    changes.push({ path: bytePath(name.value), fromMode, toMode, toOid });
+    changes.push({ path: bytePath(name.value), fromMode, toMode, fromOid, toOid });
   }
   return changes;
 }
@@ -80,7 +80,7 @@ export async function changeFiles(shadow: Shadow, index: string, from: StateToRe
   for (const name of await trackedWithoutFile(shadow, index, to, signal)) if (!written.has(name) && !removed.has(name)) await expectNoFile(root, name);
   await keep((name) => written.has(name) || removed.has(name));
   for (const name of removed) await removeFile(root, name);
-  for (const name of sortedPaths(from.manifest.emptyDirectories).reverse()) if (!to.manifest.emptyDirectories.includes(name)) await rmdir(absolutePath(root, name)).catch(ignoreUnremovable);
+  for (const name of sortedPaths(from.manifest.emptyDirectories).reverse()) if (!to.manifest.emptyDirectories.includes(name)) await removeEmpty(root, name);
 
   const options = inShadow(shadow, { index, signal });
   const zero = '0'.repeat(to.trees.index.length);
@@ -134,8 +134,12 @@ async function expectNoFile(root: string, name: BytePath): Promise<void> {
   if (found !== null && !found.isDirectory()) throw occupied(root, name);
 }
 
-/** Nothing but files that are about to go may lie where a file is to be written. */
-async function expectFree(root: string, name: BytePath, removed: ReadonlySet<BytePath>): Promise<void> {
+/**
+ * Nothing but files that are about to go may lie where a file is to be written.
+ *
+ * @throws {GitError} `worktree-diverged`
+ */
+export async function expectFree(root: string, name: BytePath, removed: ReadonlySet<BytePath>): Promise<void> {
   for (const above of parentPaths(name)) {
     const found = await lstat(absolutePath(root, above)).catch(ignoreAbsent);
     if (found === null) return;
@@ -160,8 +164,15 @@ async function removeFile(root: string, name: BytePath): Promise<void> {
   // A directory here was a submodule's; what it still holds is not ours to remove.
   if (found.isDirectory()) await rmdir(absolutePath(root, name)).catch(() => { throw occupied(root, name); });
   else await unlink(absolutePath(root, name));
-  for (const parent of parentPaths(name).reverse()) {
-    const emptied = await rmdir(absolutePath(root, parent)).then(() => true, ignoreUnremovable);
+  const parent = parentPaths(name).at(-1);
+  if (parent !== undefined) await removeEmpty(root, parent);
+}
+
+/** Removes a directory and those above it, as far as they are empty. */
+async function removeEmpty(root: string, name: BytePath): Promise<void> {
+  if (await isBelowLink(root, name)) return;
+  for (const directory of [name, ...parentPaths(name).reverse()]) {
+    const emptied = await rmdir(absolutePath(root, directory)).then(() => true, ignoreUnremovable);
     if (emptied !== true) return;
   }
 }

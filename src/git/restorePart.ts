@@ -155,7 +155,7 @@ async function keepSnapshot(repository: Repository, previous: CapturedState, ref
   await updateRefs(repository.root, refs, zeroId(repository.objectFormat));
 }
 
-async function autoMergeOf(state: StateToRestore, built: Repository, signal?: AbortSignal): Promise<ObjectId | null> {
+export async function autoMergeOf(state: StateToRestore, built: Repository, signal?: AbortSignal): Promise<ObjectId | null> {
   if (!state.manifest.autoMerge) return null;
   const carried = await gitText(['rev-parse', '-q', '--verify', `${state.tip}:auto-merge`], { cwd: built.root, signal, answers: [1, 128] });
   // Git's trees hold no empty ones: a merge of which nothing was left.
@@ -179,7 +179,7 @@ async function restoreShadow(repository: Repository, built: Repository, director
 }
 
 /** Files first, then the index, which takes its place in one step. @returns untracked files of the state */
-async function buildState(shadow: Shadow, built: Repository, state: StateToRestore, previous: CapturedState | null, temporary: string, signal?: AbortSignal): Promise<string[]> {
+export async function buildState(shadow: Shadow, built: Repository, state: StateToRestore, previous: CapturedState | null, temporary: string, signal?: AbortSignal): Promise<string[]> {
   // Made beside the index, so that the rename keeps its time: git trusts files by comparing theirs with it.
   const index = path.join(built.gitDir, 'index.baton');
   await rm(index, { force: true });

@@ -37,5 +37,6 @@ export interface TreeChange {
   /** `000000` where the path is not in that tree. */
   readonly fromMode: string;
   readonly toMode: string;
+  readonly fromOid: ObjectId;
   readonly toOid: ObjectId;
 }

@@ -3,7 +3,6 @@ import { gitText, lines, streamGit } from './git';
 import { GitError } from './gitError';
 import { revisions } from './haves';
 import { inRepository } from './inRepository';
-import { parentsOfTip } from './snapshotRecord';
 import type { ObjectFormat, ObjectId, Repository } from './repository';
 
 /**
@@ -50,18 +49,21 @@ async function* hashed(chunks: AsyncIterable<Buffer>, format: ObjectFormat): Asy
   if (current !== null || header.length > 0) throw new GitError('failed', 'git ended in the middle of an object.');
 }
 
+/** What came with an apply, and what it came to: only there to undo it and to merge the next one. */
+const PASSING = /^refs\/baton\/snapshots\/apply\/[^/]+\/[^/]+\/(given|after)$/;
+
 /**
  * Whether a snapshot in a repository reaches a commit or a blob that no other ref there reaches.
  *
+ * @param manifest of its working state
  * @param commits further ones, besides those of the working state, that count
  */
-export async function isOnlyHere(commonDir: string, { ref, tip }: { readonly ref: string; readonly tip: ObjectId }, commits: readonly ObjectId[], signal?: AbortSignal): Promise<boolean> {
+export async function isOnlyHere(commonDir: string, { ref, manifest }: { readonly ref: string; readonly manifest: ObjectId }, commits: readonly ObjectId[], signal?: AbortSignal): Promise<boolean> {
   const options = inRepository(commonDir, signal);
   const others = (await gitText(['for-each-ref', '--format=%(refname) %(objectname)'], options)).split('\n').flatMap((line) => {
     const [name, oid] = line.split(' ');
-    return oid === undefined || name === ref ? [] : [oid];
+    return oid === undefined || name === undefined || name === ref || PASSING.test(name) ? [] : [oid];
   });
-  const [manifest] = await parentsOfTip(commonDir, tip, signal);
   // Baton's own three commits and the manifest are there for the snapshot's sake.
   const own = new Set((await gitText(['rev-parse', manifest, `${manifest}^1`, `${manifest}^1^1`, `${manifest}:manifest.json`], options)).split('\n'));
   const names = streamGit(['rev-list', '--objects', '--no-object-names', '--ignore-missing', '--stdin'], { ...options, input: revisions([manifest, ...commits], others) });

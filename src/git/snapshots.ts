@@ -37,16 +37,32 @@ export interface Snapshot {
 export interface KnownSnapshot {
   readonly ref: string;
   readonly tip: ObjectId;
-  readonly worktreeId: string;
+  /** The managed worktree that it was taken of; null for what an apply replaced. */
+  readonly worktreeId: string | null;
+  /** The thread whose apply replaced it; null for a worktree's. */
+  readonly threadId: string | null;
   readonly takenAt: Date;
 }
 
 const PREFIX = 'refs/baton/snapshots/';
-const NAMED = /^refs\/baton\/snapshots\/([0-9a-f]{8})\/(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z$/;
+const STAMP = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z$/;
+const OF_WORKTREE = /^refs\/baton\/snapshots\/([0-9a-f]{8})\/([^/]+)$/;
+/** These hold a working state alone: their tip is its manifest. */
+const OF_APPLY = /^refs\/baton\/snapshots\/apply\/([0-9a-f-]{36})\/([^/]+)\/(before|found)$/;
+
+/** A time as refs have it: `20260227T100000000Z`. */
+export function stampOf(at: Date): string {
+  return at.toISOString().replace(/[-:.]/g, '');
+}
+
+/** Where a thread's applied states are kept: `before`, which was replaced; `given`; `after`; and what was `found` when it was taken back. */
+export function applyRef(threadId: string, stamp: string, what: 'before' | 'given' | 'after' | 'found'): string {
+  return `${PREFIX}apply/${threadId}/${stamp}/${what}`;
+}
 
 /** The ref of a snapshot that is taken of a managed worktree now: `refs/baton/snapshots/<worktree id>/<time, UTC>`; those of its submodules end in `-<n>`. */
 export function snapshotRef(worktreeId: string, at: Date): string {
-  return `${PREFIX}${worktreeId}/${at.toISOString().replace(/[-:.]/g, '')}`;
+  return `${PREFIX}${worktreeId}/${stampOf(at)}`;
 }
 
 /** What of a working tree no snapshot holds, by the codes of the findings of a capture. (FIFOs and sockets hold nothing to lose.) */
@@ -149,15 +165,16 @@ export async function readKept(repository: Repository, tip: ObjectId, directory:
   return readState(shadow, manifest, signal);
 }
 
-/** The snapshots of managed worktrees in a repository, oldest first. Other refs below `refs/baton/snapshots/` are not among them. */
+/** The snapshots of managed worktrees, and of what applies replaced, in a repository, oldest first. Other refs below `refs/baton/snapshots/` are not among them. */
 export async function listSnapshots(commonDir: string, signal?: AbortSignal): Promise<KnownSnapshot[]> {
   const found: KnownSnapshot[] = [];
   for await (const line of lines(streamGit(['for-each-ref', '--format=%(objectname) %(refname)', PREFIX], inRepository(commonDir, signal)))) {
     const [tip = '', ref = ''] = line.split(' ');
-    const match = NAMED.exec(ref);
-    if (match?.[1] === undefined) continue;
-    const [, worktreeId, year, month, day, hour, minute, second, millisecond] = match;
-    found.push({ ref, tip, worktreeId, takenAt: new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}.${millisecond}Z`) });
+    const [worktree, apply] = [OF_WORKTREE.exec(ref), OF_APPLY.exec(ref)];
+    const stamp = STAMP.exec(worktree?.[2] ?? apply?.[2] ?? '');
+    if (stamp === null) continue;
+    const [, year, month, day, hour, minute, second, millisecond] = stamp;
+    found.push({ ref, tip, worktreeId: worktree?.[1] ?? null, threadId: apply?.[1] ?? null, takenAt: new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}.${millisecond}Z`) });
   }
   return found.sort((a, b) => a.takenAt.getTime() - b.takenAt.getTime());
 }
@@ -167,10 +184,16 @@ export async function listSnapshots(commonDir: string, signal?: AbortSignal): Pr
  * has. What only reflogs named does not count: git itself lets that go in time. In doubt it is.
  */
 export async function isOnlyCopy(repository: Pick<Repository, 'commonDir'>, { ref, tip }: Pick<KnownSnapshot, 'ref' | 'tip'>, signal?: AbortSignal): Promise<boolean> {
-  const record = await readRecord(repository.commonDir, tip, signal);
-  if (await isOnlyHere(repository.commonDir, { ref, tip }, ownCommits(record), signal)) return true;
+  const { commonDir } = repository;
+  if (OF_APPLY.test(ref)) return isOnlyHere(commonDir, { ref, manifest: tip }, [], signal);
+  const isPartOnlyHere = async (at: string, part: { readonly ref: string; readonly tip: ObjectId }, record: SnapshotRecord) => {
+    const [manifest] = await parentsOfTip(at, part.tip, signal);
+    return isOnlyHere(at, { ref: part.ref, manifest }, ownCommits(record), signal);
+  };
+  const record = await readRecord(commonDir, tip, signal);
+  if (await isPartOnlyHere(commonDir, { ref, tip }, record)) return true;
   for (const submodule of record.submodules) {
-    for (const commonDir of repositoriesOf(submodule)) if (await isOnlyHere(commonDir, submodule, ownCommits(await readRecord(commonDir, submodule.tip, signal)), signal)) return true;
+    for (const at of repositoriesOf(submodule)) if (await isPartOnlyHere(at, submodule, await readRecord(at, submodule.tip, signal))) return true;
   }
   return false;
 }
@@ -184,8 +207,15 @@ function repositoriesOf({ repository, gitDir }: KeptSubmodule): string[] {
   return [...new Set([repository, gitDir])].filter((directory) => existsSync(directory) && isGitDirectory(directory));
 }
 
-/** Lets go of a snapshot; git's own garbage collection takes its objects later. */
+/** Lets go of a snapshot, and with what an apply replaced of what came then; git's own garbage collection takes its objects later. */
 export async function dropSnapshot(repository: Pick<Repository, 'commonDir'>, { ref, tip }: Pick<KnownSnapshot, 'ref' | 'tip'>): Promise<void> {
+  const [, threadId, stamp, what] = OF_APPLY.exec(ref) ?? [];
+  if (threadId !== undefined && stamp !== undefined) {
+    const options = inRepository(repository.commonDir);
+    await runGit(['update-ref', '-d', ref, tip], options);
+    if (what === 'before') for (const passing of ['given', 'after'] as const) await runGit(['update-ref', '-d', applyRef(threadId, stamp, passing)], options);
+    return;
+  }
   // One that cannot be read any more has only itself to let go of.
   const { submodules } = await readRecord(repository.commonDir, tip).catch((): Pick<SnapshotRecord, 'submodules'> => ({ submodules: [] }));
   for (const submodule of submodules) for (const commonDir of repositoriesOf(submodule)) await dropPart(await openRepository(commonDir), submodule);

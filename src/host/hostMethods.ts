@@ -70,6 +70,8 @@ export function hostMethods(host: HostService): Implementations {
     ...ownershipMethods(host),
     'host/ask': async ({ host: hostId, method, params }) =>
       hostId === host.hostId ? { result: await answerPeer(host, method, params) } : (await host.network.connect(hostId)).call('host/ask', { method, params }),
+    'worktree/apply': ({ plan, ...wish }) => host.applies.apply({ ...wish, plan: plan ?? null }),
+    'worktree/undoApply': (wish) => host.applies.undo(wish),
     'handoff/preflight': async ({ to, from, included, ...given }) => {
       const subject = subjectOf(given);
       if (from === undefined || from === host.hostId) return host.handoffs.preflight(subject, destinationId(host, to), included === true ? 'show' : null);

@@ -55,6 +55,18 @@ export class LedgerStore {
     return null;
   }
 
+  /** Fingerprints of the working states with which a thread left this host, or was about to. */
+  async departures(threadId: string): Promise<string[]> {
+    const text = await readFile(join(this.directory, `${threadIdSchema.parse(threadId)}.jsonl`), 'utf8').catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+      throw error;
+    });
+    return text.split('\n').flatMap((line) => {
+      const { event } = line === '' ? { event: null } : ledgerRecord.parse(JSON.parse(line));
+      return event?.type === 'captured' ? [event.holdings.workingState] : [];
+    });
+  }
+
   /**
    * Appends an event durably and gives the ledger that follows. Throws HandoffError, with nothing written, where the event is
    * not possible.

@@ -116,8 +116,11 @@ export type ManagedWorktree = z.infer<typeof managedWorktree>;
 
 export const snapshot = z.object({
   ref: z.string(),
-  worktreeId,
-  /** Where its worktree is, or was; null where this host knows none of that id. */
+  /** The worktree that it was taken of; null for what an apply replaced. */
+  worktreeId: worktreeId.nullable(),
+  /** The thread whose apply replaced it; null for a worktree's. */
+  threadId: threadId.nullable(),
+  /** The directory that it was the state of; null where this host does not know. */
   path: z.string().nullable(),
   takenAt: z.string(),
   /** It holds what nothing else has, so it does not expire by itself. */
@@ -343,6 +346,33 @@ export const remoteMethods = [
 ] as const;
 export type RemoteMethod = (typeof remoteMethods)[number];
 
+const changes = {
+  /** Paths of the working tree that change; at most 1000 are named. */
+  changes: z.array(z.object({ path: z.string(), change: z.enum(['added', 'changed', 'deleted']) })),
+  changeCount: count,
+};
+
+/** What applying a thread's working state to the user's checkout, or the other way, does or would do. */
+export const applyResult = z.object({
+  threadId,
+  to: z.enum(['checkout', 'worktree']),
+  worktree: z.string(),
+  checkout: z.string(),
+  /** False for a dry run, and where both were the same already. */
+  applied: z.boolean(),
+  how: z.enum(['same', 'replace', 'merge']),
+  ...changes,
+  /** Where HEAD goes, with the branch that it is on (null: detached); null where it stays. */
+  head: z.object({ branch: z.string().nullable(), before: objectId, after: objectId, commits: count }).nullable(),
+  conflicts: z.array(z.string()),
+  /** Why it would not be done, with the way out. */
+  refused: z.object({ reason: z.string(), message: text }).nullable(),
+  notes: z.array(z.string()),
+  /** Names what was shown: give it back, and nothing else is done. */
+  plan: sha256,
+});
+export type ApplyResult = z.infer<typeof applyResult>;
+
 const empty = z.object({}).optional();
 const method = <P extends z.ZodType, R extends z.ZodType>(least: Role, params: P, result: R) => ({ role: least, params, result });
 
@@ -383,6 +413,21 @@ export const methods = {
 
   /** Asks a paired host one of `remoteMethods`, where it trusts this one as an operator. The result is that method's. */
   'host/ask': method('operator', z.object({ host: hostId, method: z.enum(remoteMethods), params: z.record(z.string(), z.unknown()).optional() }), z.object({ result: z.unknown() })),
+
+  /** Moves a thread's working state from its worktree into the user's checkout on the same host, or the other way. `plan` is that of a dry run. */
+  'worktree/apply': method(
+    'operator',
+    z.object({
+      threadId, to: z.enum(['checkout', 'worktree']).default('checkout'), dryRun: z.boolean().default(false), plan: sha256.optional(),
+      /** Merge with what is there; with conflict markers where that does not come out clean. */
+      merge: z.boolean().default(false), markers: z.boolean().default(false),
+      /** Move a branch of another name too; interrupt a turn that runs. */
+      fastForward: z.boolean().default(false), stop: z.boolean().default(false),
+    }),
+    applyResult,
+  ),
+  /** Takes the last apply back. */
+  'worktree/undoApply': method('operator', z.object({ threadId, dryRun: z.boolean().default(false), stop: z.boolean().default(false) }), z.object({ threadId, directory: z.string(), undone: z.boolean(), ...changes })),
 
   /** The thread's transcript is Codex's `thread/read`; this is the rest of what a thread view shows. */
   'host/thread': method('viewer', z.object({ threadId }), z.object({ thread, plan: plan.nullable(), approvals: z.array(approval) })),

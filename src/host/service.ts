@@ -1,6 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { isRunning } from '../codex/quiesce';
 import { readRepositoryIdentity, sameRepository, type RepositoryIdentity } from '../git/repository';
+import { Applies } from './applies';
 import { ApprovalBroker, carriedApprovals } from './approvalBroker';
 import { isApprovalMethod } from './approvalRequest';
 import { AuditLog } from './audit';
@@ -115,6 +117,7 @@ export class HostService implements RunningHost {
   readonly audit: AuditLog;
   readonly keeper: WorktreeKeeper;
   readonly sweep: WorktreeSweep;
+  readonly applies: Applies;
   private outcomeTimer: NodeJS.Timeout | undefined;
   private stopSweeping: () => void = () => undefined;
   private readonly kept: readonly [arrived: KeptPlaces, sealed: KeptPlaces];
@@ -194,6 +197,7 @@ export class HostService implements RunningHost {
     this.sweep = new WorktreeSweep({
       ...keeping,
       retention: () => ({ keep: this.settings.value.worktreesKeep, snapshotDays: this.settings.value.snapshotDays }),
+      lastApply: (threadId) => this.applies.last(threadId),
       checkouts: () => [...projects.list().map(({ root }) => root), ...worktrees.all().map(({ projectRoot }) => projectRoot)],
     }, this.keeper);
     this.controllers = new Controllers({
@@ -221,6 +225,22 @@ export class HostService implements RunningHost {
 
     this.departure = new ThreadDeparture(this.codex, this.approvals, held, log, (threadId) => this.keeper.wake(threadId));
     this.arrival = new ThreadArrival(this.codex, this.approvals, held, log, () => this.settings.value.name);
+    this.applies = new Applies({
+      directory: join(batonHome, 'applies'),
+      audit: this.audit,
+      log,
+      now: () => new Date(),
+      held: this.threads.held,
+      requireOwner: (threadId) => this.threads.requireOwner(threadId),
+      worktrees,
+      keeper: this.keeper,
+      underWay: (threadId) => this.threads.underWay(threadId),
+      departures: (threadId) => ledger.departures(threadId),
+      isRunning: async (threadId) => isRunning(await this.codex.ready(), threadId),
+      stop: (threadId) => this.departure.pause(threadId),
+      tellAgent: (threadId, note) => this.departure.tell(threadId, note),
+      onChanged: () => this.changed('worktrees'),
+    });
     const shared = {
       hostId: identity.hostId,
       name: () => this.settings.value.name,
@@ -337,6 +357,7 @@ export class HostService implements RunningHost {
   }
 
   private async begin(): Promise<void> {
+    await this.applies.recover();
     this.network.setRelay(this.settings.value.relayUrl);
     // Without Codex the host still pairs, lists and explains; "baton doctor" says what is missing.
     await this.codex.ready().catch((error: unknown) => this.options.log.error(`Codex is not available: ${describeError(error).message}`));

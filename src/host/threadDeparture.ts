@@ -4,7 +4,7 @@ import { CodexError } from '../codex/codexError';
 import { quiesceThread, subAgentsOf } from '../codex/quiesce';
 import { describeRollout, hashBodyPrefix, readBody, readMetaLine } from '../codex/rollout';
 import { findRollouts, neededBytes, type RolloutFile } from '../codex/rolloutFamily';
-import { markMoved, movedMark, readThread } from '../codex/threads';
+import { injectNote, markMoved, movedMark, readThread } from '../codex/threads';
 import type { CarriedThread } from '../handoff/carriedThread';
 import { requirementsOfBoth, type Policy, type Requirements } from '../handoff/policy';
 import type { Finding } from '../handoff/preflight';
@@ -147,6 +147,28 @@ export class ThreadDeparture {
     }
     const server = await this.codex.ready();
     await setGoing(server, threadId, before, this.log);
+  }
+
+  /** Stops a thread as a handoff does, and gives what makes it usable again. */
+  async pause(threadId: string): Promise<() => Promise<void>> {
+    let before: CarriedThread | null = null;
+    const record = (carried: CarriedThread) => {
+      before = carried;
+      return Promise.resolve();
+    };
+    try {
+      await this.quiesce(threadId, record, new AbortController().signal);
+    } catch (error) {
+      await this.unquiesce(threadId, before);
+      throw error;
+    }
+    return () => this.unquiesce(threadId, before);
+  }
+
+  /** Tells the agent something that it sees with the thread's next turn. */
+  async tell(threadId: string, note: string): Promise<void> {
+    await this.codex.settingsOf(threadId);
+    await injectNote(await this.codex.ready(), threadId, note);
   }
 
   async markMoved(handoff: HandoffIdentity): Promise<void> {

@@ -48,6 +48,9 @@ export class Threads {
     ({ hostId: this.hostId, codex: this.codex, ledger: this.ledger, worktrees: this.worktrees } = ports);
   }
 
+  /** Threads whose worktree is being changed by an apply. */
+  readonly held = new Set<string>();
+
   ownership(threadId: string): ThreadOwnership {
     const ledger = this.ledger.get(threadId);
     return {
@@ -64,6 +67,7 @@ export class Threads {
   requireOwner(threadId: string): void {
     const { movedTo, moving } = this.ownership(threadId);
     if (movedTo !== null) throw new HostError('thread-moved', `The thread moved to ${movedTo.name}. Go on there, or bring it back with "baton handoff ${threadId} --to here --from ${movedTo.name}".`);
+    if (this.held.has(threadId)) throw new HostError('thread-moving', 'The working state of the thread is being applied. Try again in a moment.');
     if (moving) throw new HostError('thread-moving', `The thread cannot be used now. ${describeLedger(this.ledger.get(threadId))}`);
   }
 
@@ -138,6 +142,7 @@ export class Threads {
 
   /** What is under way with a thread that must find its worktree as it is; null where nothing is. */
   underWay(threadId: string): string | null {
+    if (this.held.has(threadId)) return 'Its working state is being applied.';
     const { moving } = this.ownership(threadId);
     const { is } = this.ledger.get(threadId).destination;
     return moving || is === 'receiving' || is === 'prepared' || is === 'committed' || is === 'withdrawing' ? 'A handoff of its thread is under way.' : null;

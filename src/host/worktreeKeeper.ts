@@ -207,12 +207,24 @@ export class WorktreeKeeper {
     if (record === undefined) return;
     await this.ports.worktrees.touch(record.id);
     // A removal or restore that is under way is waited for.
-    if (record.life.is !== 'here' || this.turns.has(record.id)) await this.turns.take(record.id, async () => {
-      await this.settle(record.id);
-      if (this.known(record.id).life.is !== 'removed') return;
-      // Whoever wakes it waits for something else, so what is to be known of it is in the log.
-      for (const note of await this.restoreNow(this.known(record.id), 'local')) this.ports.log.info(`${record.path} is restored. ${note}`);
+    if (record.life.is !== 'here' || this.turns.has(record.id)) await this.turns.take(record.id, () => this.bringBack(record.id));
+  }
+
+  /** Has a worktree to itself: it is brought back where it was removed, and until `act` ends nothing here removes, restores or mends it. */
+  occupy<T>(id: string, act: () => Promise<T>): Promise<T> {
+    return this.turns.take(id, async () => {
+      await this.bringBack(id);
+      await this.ports.worktrees.touch(id);
+      return act();
     });
+  }
+
+  private async bringBack(id: string): Promise<void> {
+    await this.settle(id);
+    const record = this.known(id);
+    if (record.life.is !== 'removed') return;
+    // Whoever brings it back waits for something else, so what is to be known of it is in the log.
+    for (const note of await this.restoreNow(record, 'local')) this.ports.log.info(`${record.path} is restored. ${note}`);
   }
 
   /**

@@ -1,3 +1,4 @@
+import type { ApplyChange } from '../git/applyRecord';
 import { readRepository, type Repository } from '../git/repository';
 import { readRecord } from '../git/snapshotRecord';
 import { dropSnapshot, isOnlyCopy, listSnapshots, type KnownSnapshot } from '../git/snapshots';
@@ -6,6 +7,7 @@ import { REST_MS } from '../git/worktreeSafety';
 import type { Snapshot, SweepReport, WorktreeRetention } from './protocol';
 import type { KeeperPorts, WorktreeActor, WorktreeKeeper } from './worktreeKeeper';
 import { plan, survey } from './worktreeSurvey';
+import type { WorktreeRecord } from './managedWorktrees';
 import { describeError } from './wireError';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -17,6 +19,8 @@ export interface SweepPorts extends KeeperPorts {
   retention(): WorktreeRetention;
   /** Checkouts whose repositories may hold snapshots. */
   checkouts(): readonly string[];
+  /** The last apply of a thread; null where this host has applied nothing of it. */
+  lastApply(threadId: string): Promise<ApplyChange | null>;
 }
 
 /** Bounds what worktrees and snapshots take: every hour, after each handoff, and when asked. */
@@ -90,21 +94,21 @@ export class WorktreeSweep {
     return { removed, kept, expired };
   }
 
-  /** Every snapshot of a managed worktree in the repositories that this host knows, oldest first, also those that cannot be read. */
+  /** Every snapshot in the repositories that this host knows, oldest first, also those that cannot be read. */
   async snapshots(): Promise<Snapshot[]> {
     const found: Snapshot[] = [];
     for (const repository of await this.repositories()) {
       for (const snapshot of await listSnapshots(repository.commonDir)) {
+        const { ref, worktreeId, threadId, takenAt } = snapshot;
         let unreadable: string | null = null;
         const onlyCopy = await this.isNeeded(repository, snapshot).catch((error: unknown) => {
           unreadable = describeError(error).message;
           return true;
         });
-        const record = this.ports.worktrees.get(snapshot.worktreeId);
-        const expires = !onlyCopy && record !== undefined;
+        const origin = await this.originOf(snapshot);
         found.push({
-          ref: snapshot.ref, worktreeId: snapshot.worktreeId, path: record?.path ?? null, takenAt: snapshot.takenAt.toISOString(), onlyCopy, unreadable,
-          expiresAt: expires ? new Date(snapshot.takenAt.getTime() + this.ports.retention().snapshotDays * DAY_MS).toISOString() : null,
+          ref, worktreeId, threadId, path: origin?.path ?? null, takenAt: takenAt.toISOString(), onlyCopy, unreadable,
+          expiresAt: !onlyCopy && origin !== null ? new Date(takenAt.getTime() + this.ports.retention().snapshotDays * DAY_MS).toISOString() : null,
         });
       }
     }
@@ -113,7 +117,7 @@ export class WorktreeSweep {
 
   /**
    * Drops snapshots: those named, or else all that are past their time. Those that hold what nothing else has stay, unless
-   * `evenOnlyCopies`; those of worktrees that this host knows nothing of belong to another, and go only by name.
+   * `evenOnlyCopies`; those of worktrees and applies that this host knows nothing of belong to another, and go only by name.
    */
   async expire(refs: readonly string[] | undefined, evenOnlyCopies: boolean, by: WorktreeActor): Promise<{ expired: string[]; kept: { ref: string; reason: string }[] }> {
     const expired: string[] = [];
@@ -123,17 +127,18 @@ export class WorktreeSweep {
     for (const repository of await this.repositories()) {
       for (const snapshot of await listSnapshots(repository.commonDir)) {
         missing.delete(snapshot.ref);
-        const record = this.ports.worktrees.get(snapshot.worktreeId);
-        if (refs === undefined ? snapshot.takenAt.getTime() > before || record === undefined : !refs.includes(snapshot.ref)) continue;
+        const origin = await this.originOf(snapshot);
+        if (refs === undefined ? snapshot.takenAt.getTime() > before || origin === null : !refs.includes(snapshot.ref)) continue;
         const keep = (reason: string) => kept.push({ ref: snapshot.ref, reason });
         try {
-          if (record?.life.is === 'removing' || record?.life.is === 'restoring') keep('Its worktree is being removed or restored.');
+          if (origin?.busy != null) keep(origin.busy);
           else if (!evenOnlyCopies && (await this.isNeeded(repository, snapshot))) keep('It holds what nothing else has.');
           else {
             await dropSnapshot(repository, snapshot);
             await this.ports.audit.append({ type: 'snapshot-expired', ref: snapshot.ref, tip: snapshot.tip, by });
             expired.push(snapshot.ref);
             // Nothing is left of a worktree that was nobody's and can no longer be restored.
+            const record = this.recordOf(snapshot);
             if (record?.life.is === 'removed' && record.life.snapshot.ref === snapshot.ref && record.threadIds.length === 0) await this.ports.worktrees.forget(record.id);
           }
         } catch (error) {
@@ -150,13 +155,28 @@ export class WorktreeSweep {
 
   /** What a worktree that is there was restored from, or was not removed after, lives on in it; a snapshot of one that is gone may be the last of it. */
   private async isNeeded(repository: Repository, snapshot: KnownSnapshot): Promise<boolean> {
-    const record = this.ports.worktrees.get(snapshot.worktreeId);
+    const record = this.recordOf(snapshot);
     if (record?.life.is === 'here' && (await locateWorktree(record.path, record.gitDir, this.ports.worktrees.base)).is === 'here') {
       // One that cannot be read does not say which submodules' snapshots would go with it.
       await readRecord(repository.commonDir, snapshot.tip);
       return false;
     }
     return isOnlyCopy(repository, snapshot);
+  }
+
+  private recordOf({ worktreeId }: KnownSnapshot): WorktreeRecord | undefined {
+    return worktreeId === null ? undefined : this.ports.worktrees.get(worktreeId);
+  }
+
+  /** Whose state a snapshot is, and what is under way that needs it; null where it is another host's. */
+  private async originOf(snapshot: KnownSnapshot): Promise<{ readonly path: string | null; readonly busy: string | null } | null> {
+    const record = this.recordOf(snapshot);
+    if (record !== undefined) return { path: record.path, busy: record.life.is === 'removing' || record.life.is === 'restoring' ? 'Its worktree is being removed or restored.' : null };
+    const apply = snapshot.threadId === null ? null : await this.ports.lastApply(snapshot.threadId);
+    if (apply === null) return null;
+    const isLast = snapshot.ref.includes(`/${apply.stamp}/`);
+    const rests = apply.phase === 'done' || apply.phase === 'undone';
+    return { path: isLast ? apply.target : null, busy: isLast && !rests ? 'An apply is under way, or was cut off and is yet to be taken back with it.' : null };
   }
 
   private async repositories(): Promise<Repository[]> {

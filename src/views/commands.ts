@@ -1,6 +1,7 @@
 import * as vscode from 'vscode';
 import { HostError } from '../host/hostError';
 import { thread, type Thread } from '../host/protocol';
+import { applyToCheckout, undoLastApply } from './applyActions';
 import { bringBack, handOff, type HandOffContext } from './handOff';
 import { inviteHost, joinHost } from './pairing';
 import { pickStep } from './pickSteps';
@@ -23,6 +24,14 @@ export function commandHandlers(context: CommandContext): Readonly<Record<string
     'baton.bringBack': async (argument) => {
       const moved = threadOf(argument);
       if (moved !== undefined) await bringBack(context, moved);
+    },
+    'baton.applyToCheckout': async (argument) => {
+      const chosen = threadOf(argument);
+      if (chosen !== undefined) await applyToCheckout(connection.client, chosen);
+    },
+    'baton.undoApply': async (argument) => {
+      const chosen = threadOf(argument);
+      if (chosen !== undefined) await undoLastApply(connection.client, chosen);
     },
     'baton.openThread': async (argument) => {
       const id = typeof argument === 'string' ? argument : (threadOf(argument) ?? (await pickThread(context)))?.id;

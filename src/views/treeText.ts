@@ -70,6 +70,7 @@ export function threadText(thread: Thread, pendingApprovals: number, t: Translat
       owned: condition !== 'moved',
       moved: condition === 'moved',
       moving: condition === 'moving',
+      worktree: condition !== 'moved' && thread.baton?.worktreeId != null,
       waiting: condition === 'waitingOnApproval' || condition === 'waitingOnUserInput',
     }),
   };

@@ -1,6 +1,7 @@
 /** A host's worktrees on real git, without the host: its keeper and its sweep, with a clock that the test moves. */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
+import { readApplyRecord } from '../../src/git/applyRecord';
 import { createWorktree } from '../../src/git/worktreeCreate';
 import { JsonStore } from '../../src/host/jsonStore';
 import { silentLog } from '../../src/host/log';
@@ -52,7 +53,7 @@ export async function openKept(home: string, checkout: string, options: { readon
     onChanged: () => undefined,
   };
   const keeper = new WorktreeKeeper(ports);
-  const sweep = new WorktreeSweep({ ...ports, retention: () => retention, checkouts: () => [checkout] }, keeper);
+  const sweep = new WorktreeSweep({ ...ports, retention: () => retention, checkouts: () => [checkout], lastApply: async (id) => (await readApplyRecord(path.join(home, 'applies', id)))?.change ?? null }, keeper);
   return {
     home, base, checkout, worktrees, keeper, sweep, retention, running, underWay, audited,
     later: (milliseconds) => { ahead += milliseconds; },

@@ -18,6 +18,8 @@ const params: Record<keyof typeof methods, Record<string, unknown>> = {
   'host/thread': { threadId },
   'project/add': { directory: '/x' },
   'project/remove': { id: 'x' },
+  'worktree/apply': { threadId },
+  'worktree/undoApply': { threadId },
   'handoff/preflight': { threadId, to: hostId },
   'handoff/start': { threadId, to: hostId },
   'handoff/wait': { handoffId: '0'.repeat(32) },
@@ -35,7 +37,7 @@ const viewers = ['host/read', 'host/list', 'host/doctor', 'host/thread', 'projec
   'thread/list', 'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/loaded/list', 'thread/resume', 'thread/unsubscribe', 'model/list'];
 const approvers = ['approval/decide'];
 const operators = ['host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/stop', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel', 'handoff/resume', 'handoff/abort', 'handoff/reclaim',
-  'worktree/create', 'worktree/pin', 'worktree/unpin', 'worktree/permanent', 'worktree/remove', 'worktree/restore', 'worktree/repair', 'worktree/sweep', 'worktree/retention', 'snapshot/expire', 'host/ask',
+  'worktree/create', 'worktree/apply', 'worktree/undoApply', 'worktree/pin', 'worktree/unpin', 'worktree/permanent', 'worktree/remove', 'worktree/restore', 'worktree/repair', 'worktree/sweep', 'worktree/retention', 'snapshot/expire', 'host/ask',
   'thread/start', 'thread/fork', 'thread/archive', 'thread/unarchive', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt'];
 const allowed: Record<Role, readonly string[]> = { peer: [], viewer: viewers, approver: [...viewers, ...approvers], operator: [...viewers, ...approvers, ...operators] };
 

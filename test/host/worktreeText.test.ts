@@ -44,12 +44,17 @@ Kept
   });
 
   it('says which snapshots expire, and why others do not', () => {
-    const snapshot = { ref: 'refs/baton/snapshots/1a2b3c4d/20260227T100000000Z', worktreeId: '1a2b3c4d', path: '/w/1a2b3c4d/orrery', takenAt: '2026-02-27T10:00:00.000Z', onlyCopy: true, unreadable: null, expiresAt: null };
+    const snapshot = { ref: 'refs/baton/snapshots/1a2b3c4d/20260227T100000000Z', worktreeId: '1a2b3c4d', threadId: null, path: '/w/1a2b3c4d/orrery', takenAt: '2026-02-27T10:00:00.000Z', onlyCopy: true, unreadable: null, expiresAt: null };
     expect(snapshotsText([{ ...snapshot, unreadable: 'It is damaged.' }], 80, now)).toContain('  Expires  not by itself. It is damaged.');
     expect(snapshotsText([snapshot], 80, now)).toBe(`1a2b3c4d  2 days ago
   Of       /w/1a2b3c4d/orrery
   Ref      refs/baton/snapshots/1a2b3c4d/20260227T100000000Z
   Expires  not by itself: it holds what nothing else has`);
+    const threadId = '019a1b2c-3d4e-7f00-8000-0123456789ab';
+    expect(snapshotsText([{ ref: `refs/baton/snapshots/apply/${threadId}/20260227T100000000Z/before`, worktreeId: null, threadId, path: '/home/me/orrery', takenAt: '2026-02-27T10:00:00.000Z', onlyCopy: false, unreadable: null, expiresAt: '2026-03-29T10:00:00.000Z' }], 80, now)).toBe(`${threadId}  2 days ago
+  Of       what an apply of this thread replaced in /home/me/orrery
+  Ref      refs/baton/snapshots/apply/019a1b2c-3d4e-7f00-8000-0123456789ab/20260227T100000000Z/before
+  Expires  2026-03-29`);
     expect(worktreesText([], new Map(), 80, now)).toBe('There is no managed worktree.');
     expect([agoText('2026-03-01T11:59:50.000Z', now), agoText('2026-03-01T11:59:00.000Z', now), agoText('2026-03-01T09:00:00.000Z', now)]).toEqual(['just now', '1 minute ago', '3 hours ago']);
   });

@@ -27,6 +27,7 @@ describe('a thread in the tree', () => {
     ['waiting for an answer', { status: { type: 'active', activeFlags: ['waitingOnUserInput'] } }, 0, 'waiting for an answer', 'thread+owned+waiting'],
     ['broken', { status: { type: 'systemError' } }, 0, 'failed', 'thread+owned'],
     ['on its way', { baton: { ...ownership, moving: true } }, 0, 'moving', 'thread+owned+moving'],
+    ['in a worktree of its own', { baton: { ...ownership, worktreeId: '0123abcd' } }, 0, 'idle', 'thread+owned+worktree'],
     ['elsewhere', { baton: { ...ownership, movedTo: { hostId: there, name: 'server' } } }, 1, 'moved to server', 'thread+moved'],
   ];
   it.each(cases)('that is %s says so in words', (_, change, approvals, words, context) => {

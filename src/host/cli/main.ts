@@ -1,6 +1,7 @@
 /** `baton`, the command line: client of a host, and the program of the host and of the relay themselves. */
 import { Command, CommanderError } from 'commander';
 import { HostError } from '../hostError';
+import { addApplyCommand } from './applyCommand';
 import { addApprovalCommands } from './approvalCommands';
 import { addAuditCommand } from './auditCommand';
 import { addDoctorCommand } from './doctorCommand';
@@ -44,6 +45,7 @@ async function run(argv: readonly string[]): Promise<number> {
   addThreadCommands(commands);
   addApprovalCommands(commands);
   addHandoffCommand(commands);
+  addApplyCommand(commands);
   addOwnershipCommands(commands);
   addAuditCommand(commands);
   addWorktreeCommands(commands);
@@ -82,7 +84,7 @@ function report(error: unknown, session: Session, program: Command): number {
     session.remark(inertBlock(message));
     for (const finding of findings ?? []) if (finding.level !== 'ok') session.note(`  ${finding.level}: ${inertBlock(finding.message)}`);
   }
-  return reason === 'preflight-blocked' ? ExitCode.Blocked : ExitCode.Failed;
+  return reason === 'preflight-blocked' || reason === 'apply-refused' ? ExitCode.Blocked : ExitCode.Failed;
 }
 
 // `baton threads | head` closes the pipe early; that is no error.

@@ -50,11 +50,17 @@ export function worktreeText(worktree: ManagedWorktree, titles: ReadonlyMap<stri
 
 export function snapshotsText(snapshots: readonly Snapshot[], width: number, now: Date): string {
   if (snapshots.length === 0) return 'There is no snapshot.';
-  return snapshots.map((snapshot) => `${snapshot.worktreeId}  ${agoText(snapshot.takenAt, now)}\n${labelled([
-    ['Of', snapshot.path === null ? 'a worktree that this host does not know' : inertLine(snapshot.path)],
+  return snapshots.map((snapshot) => `${snapshot.worktreeId ?? snapshot.threadId ?? ''}  ${agoText(snapshot.takenAt, now)}\n${labelled([
+    ['Of', originText(snapshot)],
     ['Ref', inertLine(snapshot.ref)],
     ['Expires', snapshot.unreadable !== null ? `not by itself. ${inertLine(snapshot.unreadable)}` : snapshot.onlyCopy ? 'not by itself: it holds what nothing else has' : snapshot.expiresAt === null ? 'not by itself: it is another host\'s' : snapshot.expiresAt.slice(0, 10)],
   ], width)}`).join('\n\n');
+}
+
+function originText({ worktreeId, ref, path }: Snapshot): string {
+  if (worktreeId !== null) return path === null ? 'a worktree that this host does not know' : inertLine(path);
+  const what = ref.endsWith('/found') ? 'what an apply of this thread that was taken back had found' : 'what an apply of this thread replaced';
+  return path === null ? what : `${what} in ${inertLine(path)}`;
 }
 
 export function sweepText({ removed, kept, expired }: SweepReport, dryRun: boolean, width: number): string {

@@ -1,0 +1,36 @@
+import { open, readFile, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { GitError } from './gitError';
+
+/**
+ * Git's own lock of an index (gitformat-index(5), "index.lock"): while it is there, no git stages, commits, switches or merges in
+ * that checkout. What is written into it tells whose it is, so that one that a crash left behind can be told from a git that runs.
+ */
+const nameOf = (gitDir: string) => path.join(gitDir, 'index.lock');
+const mark = (threadId: string) => `baton apply ${threadId}\n`;
+
+/** Takes the lock; one of this thread's own that a crash left is taken over. @throws {GitError} `index-locked` */
+export async function lockIndex(gitDir: string, root: string, threadId: string): Promise<void> {
+  try {
+    const handle = await open(nameOf(gitDir), 'wx', 0o644);
+    try {
+      await handle.writeFile(mark(threadId));
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    if (await isOwn(gitDir, threadId)) return;
+    throw new GitError('index-locked', `Another git holds ${nameOf(gitDir)}, so ${root} was left as it is. Wait until it has ended; if none runs, remove that file.`, { cause: error });
+  }
+}
+
+/** Lets go of the lock, unless it is somebody else's. */
+export async function unlockIndex(gitDir: string, threadId: string): Promise<void> {
+  if (await isOwn(gitDir, threadId)) await rm(nameOf(gitDir), { force: true });
+}
+
+async function isOwn(gitDir: string, threadId: string): Promise<boolean> {
+  return (await readFile(nameOf(gitDir), 'utf8').catch(() => '')) === mark(threadId);
+}
