@@ -1,6 +1,6 @@
 /** What a connection that breaks near the end of a transfer costs: going on where it broke, beside starting over. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { HostClient } from '../../src/host/hostClient';
 import { cloneOf, makeOrigin } from '../fixtures/checkout';
@@ -77,8 +77,12 @@ async function breakOnce(origin: string, directory: string, ground: BenchGround)
       await host.call('handoff/wait', { handoffId });
     });
     const given = await broken();
+    // Other content: a destination that could not be told of the cancellation would go on with what it has.
+    const other = join(laptop.directory, 'other.bin');
+    await writeFile(other, randomBytes(SIZE));
     const startsOver = await counted(async () => {
       await host.call('handoff/cancel', { handoffId: given.handoffId });
+      await rename(other, join(checkout, 'large.bin'));
       ground.wire.mend();
       await handedOffOnceThere(() => handOff(given.threadId));
     });
@@ -95,14 +99,14 @@ async function breakOnce(origin: string, directory: string, ground: BenchGround)
   }
 }
 
-/** Both hosts have to come back to the relay first, which a handoff that is begun anew does not wait for. */
+/** Both hosts have to notice the break and come back to the relay first, which the preflight of another handoff does not wait for. */
 async function handedOffOnceThere(handOff: () => Promise<unknown>): Promise<void> {
   for (;;) {
     try {
       await handOff();
       return;
     } catch (error) {
-      if ((error as { reason?: string }).reason !== 'host-offline') throw error;
+      if (!['host-offline', 'connection-lost'].includes((error as { reason?: string }).reason ?? '')) throw error;
     }
   }
 }
