@@ -18,6 +18,12 @@ export class Workbench {
     await this.section('Threads').waitFor({ timeout: SHOWN_MS });
   }
 
+  /** Shows the files in the side bar, and Baton's views no longer. */
+  async showExplorer(): Promise<void> {
+    await this.page.locator('.activitybar [aria-label^="Explorer"]').first().click();
+    await this.section('Threads').waitFor({ state: 'hidden', timeout: SHOWN_MS });
+  }
+
   /** A view of the side bar by its title. */
   section(title: string): Locator {
     return this.page.locator('.sidebar .pane').filter({ has: this.page.locator(`.pane-header[aria-label^="${title}"]`) });
@@ -75,6 +81,30 @@ export class Workbench {
     await input.waitFor({ timeout: SHOWN_MS });
     await input.fill(text);
     await this.page.keyboard.press('Enter');
+  }
+
+  /** Opens the context menu of a row, as a click with the right button does, and gives what is in it. */
+  async menuOf(row: Locator): Promise<string[]> {
+    await row.click({ button: 'right' });
+    const items = this.menu.getByRole('menuitem');
+    await items.first().waitFor({ timeout: SHOWN_MS });
+    return (await items.allInnerTexts()).map((text) => text.trim()).filter((text) => text !== '');
+  }
+
+  /** Chooses an entry of the context menu that is open. By mouse and key: VS Code takes no click in the first tenth of a second of a menu. */
+  async chooseFromMenu(title: string): Promise<void> {
+    await this.menu.getByRole('menuitem', { name: title, exact: true }).hover();
+    await this.page.keyboard.press('Enter');
+    await this.menu.waitFor({ state: 'detached' });
+  }
+
+  private get menu(): Locator {
+    return this.page.locator('.context-view .monaco-menu').first();
+  }
+
+  /** The modal dialog that is open. */
+  get dialog(): Locator {
+    return this.page.locator('.monaco-dialog-box');
   }
 
   notification(text: RegExp): Locator {
