@@ -151,12 +151,12 @@ export class IncomingHandoff {
     return offsets;
   }
 
-  /** Puts aside what has arrived, for a later handoff of the same. */
+  /** Puts aside what has arrived, for a later handoff of the same. Ignored files are not: they were let across for this one alone. */
   async keep(kept: KeptTransfers): Promise<void> {
     const { manifest: announced, source, threadId } = this.current;
     if (announced === null) return;
     const files = this.files(announced).filter(({ held }) => held !== true);
-    await kept.keep(source, threadId, files);
+    await kept.keep(source, threadId, files.filter(({ path }) => path !== this.included.archive));
     for (const { path } of files) for (const name of [path, safeNote(path)]) await rm(name, { force: true });
   }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { safeLength, safeNote, type ArrivingFile } from '../../src/host/arrivingFiles';
+import { IncomingHandoff, type IncomingRecord } from '../../src/host/incomingHandoff';
 import { KeptPlaces } from '../../src/host/keptPlaces';
 import { KeptTransfers } from '../../src/host/keptTransfers';
 import { SealedBundles } from '../../src/host/sealedBundles';
@@ -52,6 +53,21 @@ it('names are hashes and lengths only', async () => {
   const names = await readdir(join(home, peer, thread(1)));
   expect(names).toHaveLength(2);
   for (const name of names) expect(name).toMatch(/^[0-9a-f]{64}-1000(\.safe)?$/);
+});
+
+it('ignored files that were let across for one handoff are kept for no other', async () => {
+  const [bundle, archive] = [randomBytes(1000), randomBytes(1000)];
+  const sha256 = (content: Buffer) => createHash('sha256').update(content).digest('hex');
+  const record = {
+    version: 1, handoffId: '0'.repeat(32), threadId: thread(1), source: peer, submodules: [], heldLfs: [[]],
+    manifest: { parts: [{ place: '', bundle: { bytes: 1000, sha256: sha256(bundle), tip: '0'.repeat(40), shallow: [] }, lfs: [], branch: null }], rollouts: [], included: { bytes: 1000, files: 1, contentBytes: 900, sha256: sha256(archive) } },
+  } as unknown as IncomingRecord;
+  const incoming = await IncomingHandoff.create(directory, record);
+  await writeFile(incoming.bundle(0), bundle);
+  await writeFile(incoming.included.archive, archive);
+  await incoming.keep(kept);
+  expect(await readdir(join(home, peer, thread(1)))).toEqual([`${sha256(bundle)}-1000`]);
+  expect(existsSync(incoming.included.archive)).toBe(false);
 });
 
 it('what another peer left, or other content, is not taken', async () => {
