@@ -17,14 +17,15 @@ export type SubmoduleFate = Pick<KeptSubmodule, 'place' | 'gitDir' | 'repository
 
 /**
  * Decides for each submodule of a worktree what happens when the worktree is removed. One that is a linked worktree of a repository
- * elsewhere loses its entry there. A repository that lies in what goes (git puts it there for who runs "git submodule update"
- * in a linked worktree) moves to `baton/modules/<hash>` in the superproject's Git directory, with all its branches.
+ * elsewhere loses its entry there. A repository that lies in what goes, such an entry included (git puts it there for who runs
+ * "git submodule update" in a linked worktree), moves to `baton/modules/<hash>` in the superproject's Git directory, with all its branches.
  *
  * @param ref of the snapshot, which makes the new places unique
  * @throws {GitError} `unsupported-state` where a repository could not be kept
  */
 export async function planSubmodules(superproject: Repository, parts: readonly CapturedPart[], ref: string, signal?: AbortSignal): Promise<SubmoduleFate[]> {
-  const goes = (directory: string) => [superproject.gitDir, superproject.root].some((gone) => directory.startsWith(gone + path.sep));
+  const going = [superproject.gitDir, superproject.root];
+  const goes = (directory: string) => going.some((gone) => directory.startsWith(gone + path.sep));
   const refuse = (place: string, why: string) => new GitError('unsupported-state', `No snapshot can keep all of ${superproject.root}: the repository of its submodule ${pathForPeople(place)} ${why}.`);
   const fates: SubmoduleFate[] = [];
   const moving = new Map<string, string>();
@@ -32,6 +33,7 @@ export async function planSubmodules(superproject: Repository, parts: readonly C
     const { gitDir, commonDir } = await readRepository(state.root, signal);
     const linked = gitDir !== commonDir;
     if (linked && goes(commonDir)) throw refuse(place, 'lies in the worktree, and the submodule is a worktree of it');
+    if (linked) going.push(gitDir);
     let repository = commonDir;
     if (goes(commonDir)) {
       if ((await readdir(path.join(commonDir, 'worktrees')).catch(() => [])).length > 0) throw refuse(place, 'lies in the worktree, and has worktrees elsewhere. Remove those first ("git worktree list" there)');
@@ -84,12 +86,8 @@ export async function returnSubmodules(submodules: readonly SubmoduleFate[], wor
 
 /** Does what {@link planSubmodules} decided, for a worktree that is at `aside` and about to be deleted there. Idempotent. */
 export async function releaseSubmodules(submodules: readonly SubmoduleFate[], worktree: string, aside: string): Promise<void> {
-  for (const submodule of submodules) {
-    const { place, repository, linked } = submodule;
-    if (linked) {
-      await removeEntry(submodule.gitDir, [placeIn(worktree, place), placeIn(aside, place)]);
-      continue;
-    }
+  for (const submodule of submodules.filter(({ linked }) => !linked)) {
+    const { repository } = submodule;
     const from = gitDirAt(submodule, worktree, aside);
     if (from !== repository && existsSync(from)) {
       await mkdir(path.dirname(repository), { recursive: true });
@@ -103,6 +101,8 @@ export async function releaseSubmodules(submodules: readonly SubmoduleFate[], wo
     await runGit(['config', '--file', path.join(repository, 'config'), '--unset-all', 'core.worktree'], { ...inRepository(repository), answers: [5] });
     await runGit(['config', '--file', path.join(repository, 'config'), 'core.bare', 'true'], inRepository(repository));
   }
+  // Only now, since a repository may have lain in one of these.
+  for (const { place, gitDir } of submodules.filter(({ linked }) => linked)) await removeEntry(gitDir, [placeIn(worktree, place), placeIn(aside, place)]);
 }
 
 async function setWorkTree(gitDir: string, directory: string): Promise<void> {

@@ -3,7 +3,8 @@ import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { bundleScript } from '../fixtures/bundledScript';
-import { makePair, ownCheckout, removeTemporaryDirectories, temporaryDirectory, type Pair } from '../git/laboratory';
+import { git, makePair, ownCheckout, removeTemporaryDirectories, temporaryDirectory, write, type Pair } from '../git/laboratory';
+import { makeSubmodulePair, observeAll, workEverywhere } from '../git/submoduleClones';
 import { contentOf, openKept, work, type Kept } from './keptWorktrees';
 
 /** Acts on the worktrees of a home, and dies by its own hand right after it has written down that a worktree is at `moment`. */
@@ -135,5 +136,63 @@ describe('a host that is killed in the middle of', () => {
     expect(ownCheckout(pair.server)).toEqual(own);
     if (state === 'removed') await next.keeper.restore(id, 'local');
     expect(contentOf(place)).toEqual(before);
+  });
+});
+
+describe('a host that is killed while the submodules of a worktree', () => {
+  let id: string;
+  let place: string;
+  const lib = () => path.join(place, 'vendor/lib');
+  /** The submodules with what only their repositories have. */
+  const everything = () => ({ ...observeAll(place), kept: git(lib(), 'for-each-ref', '--format=%(objectname) %(refname)', 'refs/heads', 'refs/stash') });
+  beforeEach(async () => {
+    pair = makeSubmodulePair();
+    kept = await openKept(path.join(pair.directory, 'home'), pair.server);
+    ({ id, path: place } = await kept.make());
+    git(place, 'submodule', '--quiet', 'update', '--init', '--recursive');
+    git(lib(), 'branch', 'a-branch-of-its-own');
+    workEverywhere(place);
+  });
+
+  it.each<[string, Death[], 'here' | 'removed']>([
+    ['are about to follow it', [{ at: ['core.worktree /', 1] }], 'here'],
+    ['have followed it in part', [{ at: ['core.worktree /', 2] }], 'here'],
+    ['have followed it, and again while they return', [{ after: 'removing verified true' }, { at: ['--unset-all core.worktree', 1] }], 'removed'],
+    ['have followed it in part, and again while they return', [{ at: ['core.worktree /', 2] }, { at: ['core.worktree ../', 2] }], 'here'],
+    ['are released: the first has moved', [{ at: ['--unset-all core.worktree', 1] }], 'removed'],
+    ['are released: the first is not bare yet', [{ at: ['core.bare true', 1] }], 'removed'],
+    ['are released: the second is about to be', [{ at: ['--unset-all core.worktree', 2] }], 'removed'],
+    ['are released: the second is not bare yet, and again there', [{ at: ['core.bare true', 2] }, { at: ['core.bare true', 2] }], 'removed'],
+  ])('%s loses nothing, and the next one ends or undoes it', async (_, [first = {}, ...later], state) => {
+    const before = everything();
+    expect(await die('remove', id, first)).toBe('SIGKILL');
+    for (const death of later) expect(await die('recover', id, death)).toBe('SIGKILL');
+    const next = await startNext();
+    expect(await next.list()).toMatchObject([{ id, state }]);
+    if (state === 'removed') await next.keeper.restore(id, 'local');
+    expect(everything()).toEqual(before);
+  });
+
+  it('are released, of which one lies in the entry of another, loses nothing', async () => {
+    // What is restored is linked; git puts the repository of a submodule into the entry of the linked one that it is in.
+    const deep = path.join(lib(), 'deep');
+    git(deep, 'push', '-q', 'origin', 'HEAD:refs/heads/pushed');
+    git(lib(), 'submodule', '--quiet', 'deinit', '-f', 'deep');
+    await kept.keeper.remove(id, 'local');
+    await kept.keeper.restore(id, 'local');
+    git(lib(), 'submodule', '--quiet', 'update', '--init');
+    expect(git(deep, 'rev-parse', '--absolute-git-dir')).toMatch(/\/baton\/modules\/[0-9a-f]{16}\/worktrees\/lib\/modules\//);
+    write(deep, 'n', 'committed\n');
+    git(deep, 'add', 'n');
+    git(deep, 'commit', '-qm', 'made here');
+    git(deep, 'branch', 'of-the-deep');
+    git(deep, 'checkout', '-q', '--detach', 'HEAD~1');
+    const told = () => ({ ...everything(), deep: git(deep, 'rev-parse', 'of-the-deep') });
+    const before = told();
+    expect(await die('remove', id, { at: ['core.bare true', 1] })).toBe('SIGKILL');
+    const next = await startNext();
+    expect(await next.list()).toMatchObject([{ id, state: 'removed' }]);
+    await next.keeper.restore(id, 'local');
+    expect(told()).toEqual(before);
   });
 });

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { git, gitThatMayFail, ownCheckout, removeTemporaryDirectories, write, type Pair } from '../git/laboratory';
-import { makeSubmodulePair, observeAll, places } from '../git/submoduleClones';
+import { makeSubmodulePair, observeAll, places, workEverywhere } from '../git/submoduleClones';
 import { DAY, openKept, type Kept } from './keptWorktrees';
 
 let pair: Pair;
@@ -21,22 +21,10 @@ afterEach(removeTemporaryDirectories);
 const within = (name: string) => path.join(place, name);
 const branches = () => places.map((name) => git(within(name), 'branch', '--show-current'));
 
-function workEverywhere(): void {
-  for (const name of [...places].reverse()) {
-    write(within(name), 'committed', `in ${name}\n`);
-    git(within(name), 'add', '-A');
-    git(within(name), 'commit', '-qm', 'on no branch');
-    write(within(name), 'lib.txt', `changed in ${name}\n`);
-    write(within(name), 'staged', 's');
-    git(within(name), 'add', 'staged');
-    write(within(name), 'untracked/u', 'u');
-  }
-}
-
 describe('a worktree with submodules', () => {
   it('is removed and restored exactly at any depth, again and again, wherever their repositories lie', async () => {
     git(within('vendor/lib'), 'checkout', '-q', '-b', 'topic');
-    workEverywhere();
+    workEverywhere(place);
     const own = ownCheckout(pair.server);
     for (let time = 0; time < 2; time++) {
       const [before, on] = [observeAll(place), branches()];
@@ -100,7 +88,7 @@ describe('a worktree with submodules', () => {
   });
 
   it('is back whole where it changes while it is removed', async () => {
-    workEverywhere();
+    workEverywhere(place);
     const before = observeAll(place);
     const setAside = `.removing-${path.basename(place)}`;
     const save = kept.worktrees.save.bind(kept.worktrees);
