@@ -1,4 +1,4 @@
-/** JSON-RPC as the app-server speaks it, over one transport. Its quirks: `jsonrpc` is left out, its own request ids start at 0, and it may say that it is overloaded. */
+/** JSON-RPC as the app-server speaks it, over one transport. Its quirks: `jsonrpc` is left out, its own request ids start at 0, and it may ask to be asked again later. */
 import { z } from 'zod';
 import { CodexError } from './codexError';
 import type { Transport } from './transport';
@@ -29,11 +29,13 @@ export type RpcOptions = {
 };
 
 const OVERLOADED = -32001;
+/** A thread that is being let go of cannot be loaded for a moment: "thread … is closing; retry thread/resume after the thread is closed". */
+const CLOSING = /\bis closing; retry\b/;
 const maxAttempts = 8;
 const firstDelayMs = 50;
 const longestDelayMs = 3_000;
 
-/** One connection to an app-server. A request is retried when the server says `-32001` (it was then not begun), with growing, jittered delays. */
+/** One connection to an app-server. A request is retried when the server asks for that (it was then not begun), with growing, jittered delays. */
 export class RpcConnection {
   readonly #transport: Transport;
   readonly #options: Required<RpcOptions>;
@@ -67,7 +69,8 @@ export class RpcConnection {
         const answer = await this.#once(method, params);
         if ('lost' in answer) throw new CodexError('connection-lost', `The connection to the Codex app-server was lost before it answered ${method} (${answer.lost}).`);
         if ('result' in answer) return answer.result;
-        if (answer.error.code !== OVERLOADED) throw errorOf(method, answer.error);
+        const overloaded = answer.error.code === OVERLOADED;
+        if (!overloaded && (!CLOSING.test(answer.error.message) || attempt === maxAttempts)) throw errorOf(method, answer.error);
         if (attempt === maxAttempts) throw new CodexError('overloaded', `The Codex app-server is overloaded and refused ${method} ${maxAttempts} times. Try again in a while.`);
         const ceiling = Math.min(longestDelayMs, firstDelayMs * 2 ** attempt);
         await new Promise((resolve) => setTimeout(resolve, ceiling * (0.5 + this.#options.random() / 2)));

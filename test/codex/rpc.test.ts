@@ -24,11 +24,12 @@ function farEnd(answer: (request: Sent) => object | undefined) {
 }
 const deaf = { notification: () => undefined, request: () => undefined, closed: () => undefined };
 const overloaded = { error: { code: -32001, message: 'Server overloaded; retry later.' } };
+const closing = { error: { code: -32600, message: 'thread 01a1fde5-99e2-7192-a8f9-b38a254ebf26 is closing; retry thread/resume after the thread is closed' } };
 
 describe('a connection to the app-server', () => {
-  it('repeats a request that the server was too busy for, and no other', async () => {
+  it.each([['the server was too busy for', overloaded], ['came while its thread was being closed', closing]])('repeats a request that %s, and no other', async (_, refusal) => {
     let refusals = 3;
-    const { transport, sent } = farEnd(({ method }) => (method === 'bad' ? { error: { code: -32600, message: 'no' } } : refusals-- > 0 ? overloaded : { result: 'at last' }));
+    const { transport, sent } = farEnd(({ method }) => (method === 'bad' ? { error: { code: -32600, message: 'no' } } : refusals-- > 0 ? refusal : { result: 'at last' }));
     const rpc = new RpcConnection(transport, deaf, { random: () => 0 });
     expect(await rpc.request('good', {})).toBe('at last');
     expect(sent).toHaveLength(4);
