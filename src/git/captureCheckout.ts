@@ -37,10 +37,12 @@ export async function captureCheckout(options: CaptureOptions): Promise<Captured
       const submodules = async (populated: readonly PopulatedSubmodule[]): Promise<Manifest['submodules']> => {
         if (populated.length > 0 && depth === DEEPEST_PART) throw tooMany(options.root);
         return inGroups(AT_ONCE, populated, async (submodule) => {
-          if (++spools >= MOST_PARTS) throw tooMany(options.root);
+          // Those beside it count on while this one waits.
+          const own = ++spools;
+          if (own >= MOST_PARTS) throw tooMany(options.root);
           await expectOwnWorktree(submodule, options.signal);
           const below = place === '' ? submodule.path : `${place}/${submodule.path}`;
-          return { path: submodule.path, fingerprint: await begin(submodule.directory, below, submodule.name, depth + 1, path.join(options.spool, SUBMODULES, String(spools)), submodule.recorded) };
+          return { path: submodule.path, fingerprint: await begin(submodule.directory, below, submodule.name, depth + 1, path.join(options.spool, SUBMODULES, String(own)), submodule.recorded) };
         });
       };
       const capture = await beginCapture({ ...options, root, spool, submodules, commits });

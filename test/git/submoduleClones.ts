@@ -35,16 +35,18 @@ export const places = ['', 'vendor/lib', 'vendor/lib/deep'];
 /** What plain git says of a checkout and of each of its submodules. */
 export const observeAll = (root: string) => Object.fromEntries(places.map((place) => [place, existsSync(path.join(root, place, '.git')) ? observe(path.join(root, place)) : 'not there']));
 
-/** Commits, and changes of every kind in each part. */
+/** A commit, and changes of every kind upon it. */
+export function workIn(part: string): void {
+  write(part, 'committed', `in ${path.basename(part)}\n`);
+  git(part, 'add', '-A');
+  git(part, 'commit', '-qm', 'on no branch');
+  write(part, 'lib.txt', `changed in ${path.basename(part)}\n`);
+  write(part, 'staged', 's');
+  git(part, 'add', 'staged');
+  write(part, 'untracked/u', 'u');
+}
+
+/** Does so in the application and in each of its parts. */
 export function workEverywhere(root: string): void {
-  for (const name of [...places].reverse()) {
-    const part = path.join(root, name);
-    write(part, 'committed', `in ${name}\n`);
-    git(part, 'add', '-A');
-    git(part, 'commit', '-qm', 'on no branch');
-    write(part, 'lib.txt', `changed in ${name}\n`);
-    write(part, 'staged', 's');
-    git(part, 'add', 'staged');
-    write(part, 'untracked/u', 'u');
-  }
+  for (const place of [...places].reverse()) workIn(path.join(root, place));
 }

@@ -1,8 +1,9 @@
 import { existsSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { git, gitThatMayFail, ownCheckout, removeTemporaryDirectories, write, type Pair } from '../git/laboratory';
-import { makeSubmodulePair, observeAll, places, workEverywhere } from '../git/submoduleClones';
+import { pointerOf } from '../../src/git/worktreeEntry';
+import { carry, git, gitThatMayFail, observe, ownCheckout, removeTemporaryDirectories, write, type Pair } from '../git/laboratory';
+import { makeSubmodulePair, observeAll, places, workEverywhere, workIn } from '../git/submoduleClones';
 import { DAY, openKept, type Kept } from './keptWorktrees';
 
 let pair: Pair;
@@ -56,6 +57,25 @@ describe('a worktree with submodules', () => {
     const before = told();
     await kept.keeper.remove(id, 'local');
     await kept.keeper.restore(id, 'local');
+    expect(told()).toEqual(before);
+  });
+
+  it('that came with a handoff loses no commit that only it is at, and the user\'s repositories know no more of it', async () => {
+    const { id: came, path: worktree } = kept.worktrees.plan(pair.server);
+    await carry(pair, pair.laptop, pair.server, worktree);
+    await kept.worktrees.save({ id: came, path: worktree, gitDir: await pointerOf(worktree), projectRoot: pair.server, threadIds: [] });
+    const lib = path.join(worktree, 'vendor/lib');
+    const repository = git(lib, 'rev-parse', '--path-format=absolute', '--git-common-dir');
+    workEverywhere(worktree);
+    git(worktree, 'submodule', '--quiet', 'add', '--name', 'late', path.join(pair.directory, 'origin', 'deep'), 'late');
+    workIn(path.join(worktree, 'late'));
+    const told = () => [observeAll(worktree), observe(path.join(worktree, 'late'))];
+    const before = told();
+    await kept.keeper.remove(came, 'local');
+    expect(existsSync(worktree)).toBe(false);
+    expect(git(repository, 'worktree', 'list').split('\n')).toHaveLength(1);
+    git(repository, 'gc', '-q', '--prune=now');
+    await kept.keeper.restore(came, 'local');
     expect(told()).toEqual(before);
   });
 
