@@ -4,7 +4,8 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { isGitSupported, requireGit } from '../../src/git/git';
 import { readRepository } from '../../src/git/repository';
 import { readSparse } from '../../src/git/sparse';
-import { listManagedWorktrees, removeManagedWorktree } from '../../src/git/worktrees';
+import { pointerOf } from '../../src/git/worktreeEntry';
+import { openKept } from '../host/keptWorktrees';
 import { carry, git, isAtLeast, makePair, observe, ownCheckout, removeTemporaryDirectories, temporaryDirectory, write } from './laboratory';
 
 afterEach(() => {
@@ -36,8 +37,8 @@ describe('the git that Baton runs with', () => {
     git(pair.server, 'config', 'worktree.useRelativePaths', 'true');
     write(pair.laptop, 'a.txt', 'changed\n');
     const own = ownCheckout(pair.server);
-    const base = path.join(pair.directory, 'server', 'worktrees');
-    const worktree = path.join(base, '1', 'app');
+    const kept = await openKept(path.join(pair.directory, 'home'), pair.server);
+    const { id, path: worktree } = kept.worktrees.plan(pair.server);
     await carry(pair, pair.laptop, pair.server, worktree);
     expect(ownCheckout(pair.server), 'its config, too').toEqual(own);
 
@@ -46,9 +47,12 @@ describe('the git that Baton runs with', () => {
     const back = path.join(pair.directory, 'laptop', 'worktrees', '1', 'app');
     await carry(pair, worktree, pair.laptop, back);
     expect(observe(back)).toEqual(observe(worktree));
-    expect((await listManagedWorktrees(base)).map((found) => found.path)).toEqual([worktree]);
-    await removeManagedWorktree({ base, path: worktree });
+    await kept.worktrees.save({ id, path: worktree, gitDir: await pointerOf(worktree), projectRoot: pair.server, threadIds: [] });
+    await kept.keeper.remove(id, 'local');
     expect(existsSync(worktree)).toBe(false);
+    expect(git(pair.server, 'worktree', 'list').split('\n')).toHaveLength(1);
+    await kept.keeper.restore(id, 'local');
+    expect(observe(worktree)).toEqual(observe(back));
   });
 
   it('is compared by numbers', () => {

@@ -6,7 +6,6 @@ import { captureCheckout } from '../../src/git/captureCheckout';
 import { receiveCheckout } from '../../src/git/receiveCheckout';
 import { restoreWorkingState, rollbackRestore } from '../../src/git/restore';
 import { findSubmodulePlaces, parentsOf, type AnnouncedSubmodule } from '../../src/git/submodulePlaces';
-import { listManagedWorktrees, removeManagedWorktree } from '../../src/git/worktrees';
 import { belongings, carry, git, gitThatMayFail, link, ownCheckout, photograph, remove, removeTemporaryDirectories, send, THREAD, write, type Pair } from './laboratory';
 import { makeLibrary, makeSubmodulePair, observeAll, places } from './submoduleClones';
 
@@ -215,28 +214,6 @@ describe('taking back', () => {
     await rollbackRestore(sent.quarantine.directory);
     expect(observeAll(worktree)).toEqual(state);
     expect(git(path.join(worktree, 'vendor/lib'), 'symbolic-ref', '--short', 'HEAD')).toBe('made-there');
-  });
-  it('of a worktree that is removed loses no commit', async () => {
-    await carry(pair, pair.laptop, pair.server, worktree);
-    const lib = path.join(worktree, 'vendor/lib');
-    const repository = repositoryOf(lib);
-    git(lib, 'checkout', '-q', '--detach');
-    write(lib, 'only here', 'x');
-    commit(lib, 'only here');
-    const head = git(lib, 'rev-parse', 'HEAD');
-    // Git puts the repository of a submodule that is added in a linked worktree into that worktree's own Git directory.
-    git(worktree, 'submodule', '--quiet', 'add', '--name', 'late', path.join(pair.directory, 'origin', 'deep'), 'late');
-    write(worktree, 'late/n', 'n');
-    commit(path.join(worktree, 'late'), 'late');
-    const late = git(path.join(worktree, 'late'), 'rev-parse', 'HEAD');
-    const base = path.join(pair.directory, 'server', 'worktrees');
-    expect(await listManagedWorktrees(base)).toMatchObject([{ dirty: true }]);
-    await removeManagedWorktree({ base, path: worktree });
-    expect(existsSync(worktree)).toBe(false);
-    expect(git(repository, 'for-each-ref', '--contains', head, '--format=%(refname)')).toContain(`refs/baton/removed/1/${head.slice(0, 12)}`);
-    expect(git(repository, 'worktree', 'list').split('\n')).toHaveLength(1);
-    const modules = path.join(pair.server, '.git/baton/modules');
-    expect(readdirSync(modules).map((name) => { try { return git(pair.directory, '--git-dir', path.join(modules, name), '--work-tree', modules, 'cat-file', '-t', late); } catch { return 'none'; } })).toContain('commit');
   });
 });
 
