@@ -74,8 +74,8 @@ it('a turn that runs keeps its worktree', async () => {
   expect(existsSync(path)).toBe(true);
 });
 
-it('a permanent worktree hosts several threads, and stays', async () => {
-  const { laptop } = pair;
+it('a permanent worktree hosts several threads, and stays, also when one of them is handed off', async () => {
+  const { laptop, server } = pair;
   const { projects } = await laptop.client.call('project/list', {});
   const { worktree } = await laptop.machine.json<{ worktree: ManagedWorktree }>('worktree', 'create', projects[0]?.id ?? '', '--branch', 'long-lived', '--permanent');
   expect(worktree).toMatchObject({ branch: 'long-lived', permanent: true, dirty: false, state: 'here' });
@@ -85,6 +85,19 @@ it('a permanent worktree hosts several threads, and stays', async () => {
   expect({ code, reason }).toEqual({ code: 1, reason: 'worktree-kept' });
   for (const threadId of threads) expect(((await laptop.client.codex('thread/read', { threadId })) as { thread: Thread }).thread.baton?.worktreeId).toBe(worktree.id);
   expect(await git(laptop.checkout, 'branch', '--list', 'long-lived')).toContain('long-lived');
+
+  const [leaves, stays] = threads as [string, string];
+  await writeFile(join(worktree.path, 'of both.txt'), 'whoever wrote it\n');
+  const before = observe(worktree.path);
+  const there = (await laptop.handOff({ threadId: leaves, to: server.hostId })).worktree;
+  expect(observe(there)).toEqual(before);
+  expect(observe(worktree.path)).toEqual(before);
+  expect(await worktreeOf(laptop, stays)).toMatchObject({ id: worktree.id, permanent: true, state: 'here', safeToRemove: false, reason: 'It is permanent.' });
+  expect(await laptop.say(stays, said.hello)).toBe('completed');
+  expect(await server.say(leaves, said.hello)).toBe('completed');
+  expect((await server.handOff({ threadId: leaves, to: laptop.hostId })).worktree).toBe(worktree.path);
+  for (const threadId of threads) expect(await laptop.say(threadId, said.hello)).toBe('completed');
+  expect(observe(worktree.path)).toEqual(before);
 });
 
 it('a paired host may look after the worktrees of one that trusts it as an operator, and no other may', async () => {
