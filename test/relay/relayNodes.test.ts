@@ -101,7 +101,7 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await holds())) await turn();
 }
 
-/** Sends one line to a host that answers with what it hears, over one connection. */
+/** Sends one line to a host that answers with what it hears, over one connection. What was joined while its node was lost may never answer. */
 async function echoes(url: string, hostId: string, text: string): Promise<boolean> {
   let stream: Duplex;
   try {
@@ -113,7 +113,7 @@ async function echoes(url: string, hostId: string, text: string): Promise<boolea
   stream.on('error', () => undefined);
   try {
     stream.write(text);
-    const [answer] = (await once(stream, 'data')) as [Buffer];
+    const [answer] = (await once(stream, 'data', { signal: AbortSignal.timeout(5000) })) as [Buffer];
     return answer.toString() === text;
   } catch {
     return false;
