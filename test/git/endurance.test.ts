@@ -1,6 +1,5 @@
-import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { deflateSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -8,6 +7,7 @@ import { formatBundleHeader } from '../../src/git/bundleHeader';
 import { receiveBundle } from '../../src/git/quarantine';
 import { restoreWorkingState, rollbackRestore } from '../../src/git/restore';
 import { bundleScript } from '../fixtures/bundledScript';
+import { runUntilKilled } from '../fixtures/meddlingGit';
 import { carry, git, makePair, observe, ownCheckout, photograph, removeTemporaryDirectories, send, temporaryDirectory, THREAD, write } from './laboratory';
 
 afterEach(removeTemporaryDirectories);
@@ -52,17 +52,7 @@ describe('a host that dies in the middle of a restore', () => {
   });
 
   /** Restores in a process whose git kills it when it is about to run a command with `word` for the `nth` time. */
-  const dieAt = async (options: unknown, word: string, nth: number): Promise<NodeJS.Signals | null> => {
-    const place = temporaryDirectory();
-    const real = execFileSync('sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim();
-    writeFileSync(path.join(place, 'git'), `#!/bin/sh
-case "$*" in *"${word}"*) echo x >>"${place}/log"; [ "$(wc -l <"${place}/log")" -ne ${nth} ] || { kill -9 $PPID; exit 1; };; esac
-exec "${real}" "$@"
-`);
-    chmodSync(path.join(place, 'git'), 0o755);
-    const child = spawn(process.execPath, [program, JSON.stringify(options)], { env: { ...process.env, PATH: `${place}:${process.env['PATH'] ?? ''}` }, stdio: 'ignore' });
-    return new Promise((resolve) => { child.once('exit', (_code, signal) => { resolve(signal); }); });
-  };
+  const dieAt = (options: unknown, word: string, nth: number) => runUntilKilled(temporaryDirectory(), program, [JSON.stringify(options)], [word], nth);
   const moments = [['worktree add', 1], ['read-tree', 1], ['update-index', 1], ['symbolic-ref -m', 1], ['fast-import', 1]] as const;
 
   it('leaves nothing of it once it is rolled back', async () => {

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -7,6 +6,7 @@ import { estimateTransfer } from '../../src/git/estimate';
 import { listTips } from '../../src/git/bundle';
 import { readRepositoryIdentity, sameRepository } from '../../src/git/repository';
 import { restoreWorkingState, rollbackRestore } from '../../src/git/restore';
+import { withMeddlingGit } from '../fixtures/meddlingGit';
 import { belongings, carry, git, gitThatMayFail, gitWithEnvironment, makePair, observe, ownCheckout, photograph, remove, removeTemporaryDirectories, send, THREAD, write, type Pair } from './laboratory';
 
 let pair: Pair;
@@ -208,25 +208,7 @@ describe('an operation goes on at the destination', () => {
 
 describe('a capture', () => {
   /** Runs with a git that has a file change right after the working tree was read, at most `times` times. */
-  const whileFilesChange = async <T>(times: number, run: () => Promise<T>): Promise<T> => {
-    const real = execFileSync('sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim();
-    const directory = path.join(pair.directory, 'busy-git');
-    const log = path.join(directory, 'log');
-    mkdirSync(directory);
-    writeFileSync(path.join(directory, 'git'), `#!/bin/sh
-"${real}" "$@"
-code=$?
-case "$*" in *fast-import*) echo x >>"${log}"; [ "$(wc -l <"${log}")" -gt ${times} ] || echo more >>"${pair.laptop}/busy.txt";; esac
-exit $code
-`, { mode: 0o755 });
-    const before = process.env['PATH'];
-    process.env['PATH'] = `${directory}:${before ?? ''}`;
-    try {
-      return await run();
-    } finally {
-      process.env['PATH'] = before;
-    }
-  };
+  const whileFilesChange = <T>(times: number, run: () => Promise<T>): Promise<T> => withMeddlingGit(path.join(pair.directory, 'busy-git'), { words: ['fast-import'], nth: [1, times], after: `echo more >>"${pair.laptop}/busy.txt"` }, run);
   it('gives up when files never stand still', async () => {
     write(pair.laptop, 'busy.txt', 'x\n');
     const spool = path.join(pair.directory, 'busy');

@@ -1,8 +1,8 @@
-import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { restoreWorkingState, rollbackRestore } from '../../src/git/restore';
+import { withMeddlingGit } from '../fixtures/meddlingGit';
 import { carry, git, gitWithEnvironment, link, makePair, observe, ownCheckout, photograph, remove, removeTemporaryDirectories, send, THREAD, write, type Pair } from './laboratory';
 import { change, commit } from './states';
 
@@ -37,21 +37,6 @@ describe('a place for a new worktree that somebody else has made', () => {
 });
 
 describe('a link that comes between what was looked at and what is written', () => {
-  /** Runs with a git after whose `word` command, the `nth` time, `then` has happened. */
-  const afterwards = async <T>(word: string, script: string, run: () => Promise<T>): Promise<T> => {
-    const real = execFileSync('sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim();
-    const directory = path.join(pair.directory, 'meddling');
-    mkdirSync(directory);
-    writeFileSync(path.join(directory, 'git'), `#!/bin/sh\n"${real}" "$@"\ncode=$?\ncase "$*" in *"${word}"*) ${script};; esac\nexit $code\n`);
-    chmodSync(path.join(directory, 'git'), 0o755);
-    const before = process.env['PATH'];
-    process.env['PATH'] = `${directory}:${before ?? ''}`;
-    try {
-      return await run();
-    } finally {
-      process.env['PATH'] = before;
-    }
-  };
   it('leads nothing out of the worktree: no file written, none removed, no directory made', async () => {
     const outside = path.join(pair.directory, 'outside');
     write(outside, 'c.txt', 'precious\n');
@@ -63,7 +48,8 @@ describe('a link that comes between what was looked at and what is written', () 
     mkdirSync(path.join(pair.laptop, 'dir/empty/inner'), { recursive: true });
     const before = photograph(outside);
     const sent = await send(pair, pair.laptop, pair.server);
-    await afterwards('update-index --refresh', `rm -rf "${worktree}/dir"; ln -s "${outside}" "${worktree}/dir"`, () => restore(sent, there.restored.fingerprint).catch(() => undefined));
+    const exchanged = { words: ['update-index --refresh'], after: `rm -rf "${worktree}/dir"; ln -s "${outside}" "${worktree}/dir"` };
+    await withMeddlingGit(path.join(pair.directory, 'meddling'), exchanged, () => restore(sent, there.restored.fingerprint).catch(() => undefined));
     expect(photograph(outside)).toEqual(before);
   });
 });

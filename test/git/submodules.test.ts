@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -6,6 +5,7 @@ import { captureCheckout } from '../../src/git/captureCheckout';
 import { receiveCheckout } from '../../src/git/receiveCheckout';
 import { restoreWorkingState, rollbackRestore } from '../../src/git/restore';
 import { findSubmodulePlaces, parentsOf, type AnnouncedSubmodule } from '../../src/git/submodulePlaces';
+import { withMeddlingGit } from '../fixtures/meddlingGit';
 import { belongings, carry, git, gitThatMayFail, link, ownCheckout, photograph, remove, removeTemporaryDirectories, send, THREAD, write, type Pair } from './laboratory';
 import { makeLibrary, makeSubmodulePair, observeAll, places } from './submoduleClones';
 
@@ -73,25 +73,15 @@ const restore = (sent: Awaited<ReturnType<typeof send>>, directory: string, expe
 });
 
 it('a submodule that changes after it was stored, while its superproject is, has the capture begin again', async () => {
-  const real = execFileSync('sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim();
-  const [wrapped, log] = [path.join(pair.directory, 'busy-git'), path.join(pair.directory, 'log')];
-  write(wrapped, 'git', `#!/bin/sh
-"${real}" "$@"
-code=$?
-case "$*" in *fast-import*) echo x >>"${log}"; [ "$(wc -l <"${log}")" -ne 3 ] || echo more >>"${pair.laptop}/vendor/lib/deep/lib.txt";; esac
-exit $code
-`, 0o755);
-  const [before, spool] = [process.env['PATH'], path.join(pair.directory, 'spool')];
-  process.env['PATH'] = `${wrapped}:${before ?? ''}`;
-  try {
+  const spool = path.join(pair.directory, 'spool');
+  const atTheThird = { words: ['fast-import'], nth: [3, 3], after: `echo more >>"${pair.laptop}/vendor/lib/deep/lib.txt"` } as const;
+  await withMeddlingGit(path.join(pair.directory, 'busy-git'), atTheThird, async (busy) => {
     await expect(captureCheckout({ root: pair.laptop, spool, attempts: 1 })).rejects.toMatchObject({ reason: 'changed-while-capturing' });
     expect(readdirSync(spool)).toEqual([]);
-    rmSync(log);
+    rmSync(busy.log);
     const [{ state }] = await captureCheckout({ root: pair.laptop, spool });
     expect(state.fingerprint).toBe((await captureCheckout({ root: pair.laptop, spool: `${spool}-still` }))[0].state.fingerprint);
-  } finally {
-    process.env['PATH'] = before;
-  }
+  });
 });
 
 describe('at the destination a submodule belongs to', () => {

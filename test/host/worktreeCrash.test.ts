@@ -1,8 +1,8 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { bundleScript } from '../fixtures/bundledScript';
+import { runUntilKilled } from '../fixtures/meddlingGit';
 import { git, makePair, ownCheckout, removeTemporaryDirectories, temporaryDirectory, write, type Pair } from '../git/laboratory';
 import { makeSubmodulePair, observeAll, workEverywhere } from '../git/submoduleClones';
 import { contentOf, openKept, work, type Kept } from './keptWorktrees';
@@ -43,17 +43,8 @@ interface Death {
 }
 
 /** Runs `act` in a process of its own, which is killed as told. */
-async function die(act: 'remove' | 'restore' | 'recover', id: string, { at, after }: Death): Promise<NodeJS.Signals | null> {
-  const place = temporaryDirectory();
-  const [word, nth] = at ?? ['no such word', 0];
-  const real = execFileSync('sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim();
-  writeFileSync(path.join(place, 'git'), `#!/bin/sh
-case "$*" in *"${word}"*) echo x >>"${place}/log"; [ "$(wc -l <"${place}/log")" -ne ${nth} ] || { kill -9 $PPID; exit 1; };; esac
-exec "${real}" "$@"
-`);
-  chmodSync(path.join(place, 'git'), 0o755);
-  const child = spawn(process.execPath, [program, kept.home, pair.server, act, id, after ?? ''], { env: { ...process.env, PATH: `${place}:${process.env['PATH'] ?? ''}` }, stdio: ['ignore', 'inherit', 'inherit'] });
-  return new Promise((resolve) => { child.once('exit', (_code, signal) => { resolve(signal); }); });
+function die(act: 'remove' | 'restore' | 'recover', id: string, { at: [word, nth] = ['no such word', 0], after = '' }: Death): Promise<NodeJS.Signals | null> {
+  return runUntilKilled(temporaryDirectory(), program, [kept.home, pair.server, act, id, after], [word], nth);
 }
 
 /** The host that starts next, after what it finds was ended or undone. */
