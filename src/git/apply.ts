@@ -57,7 +57,7 @@ export async function applyState(options: ApplyOptions): Promise<ApplyPlan> {
   const previous = (await readApplyRecord(directory))?.change ?? null;
   const begun: ApplyChange = {
     phase: 'preparing', source: options.source, target: target.root, stamp: stampOf(options.now),
-    before: null, tree: null, head: null, origHead: null, after: null, packs: [], commonBefore: previous?.common ?? null, common: previous?.common ?? null,
+    before: null, tree: null, standing: null, head: null, origHead: null, after: null, packs: [], commonBefore: previous?.common ?? null, common: previous?.common ?? null,
   };
   await writeApplyRecord(directory, { version: 1, threadId, change: begun, previous });
   try {
@@ -106,7 +106,7 @@ async function carryOut(prepared: PreparedApply, target: Repository, begun: Appl
   const changing: ApplyChange = {
     ...begun.change, phase: 'changing', tree: to.trees.worktree, head, origHead: await valueOf(target.root, 'ORIG_HEAD'), packs: [pack],
     before: { tip: from.tip, fingerprint: prepared.target.fingerprint, head: prepared.target.head, branch: prepared.target.branch },
-    common: { ...given, stamp },
+    standing: standingOf(to), common: { ...given, stamp },
   };
   await writeApplyRecord(directory, { ...begun, change: changing });
   await publishPacks({ ...shadow, gitDir: path.join(spool, 'publish') }, target, [pack]);
@@ -248,23 +248,42 @@ async function putBack(target: Repository, record: ApplyRecord, present: Capture
   if (change.phase === 'changing') await withdraw(target, record);
 }
 
-/** What neither the change nor its opposite explains was written by somebody else, or half: it is kept before it goes. */
+/** The index and the operation in progress of a state, each as a digest: one is replaced before the other. */
+function standingOf({ manifest, trees }: StateToRestore): { readonly index: string; readonly operation: string } {
+  const bare = { ...manifest, head: null, submodules: [], lfsFiles: [] };
+  return {
+    index: fingerprintOf({ ...bare, flags: manifest.flags.map((flag) => ({ ...flag, present: true })), operation: { kind: null, files: [], refs: [], branch: null } }, { ...trees, worktree: trees.index }),
+    operation: fingerprintOf({ ...bare, flags: [], intentToAdd: [] }, { index: '', worktree: '', stages: null, resolved: null }),
+  };
+}
+
+/**
+ * What neither the change nor its opposite explains was written, staged, begun or committed by somebody else, or is half: all that
+ * there is is kept before it goes. Nothing that an earlier attempt has found gives way to it.
+ */
 async function keepUnexplained(target: Repository, { change, threadId }: ApplyRecord, present: CapturedState, sight: { now: StateToRestore; old: StateToRestore; touched: readonly TreeChange[]; shadow: Shadow }, spool: string): Promise<void> {
-  const found = new Map((await treeChanges(sight.shadow, sight.old.trees.worktree, sight.now.trees.worktree)).map((entry) => [entry.path, entry]));
+  const { now, old } = sight;
+  const found = new Map((await treeChanges(sight.shadow, old.trees.worktree, now.trees.worktree)).map((entry) => [entry.path, entry]));
   const isExplained = (entry: TreeChange) => {
     const there = found.get(entry.path);
     return there === undefined || there.toMode === '000000' || (there.toMode === entry.toMode && there.toOid === entry.toOid);
   };
-  if (sight.touched.every(isExplained)) return;
+  const [is, was] = [standingOf(now), standingOf(old)];
+  const standsExplained = [was.index, change.standing?.index].includes(is.index) && [was.operation, change.standing?.operation].includes(is.operation)
+    && now.manifest.branch === old.manifest.branch && [old.manifest.head, change.head?.after].includes(now.manifest.head);
+  if (standsExplained && sight.touched.every(isExplained)) return;
   const pack = await packStates(sight.shadow, [present.commits.manifest], [present.head], path.join(spool, 'publish-found'));
   await publishPacks({ ...sight.shadow, gitDir: path.join(spool, 'publish-found') }, target, [pack]);
-  await runGit(['update-ref', applyRef(threadId, change.stamp, 'found'), present.commits.manifest], { cwd: target.root });
+  const taken = (await ownRefs(target, threadId)).map(({ name }) => name);
+  let nth = 1;
+  while (taken.includes(applyRef(threadId, change.stamp, 'found', nth))) nth++;
+  await updateRefs(target.root, [{ name: applyRef(threadId, change.stamp, 'found', nth), before: null, after: present.commits.manifest }], zeroId(target.objectFormat));
 }
 
 /** Lets go of the states of an apply. */
 async function withdraw(target: Repository, { change, threadId }: ApplyRecord): Promise<void> {
   const refs = await ownRefs(target, threadId);
-  await updateRefs(target.root, refs.filter(({ name }) => name.includes(`/${change.stamp}/`) && !name.endsWith('/found')).map(({ name, oid }): RefUpdate => ({ name, before: oid, after: null })), zeroId(target.objectFormat));
+  await updateRefs(target.root, refs.filter(({ name }) => name.includes(`/${change.stamp}/`) && !/\/found(-\d+)?$/.test(name)).map(({ name, oid }): RefUpdate => ({ name, before: oid, after: null })), zeroId(target.objectFormat));
   await withdrawPacks(target, change.packs);
 }
 

@@ -23,6 +23,8 @@ const change = z.strictObject({
   before: kept.extend({ head: objectId.nullable(), branch: z.string().nullable() }).nullable(),
   /** Tree of the working tree that the target is to have; with `before` it says which paths change. */
   tree: objectId.nullable(),
+  /** Digests of the index and of the operation in progress that the target is to have; null where nothing is known of them. */
+  standing: z.strictObject({ index: z.string(), operation: z.string() }).nullable().default(null),
   /** Where HEAD goes; null where it stays. A branch by its full name, or null when it is detached. */
   head: z.strictObject({ branch: z.string().nullable(), before: objectId, after: objectId }).nullable(),
   /** The target's ORIG_HEAD before: no part of a state unless an operation has it. */

@@ -48,16 +48,16 @@ const PREFIX = 'refs/baton/snapshots/';
 const STAMP = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z$/;
 const OF_WORKTREE = /^refs\/baton\/snapshots\/([0-9a-f]{8})\/([^/]+)$/;
 /** These hold a working state alone: their tip is its manifest. */
-const OF_APPLY = /^refs\/baton\/snapshots\/apply\/([0-9a-f-]{36})\/([^/]+)\/(before|found)$/;
+const OF_APPLY = /^refs\/baton\/snapshots\/apply\/([0-9a-f-]{36})\/([^/]+)\/(before|found(?:-[1-9]\d*)?)$/;
 
 /** A time as refs have it: `20260227T100000000Z`. */
 export function stampOf(at: Date): string {
   return at.toISOString().replace(/[-:.]/g, '');
 }
 
-/** Where a thread's applied states are kept: `before`, which was replaced; `given`; `after`; and what was `found` when it was taken back. */
-export function applyRef(threadId: string, stamp: string, what: 'before' | 'given' | 'after' | 'found'): string {
-  return `${PREFIX}apply/${threadId}/${stamp}/${what}`;
+/** Where a thread's applied states are kept: `before`, which was replaced; `given`; `after`; and what was `found` when it was taken back, the second time `found-2`. */
+export function applyRef(threadId: string, stamp: string, what: 'before' | 'given' | 'after' | 'found', nth = 1): string {
+  return `${PREFIX}apply/${threadId}/${stamp}/${what}${nth === 1 ? '' : `-${nth}`}`;
 }
 
 /** The ref of a snapshot that is taken of a managed worktree now: `refs/baton/snapshots/<worktree id>/<time, UTC>`; those of its submodules end in `-<n>`. */

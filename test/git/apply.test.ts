@@ -9,6 +9,7 @@ import type { ApplyPlan } from '../../src/git/applyPlan';
 import { captureWorkingState } from '../../src/git/capture';
 import { captureCheckout } from '../../src/git/captureCheckout';
 import { GitError } from '../../src/git/gitError';
+import { listSnapshots } from '../../src/git/snapshots';
 import { git, gitThatMayFail, link, makePair, observe, photograph, remove, removeTemporaryDirectories, temporaryDirectory, THREAD, write } from './laboratory';
 import { statesOfFiles } from './statesOfFiles';
 import { statesOfOperations } from './statesOfOperations';
@@ -624,6 +625,67 @@ exec "${real}" "$@"
       expect(found).toMatch(/\/found$/);
       expect(git(place.checkout, 'show', `${found}^1:new/file`)).toBe('written by the user meanwhile');
     }, 120_000);
+  });
+
+  describe('a record that says an apply was cut off', () => {
+    const recorded = (place: Place) => JSON.parse(readFileSync(path.join(place.own, 'apply.json'), 'utf8')) as { change: { stamp: string; phase: string; after: unknown } };
+    /** As if the process had died just before it wrote that all is done, or in the middle of undoing it. */
+    const cutOff = (place: Place, phase: 'changing' | 'undoing', record = recorded(place)) => {
+      const { change } = record;
+      writeFileSync(path.join(place.own, 'apply.json'), JSON.stringify({ ...record, change: { ...change, phase, after: phase === 'changing' ? null : change.after } }));
+    };
+    const foundOf = (place: Place) => git(place.checkout, 'for-each-ref', '--format=%(refname)', `refs/baton/snapshots/apply/${THREAD}`).split('\n').filter((name) => name.includes('/found'));
+    let place: Place;
+    beforeEach(async () => {
+      place = makePlace();
+      write(place.worktree, 'a.txt', 'by the thread\n');
+      await applyState(toCheckout(place));
+    });
+
+    it('twice, with another file each time: what was found first stays beside what was found next', async () => {
+      const record = recorded(place);
+      for (const content of ['written by the user after the crash\n', 'ha']) {
+        cutOff(place, 'undoing', record);
+        write(place.checkout, 'a.txt', content);
+        await mendApply(place.own);
+      }
+      const found = foundOf(place);
+      expect(found.map((ref) => path.basename(ref))).toEqual(['found', 'found-2']);
+      expect(found.map((ref) => git(place.checkout, 'show', `${ref}^1:a.txt`))).toEqual(['written by the user after the crash', 'ha']);
+      expect((await listSnapshots(path.join(place.checkout, '.git'))).map(({ ref }) => ref)).toEqual(expect.arrayContaining(found));
+    });
+
+    it('alone is no reason to keep anything', async () => {
+      cutOff(place, 'changing');
+      await mendApply(place.own);
+      expect(git(place.checkout, 'status', '--porcelain')).toBe('');
+      expect(foundOf(place)).toEqual([]);
+    });
+
+    it('and what was staged meanwhile, in whatever file, is kept', async () => {
+      cutOff(place, 'changing');
+      write(place.checkout, 'b.txt', 'staged with care\n');
+      git(place.checkout, 'add', 'b.txt');
+      git(place.checkout, 'restore', '--worktree', '--source=HEAD', 'b.txt');
+      await mendApply(place.own);
+      expect(git(place.checkout, 'show', `${foundOf(place)[0] ?? ''}^1^1:b.txt`)).toBe('staged with care');
+    });
+
+    it('and an operation that was begun meanwhile is kept', async () => {
+      cutOff(place, 'changing');
+      const head = git(place.checkout, 'rev-parse', 'HEAD');
+      writeFileSync(path.join(place.checkout, '.git/CHERRY_PICK_HEAD'), `${head}\n`);
+      await mendApply(place.own);
+      expect(git(place.checkout, 'cat-file', 'commit', foundOf(place)[0] ?? '')).toContain('tree');
+    });
+
+    it('and a commit that was made meanwhile is kept, as all that was there', async () => {
+      cutOff(place, 'changing');
+      git(place.checkout, 'commit', '-q', '--allow-empty', '-m', 'meanwhile');
+      const commit = git(place.checkout, 'rev-parse', 'HEAD');
+      await mendApply(place.own);
+      expect(git(place.checkout, 'for-each-ref', '--contains', commit)).toMatch(/\/found$/m);
+    });
   });
 
   it('a link that takes the place of a directory of the checkout leads nobody out', async () => {

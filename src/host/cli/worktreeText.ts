@@ -59,7 +59,7 @@ export function snapshotsText(snapshots: readonly Snapshot[], width: number, now
 
 function originText({ worktreeId, ref, path }: Snapshot): string {
   if (worktreeId !== null) return path === null ? 'a worktree that this host does not know' : inertLine(path);
-  const what = ref.endsWith('/found') ? 'what an apply of this thread that was taken back had found' : 'what an apply of this thread replaced';
+  const what = /\/found(-\d+)?$/.test(ref) ? 'what an apply of this thread that was taken back had found' : 'what an apply of this thread replaced';
   return path === null ? what : `${what} in ${inertLine(path)}`;
 }
 
