@@ -223,6 +223,7 @@ export async function dropSnapshot(repository: Pick<Repository, 'commonDir'>, { 
 }
 
 async function dropPart(repository: Pick<Repository, 'commonDir'>, { ref, tip }: Pick<KnownSnapshot, 'ref' | 'tip'>): Promise<void> {
-  await dropLfs(repository, ref);
   await runGit(['update-ref', '-d', ref, tip], inRepository(repository.commonDir));
+  // Only now: a snapshot that could not be dropped still needs it.
+  await dropLfs(repository, ref);
 }
