@@ -14,10 +14,10 @@ import type { AuditEvent, AuditLog } from './audit';
 import { deleteTree } from './deleteTree';
 import { HostError } from './hostError';
 import { InTurn } from './inTurn';
-import { awaitClaim } from './kernelClaim';
 import type { Log } from './log';
 import { isWithin, type ManagedWorktrees, type WorktreeRecord } from './managedWorktrees';
 import { processesIn } from './processesIn';
+import { holdRepository } from './repositoryClaim';
 import { repairWorktree } from './worktreeRepair';
 import { describeError } from './wireError';
 
@@ -36,9 +36,6 @@ export interface KeeperPorts {
 }
 
 export type WorktreeActor = Extract<AuditEvent, { worktreeId: string }>['by'];
-
-/** How long an act waits for another Baton that is at work on the same repository. */
-const PATIENCE_MS = 30_000;
 
 /**
  * Removes worktrees and brings them back, so that nothing is lost whatever happens in between: each step is written into
@@ -95,7 +92,7 @@ export class WorktreeKeeper {
         throw new HostError('worktree-kept', `${record.path} is not removed. ${verdict.reason}${wayOut}`);
       }
       const { gitDir, commonDir } = expectHere(facts);
-      return this.holding(commonDir, () => this.withSpool(`removal-${id}`, async (spool) => {
+      return holdRepository(commonDir, () => this.withSpool(`removal-${id}`, async (spool) => {
         const snapshot = await takeSnapshot({ root: record.path, ref: snapshotRef(id, this.ports.now()), spool: join(spool, 'capture') });
         // Nobody has looked for ignored files in one that no .gitmodules names.
         const strange = snapshot.submodules.find(({ place }) => !facts.standing?.submodules.includes(place));
@@ -150,7 +147,7 @@ export class WorktreeKeeper {
   private async restoreNow(record: WorktreeRecord, by: WorktreeActor): Promise<readonly string[]> {
     const { id, path, projectRoot } = record;
     const repository = await readRepository(projectRoot);
-    return this.holding(repository.commonDir, async () => {
+    return holdRepository(repository.commonDir, async () => {
       const directory = join(this.ports.directory, `restore-${id}`);
       await this.makeDirectory();
       await rm(directory, { recursive: true, force: true });
@@ -265,7 +262,7 @@ export class WorktreeKeeper {
     const { life } = record;
     if (life.is === 'here' || life.is === 'removed') return;
     const { commonDir } = await readRepository(record.projectRoot);
-    await this.holding(commonDir, () => (life.is === 'restoring' ? this.takeBack(record) : life.verified ? this.finishRemoval(record) : this.putBack(record)));
+    await holdRepository(commonDir, () => (life.is === 'restoring' ? this.takeBack(record) : life.verified ? this.finishRemoval(record) : this.putBack(record)));
   }
 
   private async finishRemoval(record: WorktreeRecord): Promise<void> {
@@ -299,17 +296,6 @@ export class WorktreeKeeper {
     await rollbackRestore(life.directory);
     await removeIfEmpty(dirname(path), this.ports.worktrees.base);
     await this.ports.worktrees.save({ id, gitDir: null, life: { is: 'removed', snapshot: life.snapshot, at: life.at } });
-  }
-
-  /** One Baton at a time in a repository, whatever home it has. Throws HostError `worktree-busy`. */
-  private async holding<T>(commonDir: string, act: () => Promise<T>): Promise<T> {
-    const release = await awaitClaim(commonDir, 'worktrees', PATIENCE_MS);
-    if (release === null) throw new HostError('worktree-busy', `Another Baton host is at work on the worktrees of ${commonDir}. Try again in a moment.`);
-    try {
-      return await act();
-    } finally {
-      await release();
-    }
   }
 
   /** A recursive `mkdir` calls a file system that can only be read a missing directory (Node.js), so this is none. */

@@ -6,6 +6,7 @@ import { locateWorktree } from '../git/worktreeEntry';
 import { REST_MS } from '../git/worktreeSafety';
 import type { Snapshot, SweepReport, WorktreeRetention } from './protocol';
 import type { KeeperPorts, WorktreeActor, WorktreeKeeper } from './worktreeKeeper';
+import { holdRepository } from './repositoryClaim';
 import { plan, survey } from './worktreeSurvey';
 import type { WorktreeRecord } from './managedWorktrees';
 import { describeError } from './wireError';
@@ -127,30 +128,35 @@ export class WorktreeSweep {
     for (const repository of await this.repositories()) {
       for (const snapshot of await listSnapshots(repository.commonDir)) {
         missing.delete(snapshot.ref);
-        const origin = await this.originOf(snapshot);
-        if (refs === undefined ? snapshot.takenAt.getTime() > before || origin === null : !refs.includes(snapshot.ref)) continue;
-        const keep = (reason: string) => kept.push({ ref: snapshot.ref, reason });
+        if (refs === undefined ? snapshot.takenAt.getTime() > before || (await this.originOf(snapshot)) === null : !refs.includes(snapshot.ref)) continue;
         try {
-          if (origin?.busy != null) keep(origin.busy);
-          else if (!evenOnlyCopies && (await this.isNeeded(repository, snapshot))) keep('It holds what nothing else has.');
-          else {
-            await dropSnapshot(repository, snapshot);
-            await this.ports.audit.append({ type: 'snapshot-expired', ref: snapshot.ref, tip: snapshot.tip, by });
-            expired.push(snapshot.ref);
-            // Nothing is left of a worktree that was nobody's and can no longer be restored.
-            const record = this.recordOf(snapshot);
-            if (record?.life.is === 'removed' && record.life.snapshot.ref === snapshot.ref && record.threadIds.length === 0) await this.ports.worktrees.forget(record.id);
-          }
+          // Two hosts that each took the other's snapshot for a copy would drop both.
+          const reason = await holdRepository(repository.commonDir, () => this.drop(repository, snapshot, evenOnlyCopies, by));
+          if (reason === null) expired.push(snapshot.ref);
+          else kept.push({ ref: snapshot.ref, reason });
         } catch (error) {
           const { message } = describeError(error);
           this.ports.log.warn(`The snapshot ${snapshot.ref} stays: ${message}`);
-          keep(message);
+          kept.push({ ref: snapshot.ref, reason: message });
         }
       }
     }
     for (const ref of missing) kept.push({ ref, reason: 'There is no such snapshot.' });
     if (expired.length > 0) this.ports.onChanged();
     return { expired, kept };
+  }
+
+  /** Drops one snapshot, or gives why it stays. Under the repository's claim, so that what it is compared with stays until it is gone. */
+  private async drop(repository: Repository, snapshot: KnownSnapshot, evenOnlyCopies: boolean, by: WorktreeActor): Promise<string | null> {
+    const origin = await this.originOf(snapshot);
+    if (origin?.busy != null) return origin.busy;
+    if (!evenOnlyCopies && (await this.isNeeded(repository, snapshot))) return 'It holds what nothing else has.';
+    await dropSnapshot(repository, snapshot);
+    await this.ports.audit.append({ type: 'snapshot-expired', ref: snapshot.ref, tip: snapshot.tip, by });
+    // Nothing is left of a worktree that was nobody's and can no longer be restored.
+    const record = this.recordOf(snapshot);
+    if (record?.life.is === 'removed' && record.life.snapshot.ref === snapshot.ref && record.threadIds.length === 0) await this.ports.worktrees.forget(record.id);
+    return null;
   }
 
   /** What a worktree that is there was restored from, or was not removed after, lives on in it; a snapshot of one that is gone may be the last of it. */

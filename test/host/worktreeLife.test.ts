@@ -333,6 +333,21 @@ describe('snapshots', () => {
     await expect(kept.keeper.restore(id, 'local')).rejects.toMatchObject({ reason: 'no-such-worktree' });
   });
 
+  it('that hold the same in one repository are not both dropped by two hosts that sweep at once', async () => {
+    const other = await openKept(path.join(pair.directory, 'other home'), pair.server);
+    for (const host of [kept, other]) {
+      const { id, path: place } = await host.make({ branch: null });
+      write(place, 'only here', 'content that the two have, and nothing else\n');
+      await host.keeper.remove(id, 'local');
+      host.later(31 * DAY);
+    }
+    const swept = await Promise.all([kept, other].map((host) => host.sweep.sweep()));
+    expect(swept.flatMap(({ expired }) => expired)).toHaveLength(1);
+    const [left, ...more] = refs(pair.server);
+    expect(more).toEqual([]);
+    expect(git(pair.server, 'rev-list', '--objects', left ?? '')).toContain('only here');
+  });
+
   it('of commits that no branch has stay too', async () => {
     const { id, path: place } = await kept.make({ branch: null });
     write(place, 'a.txt', 'b\n');
