@@ -159,7 +159,15 @@ export class Site {
 
   /** Everything that a handoff could leave behind here: equal before and after means that nothing was. */
   async traces(): Promise<Record<string, unknown>> {
-    const below = (...path: string[]) => (existsSync(join(...path)) ? (readdirSync(join(...path), { recursive: true }) as string[]).sort() : []);
+    // A host at work may remove a directory while it is being read: then it is read again.
+    const below = (...path: string[]): string[] => {
+      try {
+        return existsSync(join(...path)) ? (readdirSync(join(...path), { recursive: true }) as string[]).sort() : [];
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        return below(...path);
+      }
+    };
     const managed = join(this.machine.batonHome, 'worktrees');
     return {
       worktrees: (await git(this.checkout, 'worktree', 'list', '--porcelain')).split('\n').filter((line) => line.startsWith('worktree ')),
