@@ -49,11 +49,12 @@ async function* hashed(chunks: AsyncIterable<Buffer>, format: ObjectFormat): Asy
   if (current !== null || header.length > 0) throw new GitError('failed', 'git ended in the middle of an object.');
 }
 
-/** What came with an apply, and what it came to: only there to undo it and to merge the next one. */
-const PASSING = /^refs\/baton\/snapshots\/apply\/[^/]+\/[^/]+\/(given|after)$/;
+/** What came with an apply, and what it came to: only there to undo it and to merge the next one. And what a handoff under way would put back. */
+const PASSING = /^refs\/baton\/snapshots\/(apply\/[^/]+\/[^/]+\/(given|after)|[^/]+\/before-handoff)$/;
 
 /**
- * Whether a snapshot in a repository reaches a commit or a blob that no other ref there reaches.
+ * Whether a snapshot in a repository reaches a commit, a blob, or the whole tree of its index or its files, that no other ref there
+ * reaches. (Work that only moves, deletes or changes modes is in no blob.)
  *
  * @param manifest of its working state
  * @param commits further ones, besides those of the working state, that count
@@ -66,10 +67,11 @@ export async function isOnlyHere(commonDir: string, { ref, manifest }: { readonl
   });
   // Baton's own three commits and the manifest are there for the snapshot's sake.
   const own = new Set((await gitText(['rev-parse', manifest, `${manifest}^1`, `${manifest}^1^1`, `${manifest}:manifest.json`], options)).split('\n'));
+  const roots = new Set((await gitText(['rev-parse', `${manifest}^1^{tree}`, `${manifest}^1^1^{tree}`], options)).split('\n'));
   const names = streamGit(['rev-list', '--objects', '--no-object-names', '--ignore-missing', '--stdin'], { ...options, input: revisions([manifest, ...commits], others) });
   for await (const line of lines(streamGit(['cat-file', '--batch-check=%(objectname) %(objecttype)'], { ...options, input: names }))) {
     const [oid = '', type = ''] = line.split(' ');
-    if (type !== 'tree' && !own.has(oid)) return true;
+    if (type === 'tree' ? roots.has(oid) : !own.has(oid)) return true;
   }
   return false;
 }

@@ -348,6 +348,28 @@ describe('snapshots', () => {
     expect(git(pair.server, 'rev-list', '--objects', left ?? '')).toContain('only here');
   });
 
+  it.each([
+    ['moves', (place: string) => { git(place, 'mv', 'a.txt', 'moved.txt'); }],
+    ['deletions', (place: string) => { rmSync(path.join(place, 'a.txt')); }],
+    ['modes', (place: string) => { git(place, 'update-index', '--chmod=+x', 'a.txt'); }],
+  ])('of work that is only %s stay too', async (_, change) => {
+    const { id, path: place } = await kept.make();
+    change(place);
+    const { ref } = await kept.keeper.remove(id, 'local');
+    kept.later(31 * DAY);
+    expect((await kept.sweep.sweep()).expired).toEqual([]);
+    expect(refs(pair.server)).toEqual([ref]);
+  });
+
+  it('stay where only what a handoff under way would put back has the same', async () => {
+    const { id, path: place } = await kept.make();
+    write(place, 'only here', 'content that goes when the handoff ends\n');
+    const { ref } = await kept.keeper.remove(id, 'local');
+    git(pair.server, 'update-ref', `refs/baton/snapshots/${THREAD}/before-handoff`, `${ref}^1`);
+    kept.later(31 * DAY);
+    expect((await kept.sweep.sweep()).expired).toEqual([]);
+  });
+
   it('of commits that no branch has stay too', async () => {
     const { id, path: place } = await kept.make({ branch: null });
     write(place, 'a.txt', 'b\n');
