@@ -8,6 +8,7 @@ import { pathForPeople, sortedPaths, type BytePath } from './bytePath';
 import { shadowOf, type CapturedState } from './capture';
 import { captureCheckout } from './captureCheckout';
 import { gitText, runGit } from './git';
+import { syncRefs } from './durable';
 import { GitError } from './gitError';
 import { revisions } from './haves';
 import { lockIndex, unlockIndex } from './indexLock';
@@ -74,9 +75,10 @@ export async function applyState(options: ApplyOptions): Promise<ApplyPlan> {
       return plan;
     });
   } catch (error) {
-    await mendApply(directory).catch((cause: unknown) => {
+    const mended = await mendApply(directory).catch((cause: unknown) => {
       throw new GitError('failed', `${(error as Error).message} And ${target.root} could not be put back yet: ${(cause as Error).message} "baton apply --undo" tries again; the state before is kept in ${applyRef(threadId, begun.stamp, 'before')}.`, { cause });
     });
+    if (mended && GitError.is(error) && error.reason === 'failed') throw new GitError('failed', `${error.message} ${target.root} is as it was before.`, { cause: error });
     throw error;
   } finally {
     await unlockIndex(target.gitDir, threadId);
@@ -114,6 +116,7 @@ async function carryOut(prepared: PreparedApply, target: Repository, begun: Appl
     { name: applyRef(threadId, stamp, 'before'), before: null, after: from.tip },
     { name: applyRef(threadId, stamp, 'given'), before: null, after: given.tip },
   ], zero);
+  await syncRefs(target, [applyRef(threadId, stamp, 'before'), applyRef(threadId, stamp, 'given')]);
 
   const untracked = await buildState(shadow, target, to, prepared.target, spool, signal);
   if (head !== null) await moveHead(target, head.branch, head.before, head.after);
@@ -124,9 +127,11 @@ async function carryOut(prepared: PreparedApply, target: Repository, begun: Appl
   const afterPack = await packStates(shadowOf(after), [after.commits.manifest], [after.head], path.join(spool, 'publish-after'), signal);
   await publishPacks({ ...shadow, gitDir: path.join(spool, 'publish-after') }, target, [afterPack]);
   await updateRefs(target.root, [{ name: applyRef(threadId, stamp, 'after'), before: null, after: after.commits.manifest }], zero);
+  await syncRefs(target, [applyRef(threadId, stamp, 'after')]);
   const done: ApplyChange = { ...changing, phase: 'done', after: { tip: after.commits.manifest, fingerprint: after.fingerprint } };
   await writeApplyRecord(directory, { version: 1, threadId, change: done, previous: null });
-  await dropRefs(target, threadId, [stamp, done.commonBefore?.stamp ?? '']);
+  // All is done; what is not dropped now is dropped by the next one.
+  await dropRefs(target, threadId, [stamp, done.commonBefore?.stamp ?? '']).catch(() => undefined);
 }
 
 /** Files that were ignored may not be any more, when what decides on it was applied; nothing else may differ. */
@@ -136,7 +141,7 @@ async function expectOnlyMore(after: CapturedState, to: StateToRestore, signal?:
   const more = await treeChanges(shadow, to.trees.worktree, there.trees.worktree, signal);
   const asIfTheSame: StateToRestore = { ...there, trees: { ...there.trees, worktree: to.trees.worktree } };
   if (more.every(({ fromMode }) => fromMode === '000000') && fingerprintOf(asIfTheSame.manifest, asIfTheSame.trees) === fingerprintOf(to.manifest, to.trees)) return;
-  throw new GitError('failed', `${after.root} is not what it was to become: something else wrote there meanwhile. It was put back.`);
+  throw new GitError('failed', `${after.root} is not what it was to become: something else wrote there meanwhile.`);
 }
 
 /**
@@ -277,7 +282,9 @@ async function keepUnexplained(target: Repository, { change, threadId }: ApplyRe
   const taken = (await ownRefs(target, threadId)).map(({ name }) => name);
   let nth = 1;
   while (taken.includes(applyRef(threadId, change.stamp, 'found', nth))) nth++;
-  await updateRefs(target.root, [{ name: applyRef(threadId, change.stamp, 'found', nth), before: null, after: present.commits.manifest }], zeroId(target.objectFormat));
+  const name = applyRef(threadId, change.stamp, 'found', nth);
+  await updateRefs(target.root, [{ name, before: null, after: present.commits.manifest }], zeroId(target.objectFormat));
+  await syncRefs(target, [name]);
 }
 
 /** Lets go of the states of an apply. */

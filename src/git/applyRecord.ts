@@ -1,6 +1,7 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { writeDurably } from './durable';
 import { GitError } from './gitError';
 
 const objectId = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/);
@@ -51,15 +52,7 @@ const NAME = 'apply.json';
 /** Durable when this returns. */
 export async function writeApplyRecord(directory: string, record: ApplyRecord): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const temporary = path.join(directory, `${NAME}.tmp`);
-  const handle = await open(temporary, 'w', 0o600);
-  try {
-    await handle.writeFile(JSON.stringify(record, null, 1));
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, path.join(directory, NAME));
+  await writeDurably(path.join(directory, NAME), JSON.stringify(record, null, 1));
 }
 
 /** Null where nothing was ever applied. @throws {GitError} `failed` for a file that cannot be understood */

@@ -23,11 +23,11 @@ const passedOn = ['PATH', 'HOME', 'USER', 'LOGNAME', 'TMPDIR', 'TMP', 'TEMP', 'X
 
 /**
  * No hook, file system monitor, transport, pager or background maintenance, whatever the repository's config says.
- * Large files are streamed instead of being held in memory (see README.md, "Large files").
+ * Refs are on disk before what they replace goes (durable.ts). Large files are streamed instead of being held in memory (see README.md, "Large files").
  */
 const fixedConfig = [
   'core.fsmonitor=false', 'core.hooksPath=/dev/null', 'protocol.allow=never', 'gc.auto=0', 'maintenance.auto=false',
-  'core.bigFileThreshold=16m', 'core.quotePath=false', 'advice.detachedHead=false', 'submodule.recurse=false', 'color.ui=false',
+  'core.bigFileThreshold=16m', 'core.fsync=reference', 'core.quotePath=false', 'advice.detachedHead=false', 'submodule.recurse=false', 'color.ui=false',
 ].flatMap((setting) => ['-c', setting]);
 
 const DEFAULT_OUTPUT_LIMIT = 64 * 1024 * 1024;

@@ -1,5 +1,6 @@
-import { open, readFile, rm } from 'node:fs/promises';
+import { link, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { writeDurably } from './durable';
 import { GitError } from './gitError';
 
 /**
@@ -7,22 +8,23 @@ import { GitError } from './gitError';
  * that checkout. What is written into it tells whose it is, so that one that a crash left behind can be told from a git that runs.
  */
 const nameOf = (gitDir: string) => path.join(gitDir, 'index.lock');
+const besideOf = (gitDir: string, threadId: string) => path.join(gitDir, `baton-apply-${threadId}`);
 const mark = (threadId: string) => `baton apply ${threadId}\n`;
 
 /** Takes the lock; one of this thread's own that a crash left is taken over. @throws {GitError} `index-locked` */
 export async function lockIndex(gitDir: string, root: string, threadId: string): Promise<void> {
+  // Whole from its first moment: an empty one, left by a process that was killed, would be nobody's.
+  const beside = besideOf(gitDir, threadId);
+  await writeDurably(beside, mark(threadId));
   try {
-    const handle = await open(nameOf(gitDir), 'wx', 0o644);
-    try {
-      await handle.writeFile(mark(threadId));
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await link(beside, nameOf(gitDir));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    if (await isOwn(gitDir, threadId)) return;
+    for (const left of ['', '.tmp']) await rm(besideOf(gitDir, threadId) + left, { force: true });
+  if (await isOwn(gitDir, threadId)) return;
     throw new GitError('index-locked', `Another git holds ${nameOf(gitDir)}, so ${root} was left as it is. Wait until it has ended; if none runs, remove that file.`, { cause: error });
+  } finally {
+    await rm(beside, { force: true });
   }
 }
 

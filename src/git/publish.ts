@@ -1,6 +1,7 @@
 import { constants, createReadStream } from 'node:fs';
 import { access, chmod, copyFile, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { syncDirectory } from './durable';
 import { lines, runGit, streamGit } from './git';
 import { GitError } from './gitError';
 import { inRepository } from './inRepository';
@@ -46,6 +47,7 @@ export async function publishPacks(shadow: Shadow, repository: Repository, packs
       }
     }
   }
+  await syncDirectory(to);
 }
 
 /** Packs what a tip in a capture's shadow has and none of `base` has, so that it can be published. @returns the pack's name */

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { shadowOf, type CapturedState } from './capture';
 import { captureCheckout, type CapturedCheckout } from './captureCheckout';
 import { pathForPeople } from './bytePath';
+import { syncRefs } from './durable';
 import { lines, runGit, streamGit } from './git';
 import { openRepository } from './gitDirectory';
 import { GitError } from './gitError';
@@ -111,6 +112,7 @@ async function keepPart(capture: CapturedState, ref: string, submodules: KeptSub
   undo.push(() => withdrawPacks(repository, [pack]), () => runGit(['update-ref', '-d', ref, tip], inRepository(repository.commonDir)));
   await publishPacks(shadowOf(capture), repository, [pack]);
   await runGit(['update-ref', ref, tip, zeroId(repository.objectFormat)], inRepository(repository.commonDir, signal));
+  await syncRefs(repository, [ref]);
   const { submodules: named, ...read } = await readSnapshot(repository, { ref, tip }, stored, signal);
   if (read.fingerprint !== capture.fingerprint || named.length !== submodules.length) throw new GitError('failed', `The snapshot of ${capture.root} is not what was captured. Nothing was removed.`);
   await expectWhole(repository, tip, base, signal);

@@ -1,6 +1,7 @@
-import { open, readFile, rename } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { writeDurably } from './durable';
 import { GitError } from './gitError';
 
 /** What a restore is about to do, written to disk before it does any of it, so that it can be taken back after a crash. */
@@ -29,15 +30,7 @@ export type UndoRecord = z.infer<typeof undoRecord>;
 const NAME = 'undo.json';
 
 export async function writeUndoRecord(directory: string, record: UndoRecord): Promise<void> {
-  const temporary = path.join(directory, `${NAME}.tmp`);
-  const handle = await open(temporary, 'w', 0o600);
-  try {
-    await handle.writeFile(JSON.stringify(record, null, 1));
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, path.join(directory, NAME));
+  await writeDurably(path.join(directory, NAME), JSON.stringify(record, null, 1));
 }
 
 /** Null when nothing was begun. */

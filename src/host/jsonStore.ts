@@ -1,7 +1,8 @@
-import { open, readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import type { z } from 'zod';
+import { syncDirectory } from '../git/durable';
 import { HostError } from './hostError';
 
 /**
@@ -69,14 +70,8 @@ export async function readJson<S extends z.ZodType>(path: string, schema: S): Pr
 /** Writes a JSON file so that after a crash it holds the old content or the new one, whole. Mode 0600. */
 export async function writeJson(path: string, value: unknown): Promise<void> {
   await writeFileAtomic(path, `${JSON.stringify(value, undefined, 2)}\n`, { mode: 0o600, fsync: true });
-  // The rename itself is durable only with its directory. Windows cannot open one, and orders renames by its journal.
-  if (process.platform === 'win32') return;
-  const directory = await open(dirname(path), 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
+  // The rename itself is durable only with its directory.
+  await syncDirectory(dirname(path));
 }
 
 /**
