@@ -19,7 +19,8 @@ const REBUILT_DIRECTORIES = new Set([
   'target', 'build', 'dist', 'out', 'obj', '.gradle', '.next', '.nuxt', '.svelte-kit', '.turbo', '.parcel-cache', '.angular', '.vite', '.cache',
   'coverage', '.nyc_output', 'DerivedData', 'cmake-build-debug', 'cmake-build-release', 'elm-stuff', '.dart_tool', '.stack-work', 'dist-newstyle', '.vscode-test',
 ]);
-const REBUILT_FILES = /^(\.DS_Store|Thumbs\.db|\.eslintcache|\.coverage|.*\.(pyc|pyo|o|a|so|dylib|dll|obj|class|log|tmp|swp|swo|tsbuildinfo|egg-info|gcda|gcno))$/;
+/** Not among them: editors' swap files, which may hold the only unsaved text, logs, `.tmp`, and `.obj`, which may be a 3D model. */
+const REBUILT_FILES = /^(\.DS_Store|Thumbs\.db|\.eslintcache|\.coverage|.*\.(pyc|pyo|o|a|so|dylib|dll|class|tsbuildinfo|egg-info|gcda|gcno))$/;
 
 /** Files that are looked at in one worktree; with more the rest counts as files that nothing else has. */
 const LOOKED_AT = 5_000;

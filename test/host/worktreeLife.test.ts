@@ -175,6 +175,15 @@ describe('a sweep', () => {
     expect(existsSync(path.join(place, 'node_modules'))).toBe(false);
   });
 
+  it.each(['.f0.swp', 'run.log', 'model.obj'])('keeps one with an ignored %s that nothing else has', async (name) => {
+    const { id, path: place } = await kept.make();
+    write(place, '.gitignore', `${name}\n`);
+    write(place, name, 'text that was never saved\n');
+    kept.later(DAY);
+    expect((await kept.sweep.sweep()).removed).toEqual([]);
+    expect(await whyKept(id)).toContain(name);
+  });
+
   it('lets ignored files go only where the user said so', async () => {
     const { id, path: place } = await kept.make();
     write(place, 'ignored/.env', 'TOKEN=1\n');
