@@ -1,4 +1,4 @@
-import { lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pathForPeople } from '../git/bytePath';
 import { readRepository } from '../git/repository';
@@ -80,7 +80,7 @@ export class WorktreeKeeper {
    * @param still asked last, under the lock: false leaves it alone
    */
   remove(id: string, by: WorktreeActor, options: { readonly discardIgnored?: boolean | undefined; readonly still?: (record: WorktreeRecord) => boolean } = {}): Promise<Snapshot> {
-    return this.turns.take(id, async () => {
+    return this.inTurn(id, async () => {
       const record = this.known(id);
       if (record.life.is !== 'here') throw new HostError('worktree-kept', record.life.is === 'removed' ? `${record.path} is removed already.` : `${record.path} is being restored or removed.`);
       if (options.still?.(record) === false) throw new HostError('worktree-kept', `${record.path} was used meanwhile.`);
@@ -137,7 +137,7 @@ export class WorktreeKeeper {
 
   /** Brings a removed worktree back, exactly, at its place. Gives what the user should know. Throws GitError, HostError `snapshot-expired`. */
   restore(id: string, by: WorktreeActor): Promise<readonly string[]> {
-    return this.turns.take(id, async () => {
+    return this.inTurn(id, async () => {
       const record = this.known(id);
       if (record.life.is === 'here' && (await exists(record.path))) return [];
       return this.restoreNow(record, by);
@@ -157,17 +157,27 @@ export class WorktreeKeeper {
       let notes: readonly string[];
       try {
         ({ notes } = await restoreSnapshot({ root: projectRoot, snapshot, worktree: path, name, directory }));
+        await noteBuilt(directory);
       } catch (error) {
         await this.takeBack(this.known(id)).catch((failure: unknown) => this.ports.log.warn(`${path} could not be cleared away yet: ${describeError(failure).message}`));
         throw error;
       }
-      await this.ports.worktrees.save({ id, gitDir: await pointerOf(path), lastUsedAt: this.ports.now().toISOString(), life: { is: 'here' } });
-      await finishSnapshot({ root: projectRoot, snapshot, directory, name });
-      notes = [...notes, ...(await this.include(projectRoot, path))];
-      await this.ports.audit.append({ type: 'worktree-restored', worktreeId: id, path, snapshot: snapshot.ref, by });
+      notes = [...notes, ...(await this.finishRestoration(this.known(id), by))];
       this.ports.onChanged();
       return notes;
     });
+  }
+
+  /** Ends a restoration of which all is there; from then on the worktree is its user's. Gives what the user should know. */
+  private async finishRestoration(record: WorktreeRecord, by: WorktreeActor): Promise<string[]> {
+    const { life, path, id, projectRoot, threadIds } = record;
+    if (life.is !== 'restoring') throw new HostError('internal', 'Only a restoration is finished.');
+    const { snapshot, directory } = life;
+    await this.ports.worktrees.save({ id, gitDir: await pointerOf(path), lastUsedAt: this.ports.now().toISOString(), life: { is: 'here' } });
+    await finishSnapshot({ root: projectRoot, snapshot, directory, name: threadIds[0] ?? id });
+    const notes = await this.include(projectRoot, path);
+    await this.ports.audit.append({ type: 'worktree-restored', worktreeId: id, path, snapshot: snapshot.ref, by });
+    return notes;
   }
 
   /** Copies the ignored files that the user's checkout lists for worktrees. One that cannot be copied is no reason to do without the worktree. */
@@ -204,12 +214,12 @@ export class WorktreeKeeper {
     if (record === undefined) return;
     await this.ports.worktrees.touch(record.id);
     // A removal or restore that is under way is waited for.
-    if (record.life.is !== 'here' || this.turns.has(record.id)) await this.turns.take(record.id, () => this.bringBack(record.id));
+    if (record.life.is !== 'here' || this.turns.has(record.id)) await this.inTurn(record.id, () => this.bringBack(record.id));
   }
 
   /** Has a worktree to itself: it is brought back where it was removed, and until `act` ends nothing here removes, restores or mends it. */
   occupy<T>(id: string, act: () => Promise<T>): Promise<T> {
-    return this.turns.take(id, async () => {
+    return this.inTurn(id, async () => {
       await this.bringBack(id);
       await this.ports.worktrees.touch(id);
       return act();
@@ -217,7 +227,6 @@ export class WorktreeKeeper {
   }
 
   private async bringBack(id: string): Promise<void> {
-    await this.settle(id);
     const record = this.known(id);
     if (record.life.is !== 'removed') return;
     // Whoever brings it back waits for something else, so what is to be known of it is in the log.
@@ -231,7 +240,7 @@ export class WorktreeKeeper {
    * @param how where it is now, or that it was deleted and is to be made anew from what git still has
    */
   repair(id: string, how: { readonly directory?: string | undefined; readonly anew?: boolean | undefined } = {}): Promise<string> {
-    return this.turns.take(id, async () => {
+    return this.inTurn(id, async () => {
       const record = this.known(id);
       if (record.life.is !== 'here') throw new HostError('worktree-kept', `${record.path} is removed. "baton worktree restore ${id}" brings it back.`);
       const done = await repairWorktree(record, this.ports.worktrees, { ...how, include: () => this.include(record.projectRoot, record.path) });
@@ -246,7 +255,7 @@ export class WorktreeKeeper {
     for (const { id, life: { is } } of this.ports.worktrees.all()) {
       if (is !== 'removing' && is !== 'restoring') continue;
       try {
-        await this.turns.take(id, () => this.settle(id));
+        await this.inTurn(id, () => Promise.resolve());
         this.ports.onChanged();
       } catch (error) {
         wanted.add(`restore-${id}`);
@@ -256,13 +265,26 @@ export class WorktreeKeeper {
     for (const name of await readdir(this.ports.directory).catch(() => [])) if (!wanted.has(name) && !this.turns.has(name.slice(-8))) await rm(join(this.ports.directory, name), { recursive: true, force: true }).catch(() => undefined);
   }
 
+  /** Has a worktree to itself, of which nothing is left in the middle. */
+  private inTurn<T>(id: string, act: () => Promise<T>): Promise<T> {
+    return this.turns.take(id, async () => {
+      await this.settle(id);
+      return act();
+    });
+  }
+
   /** Ends or undoes what was begun with a worktree; nothing where nothing was. */
   private async settle(id: string): Promise<void> {
     const record = this.known(id);
     const { life } = record;
     if (life.is === 'here' || life.is === 'removed') return;
     const { commonDir } = await readRepository(record.projectRoot);
-    await holdRepository(commonDir, () => (life.is === 'restoring' ? this.takeBack(record) : life.verified ? this.finishRemoval(record) : this.putBack(record)));
+    await holdRepository(commonDir, async () => {
+      if (life.is === 'removing') return life.verified ? this.finishRemoval(record) : this.putBack(record);
+      if (!(await exists(join(life.directory, BUILT)))) return this.takeBack(record);
+      // It has been its user's since, who may have worked in it.
+      for (const note of await this.finishRestoration(record, 'local')) this.ports.log.info(`${record.path} is restored. ${note}`);
+    });
   }
 
   private async finishRemoval(record: WorktreeRecord): Promise<void> {
@@ -290,6 +312,7 @@ export class WorktreeKeeper {
     await this.ports.worktrees.save({ id, life: { is: 'here' } });
   }
 
+  /** Undoes a restoration of which not all is there. */
   private async takeBack(record: WorktreeRecord): Promise<void> {
     const { life, path, id } = record;
     if (life.is !== 'restoring') throw new HostError('internal', 'Only a restoration is taken back.');
@@ -316,6 +339,18 @@ export class WorktreeKeeper {
     } finally {
       await rm(spool, { recursive: true, force: true });
     }
+  }
+}
+
+/** In the directory of a restoration: all of the worktree is there, and a host that finds it so goes forward. */
+const BUILT = 'built';
+
+async function noteBuilt(directory: string): Promise<void> {
+  const file = await open(join(directory, BUILT), 'w');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
   }
 }
 

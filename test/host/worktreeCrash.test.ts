@@ -130,6 +130,32 @@ describe('a host that is killed in the middle of', () => {
   });
 });
 
+describe('a worktree that is restored whole, which could not be written down', () => {
+  it.each<[string, (next: Kept, id: string) => Promise<unknown>]>([
+    ['the next host recovers', (next) => next.keeper.recover()],
+    ['somebody restores it again', (next, id) => next.keeper.restore(id, 'local')],
+  ])('keeps what was done in it meanwhile when %s', async (_, act) => {
+    const { id, path: place } = await kept.make();
+    work(place);
+    await kept.keeper.remove(id, 'local');
+    const save = kept.worktrees.save.bind(kept.worktrees);
+    kept.worktrees.save = (record) => (record.life?.is === 'here' ? Promise.reject(new Error('no space left on device')) : save(record));
+    await expect(kept.keeper.restore(id, 'local')).rejects.toThrow('no space left');
+    write(place, 'a.txt', 'half an hour of work\n');
+    write(place, 'new', 'new work\n');
+    git(place, 'add', 'new');
+    git(place, 'commit', '-qm', 'made since');
+    const before = contentOf(place);
+    const next = await openKept(kept.home, pair.server);
+    await act(next, id);
+    expect(await next.list()).toMatchObject([{ id, state: 'here' }]);
+    expect(contentOf(place)).toEqual(before);
+    await next.keeper.remove(id, 'local');
+    await next.keeper.restore(id, 'local');
+    expect(contentOf(place)).toEqual(before);
+  });
+});
+
 describe('a host that is killed while the submodules of a worktree', () => {
   let id: string;
   let place: string;
