@@ -70,6 +70,27 @@ export async function readIgnored(root: string, entries: readonly BytePath[], ch
   return { rebuilt, copies, own };
 }
 
+/**
+ * Repositories anywhere in a worktree besides its own and those of its submodules, ignored ones above all: a clone below `vendor` or
+ * `build` may have commits that are nowhere else. Walks everything, which takes about as long as to delete it; links are not followed.
+ *
+ * @returns the directories that have a `.git`
+ */
+export async function repositoriesBelow(root: string, submodules: ReadonlySet<BytePath>): Promise<BytePath[]> {
+  const found: BytePath[] = [];
+  const waiting: BytePath[] = [''];
+  for (let place = waiting.pop(); place !== undefined; place = waiting.pop()) {
+    const entries = await readdir(place === '' ? root : absolutePath(root, place), { encoding: 'buffer', withFileTypes: true }).catch(() => []);
+    for (const entry of entries) {
+      const name = childPath(place, entry.name);
+      if (entry.name.toString('latin1') === '.git') {
+        if (place !== '' && !submodules.has(place)) found.push(place);
+      } else if (entry.isDirectory()) waiting.push(name);
+    }
+  }
+  return found.sort();
+}
+
 async function sameFile(a: Buffer | string, b: Buffer | string, bytes: number): Promise<boolean> {
   const other = await lstat(b).catch(() => null);
   if (other?.isFile() !== true || other.size !== bytes || bytes > COMPARED_BYTES) return false;

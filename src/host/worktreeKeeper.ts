@@ -1,6 +1,7 @@
 import { lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pathForPeople } from '../git/bytePath';
+import { repositoriesBelow } from '../git/ignoredFiles';
 import { readRepository } from '../git/repository';
 import { rollbackRestore } from '../git/restore';
 import { finishSnapshot, restoreSnapshot } from '../git/snapshotRestore';
@@ -90,6 +91,10 @@ export class WorktreeKeeper {
       if (!verdict.safe) {
         const wayOut = verdict.code === 'ignored-files' ? ` "baton worktree remove ${id} --discard-ignored" removes it all the same.` : '';
         throw new HostError('worktree-kept', `${record.path} is not removed. ${verdict.reason}${wayOut}`);
+      }
+      if (options.discardIgnored !== true) {
+        const clones = await repositoriesBelow(record.path, new Set(facts.standing?.submodules));
+        if (clones.length > 0) throw new HostError('worktree-kept', `${record.path} is not removed. It holds repositories that git ignores there and no snapshot keeps: ${clones.slice(0, 3).map(pathForPeople).join(', ')}${clones.length > 3 ? ', …' : ''}. "baton worktree remove ${id} --discard-ignored" removes it all the same.`);
       }
       const { gitDir, commonDir } = expectHere(facts);
       return holdRepository(commonDir, () => this.withSpool(`removal-${id}`, async (spool) => {

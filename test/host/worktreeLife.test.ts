@@ -163,6 +163,24 @@ describe('a sweep', () => {
     expect(refs(pair.server)).toEqual([]);
   });
 
+  it('leaves one with a clone among its dependencies, unless the user lets its ignored files go', async () => {
+    const { id, path: place } = await kept.make();
+    const clone = path.join(place, 'ignored', 'vendor', 'lib');
+    mkdirSync(clone, { recursive: true });
+    git(clone, 'init', '-q');
+    write(place, 'ignored/vendor/lib/f', 'f');
+    git(clone, 'add', 'f');
+    git(clone, 'commit', '-qm', 'nowhere else');
+    kept.later(DAY);
+    const { removed, kept: left } = await kept.sweep.sweep();
+    expect(removed).toEqual([]);
+    expect(left.find((entry) => entry.id === id)?.reason).toMatch(/repositories that git ignores there and no snapshot keeps: "?ignored\/vendor\/lib/);
+    expect(git(clone, 'log', '--format=%s')).toContain('nowhere else');
+    expect(refs(pair.server)).toEqual([]);
+    await kept.keeper.remove(id, 'local', { discardIgnored: true });
+    expect(existsSync(place)).toBe(false);
+  });
+
   it('removes dependencies, build output, and ignored files that the user\'s checkout has as well', async () => {
     const { id, path: place } = await kept.make();
     write(pair.server, '.gitignore', 'ignored/\n*.log\n.env\nnode_modules/\n');
