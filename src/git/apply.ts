@@ -4,7 +4,7 @@ import path from 'node:path';
 import { emptyDirectoriesBeside, prepareApply, type ApplyPlan, type ApplyRequest, type PreparedApply } from './applyPlan';
 import { readApplyRecord, writeApplyRecord, type ApplyChange, type ApplyRecord } from './applyRecord';
 import { updateRefs, type RefUpdate } from './branchChoice';
-import { pathForPeople, sortedPaths, type BytePath } from './bytePath';
+import { pathsForPeople, sortedPaths } from './bytePath';
 import { shadowOf, type CapturedState } from './capture';
 import { captureCheckout } from './captureCheckout';
 import { gitText, runGit } from './git';
@@ -170,7 +170,7 @@ export async function undoApply(directory: string, options: { readonly dryRun: b
       const since = await treeChanges(shadow, then.trees.worktree, now.trees.worktree, options.signal);
       const touched = new Set(changes.map(({ path: name }) => name));
       const again = since.filter(({ path: name }) => touched.has(name)).map(({ path: name }) => name);
-      if (again.length > 0) throw new GitError('apply-refused', `What was applied to ${target.root} has been changed since in ${named(again)}. Put those changes away first; the state before the apply is kept in ${kept}.`);
+      if (again.length > 0) throw new GitError('apply-refused', `What was applied to ${target.root} has been changed since in ${pathsForPeople(sortedPaths(again))}. Put those changes away first; the state before the apply is kept in ${kept}.`);
       const describe = (state: StateToRestore) => JSON.stringify([state.trees.index, state.trees.stages, state.manifest.head, state.manifest.branch, state.manifest.intentToAdd, state.manifest.flags, state.manifest.operation]);
       if (describe(now) !== describe(then)) throw new GitError('apply-refused', `Something was staged, committed or switched in ${target.root} since the apply, so it cannot be undone as one. The state before it is kept in ${kept}.`);
       if (!options.dryRun) {
@@ -353,9 +353,4 @@ async function withSpool<T>(directory: string, act: (spool: string) => Promise<T
   } finally {
     await clear();
   }
-}
-
-function named(names: readonly BytePath[]): string {
-  const some = sortedPaths(names).slice(0, 5).map(pathForPeople).join(', ');
-  return names.length > 5 ? `${some} and ${names.length - 5} more` : some;
 }

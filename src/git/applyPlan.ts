@@ -1,7 +1,7 @@
 import { appendFile } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
 import path from 'node:path';
-import { parentPaths, pathForPeople, sortedPaths, type BytePath } from './bytePath';
+import { parentPaths, pathsForPeople, sortedPaths, type BytePath } from './bytePath';
 import { plainBranchName } from './branchChoice';
 import { captureCheckout, type CapturedCheckout } from './captureCheckout';
 import { shadowOf, type CapturedState } from './capture';
@@ -137,9 +137,9 @@ async function decide(sight: Sight): Promise<Decision> {
   if (given.manifest.operation.branch !== null) return refuse('operation-in-progress', `A ${source.operation ?? 'Git operation'} is in progress in ${from_}; it ends on a branch that only ${from_} can be on. Finish or abort it there first.`);
   const changes = await treeChanges(sight.shadow, from.trees.worktree, given.trees.worktree, sight.signal);
   const lfs = differentLfsFiles(sight, changes);
-  if (lfs.length > 0) return refuse('lfs-differs', `${named(lfs)}: the content of Git LFS files is not applied. Bring it over by a commit, or by "git lfs pull" where it is missing.`, lfs);
+  if (lfs.length > 0) return refuse('lfs-differs', `${pathsForPeople(lfs)}: the content of Git LFS files is not applied. Bring it over by a commit, or by "git lfs pull" where it is missing.`, lfs);
   const submodules = differentSubmodules(sight, changes);
-  if (submodules.length > 0) return refuse('submodules-differ', `${named(submodules)}: what is in a submodule, and the commit that it is at, is not applied. Make it the same on both sides first ("git submodule update"), or hand it over by a commit.`, submodules);
+  if (submodules.length > 0) return refuse('submodules-differ', `${pathsForPeople(submodules)}: what is in a submodule, and the commit that it is at, is not applied. Make it the same on both sides first ("git submodule update"), or hand it over by a commit.`, submodules);
   if (JSON.stringify(given.manifest.sparse) !== JSON.stringify(from.manifest.sparse)) return refuse('sparse-differs', `One of the two checkouts is sparse, or both are in different ways. Make their patterns the same first ("git sparse-checkout").`);
 
   const isKnown = request.known.includes(target.fingerprint);
@@ -157,7 +157,7 @@ async function decide(sight: Sight): Promise<Decision> {
   if (sight.relation === 'unrelated') return refuse('unrelated', `${from_} and ${to_} have no commit in common, so neither can follow the other. Go on in the worktree itself.`);
   if (request.merge) return merged(sight, refuse);
   const ways = 'Or try again with --merge to merge the files, or go on in the worktree itself.';
-  if (own.length > 0) return refuse('target-changed', `${to_} has changes of its own in ${named(own)}. Commit or put them away there. ${ways}`, own);
+  if (own.length > 0) return refuse('target-changed', `${to_} has changes of its own in ${pathsForPeople(own)}. Commit or put them away there. ${ways}`, own);
   if (sight.relation === 'behind') return refuse('target-ahead', `${to_} has commits that ${from_} lacks. Bring them there first ("git merge"). ${ways}`);
   if (sight.relation === 'diverged') return refuse('diverged', `${to_} and ${from_} have different commits since they parted. Bring those of ${to_} to ${from_} first ("git merge" or "git rebase" there). ${ways}`);
   return refuse('other-branch', `${to_} is on ${shownBranch(target.branch)}, and the ${sight.commits} new ${sight.commits === 1 ? 'commit is' : 'commits are'} on ${shownBranch(source.branch)}. Switch it to that branch first, or try again with --fast-forward to move ${shownBranch(target.branch)} all the same, or with --merge to get the changes without the commits.`);
@@ -240,7 +240,7 @@ async function merged(sight: Sight, refuse: (reason: ApplyRefusal, message: stri
   // Without a commit on either side both begin with nothing.
   const baseTree = base === null ? headTree : await gitText(['rev-parse', `${base}^{tree}`], { cwd: target.root, signal });
   const { tree, conflicts } = await mergeTrees(shadow, { base: baseTree, ours: from.trees.worktree, theirs: given.trees.worktree }, { ours: names.target, theirs: names.source }, signal);
-  if (conflicts.length > 0 && !request.markers) return { ...refuse('merge-conflict', `${names.source} and ${names.target} changed the same lines of ${named(conflicts)}. Nothing was written. Change one of the two, or try again with --markers to get both versions with conflict markers.`, conflicts), how: 'merge' };
+  if (conflicts.length > 0 && !request.markers) return { ...refuse('merge-conflict', `${names.source} and ${names.target} changed the same lines of ${pathsForPeople(conflicts)}. Nothing was written. Change one of the two, or try again with --markers to get both versions with conflict markers.`, conflicts), how: 'merge' };
 
   const nothingStaged = from.trees.index === headTree && from.manifest.intentToAdd.length === 0 && from.manifest.flags.length === 0;
   const follows = nothingStaged && (sight.relation === 'equal' || (sight.relation === 'ahead' && branchFits(sight)));
@@ -271,9 +271,4 @@ async function findObstacle(root: string, from: StateToRestore, to: StateToResto
     }
   }
   return null;
-}
-
-function named(names: readonly BytePath[]): string {
-  const some = names.slice(0, 5).map(pathForPeople).join(', ');
-  return names.length > 5 ? `${some} and ${names.length - 5} more` : some;
 }

@@ -41,6 +41,12 @@ export function pathForPeople(name: BytePath): string {
   return JSON.stringify(text).replace(/[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
+/** The first five of some paths for messages, and how many there are besides. */
+export function pathsForPeople(names: readonly BytePath[]): string {
+  const some = names.slice(0, 5).map(pathForPeople).join(', ');
+  return names.length > 5 ? `${some} and ${names.length - 5} more` : some;
+}
+
 /** NUL-terminated, as git's `-z --stdin` options read paths. */
 export function nulTerminated(names: Iterable<BytePath>): Buffer {
   const list = [...names];

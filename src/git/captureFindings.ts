@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { pathForPeople, type BytePath } from './bytePath';
+import { pathsForPeople, type BytePath } from './bytePath';
 import type { GitFinding } from './finding';
 import { quoteForPeople } from './git';
 import type { LfsReading } from './lfsFiles';
@@ -24,15 +24,15 @@ export async function findingsOf(state: {
   const findings: GitFinding[] = [];
   const add = (level: GitFinding['level'], code: string, message: string) => { findings.push({ level, code, message }); };
 
-  if (places.unnameable.length > 0) add('blocker', 'submodule-name', `${named(places.unnameable)}: no destination takes a submodule of such a name. Move it with "git mv", then try again.`);
-  if (places.withoutRepository.length > 0) add('warning', 'submodule-files-stay', `${named(places.withoutRepository)}: files in the place of a submodule whose repository is not there. Git does not look at them, and they stay behind.`);
-  if (read.nestedRepositories.length > 0) add('warning', 'nested-repository-stays', `${named(read.nestedRepositories)} ${read.nestedRepositories.length === 1 ? 'is a repository of its own that is' : 'are repositories of their own that are'} not tracked here and stay behind.`);
+  if (places.unnameable.length > 0) add('blocker', 'submodule-name', `${pathsForPeople(places.unnameable)}: no destination takes a submodule of such a name. Move it with "git mv", then try again.`);
+  if (places.withoutRepository.length > 0) add('warning', 'submodule-files-stay', `${pathsForPeople(places.withoutRepository)}: files in the place of a submodule whose repository is not there. Git does not look at them, and they stay behind.`);
+  if (read.nestedRepositories.length > 0) add('warning', 'nested-repository-stays', `${pathsForPeople(read.nestedRepositories)} ${read.nestedRepositories.length === 1 ? 'is a repository of its own that is' : 'are repositories of their own that are'} not tracked here and stay behind.`);
   const secrets = read.untracked.filter(looksSecret);
-  if (secrets.length > 0) add('warning', SECRETS_TRAVEL, `${named(secrets)} ${secrets.length === 1 ? 'looks like a secret, and is not ignored' : 'look like secrets, and are not ignored'}: untracked files travel with the thread. To keep ${secrets.length === 1 ? 'it' : 'them'} here, add ${secrets.length === 1 ? 'it' : 'them'} to .gitignore or .git/info/exclude.`);
+  if (secrets.length > 0) add('warning', SECRETS_TRAVEL, `${pathsForPeople(secrets)} ${secrets.length === 1 ? 'looks like a secret, and is not ignored' : 'look like secrets, and are not ignored'}: untracked files travel with the thread. To keep ${secrets.length === 1 ? 'it' : 'them'} here, add ${secrets.length === 1 ? 'it' : 'them'} to .gitignore or .git/info/exclude.`);
   const special = [...new Set([...left.special, ...read.special])];
-  if (special.length > 0) add('warning', 'special-file-stays', `${named(special)}: a FIFO, socket or device cannot be carried and stays behind.`);
+  if (special.length > 0) add('warning', 'special-file-stays', `${pathsForPeople(special)}: a FIFO, socket or device cannot be carried and stays behind.`);
   const lfsMissing = await missingLfs(read.lfs, state.storage);
-  if (lfsMissing.length > 0) add('warning', 'lfs-object-missing', `The content of ${named(lfsMissing)} is not on this machine, only the Git LFS pointer${lfsMissing.length === 1 ? '' : 's'}, and so it will be at the destination. Run "git lfs fetch" first if the thread needs it.`);
+  if (lfsMissing.length > 0) add('warning', 'lfs-object-missing', `The content of ${pathsForPeople(lfsMissing)} is not on this machine, only the Git LFS pointer${lfsMissing.length === 1 ? '' : 's'}, and so it will be at the destination. Run "git lfs fetch" first if the thread needs it.`);
   if (state.sparse) add('warning', 'sparse-checkout', 'The checkout is sparse. The same files are present at the destination; its sparse patterns apply there only if that repository has extensions.worktreeConfig.');
   if (repository.partial) add('warning', 'partial-clone', 'The repository is a partial clone. What it lacks can only come from the destination\'s own repository.');
   if (repository.shallow.length > 0) add('warning', 'shallow-clone', 'The repository is a shallow clone. At the destination the history ends where it ends here, unless more of it is there.');
@@ -48,10 +48,5 @@ async function missingLfs(lfs: LfsReading, storage: string): Promise<BytePath[]>
   const missing: BytePath[] = [];
   for (const file of lfs.named) if (!held.has(file.oid) && !(await hasLength(lfsFile(storage, file.oid), file))) missing.push(file.path);
   return missing;
-}
-
-function named(names: readonly BytePath[]): string {
-  const some = names.slice(0, 5).map(pathForPeople).join(', ');
-  return names.length > 5 ? `${some} and ${names.length - 5} more` : some;
 }
 

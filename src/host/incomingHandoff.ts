@@ -5,10 +5,10 @@ import { pipeline, Readable } from 'node:stream';
 import { createBrotliDecompress } from 'node:zlib';
 import writeFileAtomic from 'write-file-atomic';
 import { z } from 'zod';
+import { syncDirectory } from '../git/durable';
 import { receiveFiles, safeLength, safeNote, unlessMissing, type ArrivingFile } from './arrivingFiles';
 import { HostError } from './hostError';
 import type { KeptTransfers } from './keptTransfers';
-import { syncDirectory } from './ledgerStore';
 import { manifest, type Manifest } from './peerProtocol';
 import { handoffId as handoffIdSchema, hostId, threadId } from './protocol';
 

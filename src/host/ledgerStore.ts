@@ -1,5 +1,6 @@
 import { mkdir, open, readdir, readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
+import { syncDirectory } from '../git/durable';
 import { emptyLedger, ledgerRecord, reduceLedger, type Ledger, type LedgerRecord } from '../handoff/ownership';
 import { HostError } from './hostError';
 import { InTurn } from './inTurn';
@@ -132,15 +133,4 @@ async function readLedger(path: string): Promise<LedgerRecord[]> {
     }
   }
   return records;
-}
-
-/** Makes a new name in a directory durable. Windows has no such call and needs none. */
-export async function syncDirectory(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
