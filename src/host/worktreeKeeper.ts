@@ -1,6 +1,6 @@
 import { lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { pathForPeople } from '../git/bytePath';
+import { pathForPeople, pathsForPeople } from '../git/bytePath';
 import { repositoriesBelow } from '../git/ignoredFiles';
 import { readRepository } from '../git/repository';
 import { rollbackRestore } from '../git/restore';
@@ -92,18 +92,13 @@ export class WorktreeKeeper {
         const wayOut = verdict.code === 'ignored-files' ? ` "baton worktree remove ${id} --discard-ignored" removes it all the same.` : '';
         throw new HostError('worktree-kept', `${record.path} is not removed. ${verdict.reason}${wayOut}`);
       }
-      if (options.discardIgnored !== true) {
-        const clones = await repositoriesBelow(record.path, new Set(facts.standing?.submodules));
-        if (clones.length > 0) throw new HostError('worktree-kept', `${record.path} is not removed. It holds repositories that git ignores there and no snapshot keeps: ${clones.slice(0, 3).map(pathForPeople).join(', ')}${clones.length > 3 ? ', …' : ''}. "baton worktree remove ${id} --discard-ignored" removes it all the same.`);
-      }
       const { gitDir, commonDir } = expectHere(facts);
       return holdRepository(commonDir, () => this.withSpool(`removal-${id}`, async (spool) => {
         const snapshot = await takeSnapshot({ root: record.path, ref: snapshotRef(id, this.ports.now()), spool: join(spool, 'capture') });
-        // Nobody has looked for ignored files in one that no .gitmodules names.
-        const strange = snapshot.submodules.find(({ place }) => !facts.standing?.submodules.includes(place));
-        if (strange !== undefined) {
+        const left = await leftOut(record, facts, snapshot, options.discardIgnored === true);
+        if (left !== null) {
           await dropSnapshot({ commonDir }, snapshot);
-          throw new HostError('worktree-kept', `${record.path} is not removed. It tracks ${pathForPeople(strange.place)}, a repository of its own that no .gitmodules names.`);
+          throw new HostError('worktree-kept', `${record.path} is not removed. ${left}`);
         }
         // Beside its place, so that relative paths into it and out of it go on leading where they did.
         const aside = join(dirname(record.path), `.removing-${basename(record.path)}`);
@@ -131,11 +126,17 @@ export class WorktreeKeeper {
     });
   }
 
+  /** Whether somebody else has deleted a worktree's directory, and git knows nothing of it any more. */
+  async isGone(id: string): Promise<boolean> {
+    const { path, gitDir } = this.known(id);
+    const where = await locateWorktree(path, gitDir, this.ports.worktrees.base);
+    return where.is === 'gone' && where.gitDir === null;
+  }
+
   /** Forgets a worktree whose directory somebody else has deleted, where git has all of it elsewhere. Throws HostError `worktree-kept`. */
   async forget(id: string): Promise<void> {
     const record = this.known(id);
-    const { whereabouts } = await this.facts(record, false);
-    if (whereabouts.is !== 'gone' || whereabouts.gitDir !== null) throw new HostError('worktree-kept', `${record.path} is not gone.`);
+    if (!(await this.isGone(id))) throw new HostError('worktree-kept', `${record.path} is not gone.`);
     await this.ports.worktrees.forget(id);
     this.ports.onChanged();
   }
@@ -357,6 +358,16 @@ async function noteBuilt(directory: string): Promise<void> {
   } finally {
     await file.close();
   }
+}
+
+/** Which repositories in a worktree its snapshot does not keep, in a sentence; null where there are none. */
+async function leftOut(record: WorktreeRecord, facts: WorktreeFacts, { submodules }: Snapshot, discardIgnored: boolean): Promise<string | null> {
+  // Nobody has looked for ignored files in one that no .gitmodules names.
+  const strange = submodules.find(({ place }) => !facts.standing?.submodules.includes(place));
+  if (strange !== undefined) return `It tracks ${pathForPeople(strange.place)}, a repository of its own that no .gitmodules names.`;
+  if (discardIgnored) return null;
+  const clones = await repositoriesBelow(record.path, new Set(submodules.map(({ place }) => place)));
+  return clones.length === 0 ? null : `It holds repositories that git ignores there and no snapshot keeps: ${pathsForPeople(clones)}. "baton worktree remove ${record.id} --discard-ignored" removes it all the same.`;
 }
 
 function withoutIgnored(facts: WorktreeFacts): WorktreeFacts {

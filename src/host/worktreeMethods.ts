@@ -31,8 +31,7 @@ export function worktreeMethods(host: HostService): Pick<Implementations, Remote
     'worktree/unpin': ({ id }) => change(id, { pinned: false }),
     'worktree/permanent': ({ id, permanent }) => change(id, { permanent }),
     'worktree/remove': async ({ id, discardIgnored }) => {
-      const { whereabouts } = await keeper.facts(keeper.known(id), false);
-      if (whereabouts.is === 'gone' && whereabouts.gitDir === null && keeper.known(id).life.is === 'here') {
+      if (keeper.known(id).life.is === 'here' && (await keeper.isGone(id))) {
         await keeper.forget(id);
         return { removed: true as const, snapshot: null };
       }
