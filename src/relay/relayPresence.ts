@@ -15,7 +15,13 @@ const RENEW_MS = TTL_MS / 3;
 /** How often a node says that it is there, and after how long a silence it counts as gone. */
 const BEAT_MS = 1000;
 const GONE_MS = 4000;
+/** So many of its own beats a node must not fail to hear: then what the others say does not come either. */
+const MAX_UNHEARD_BEATS = 4;
 const REQUEST_TIMEOUT_MS = 4000;
+/** For all that one beat asks of NATS. */
+const BEAT_TIMEOUT_MS = 10_000;
+/** So many hosts are said again in one beat; the others follow in the next, and the beats go on meanwhile. */
+const RENEWED_PER_BEAT = 500;
 const CLAIM_TRIES = 5;
 
 const nodeEntry = z.strictObject({ url: z.url({ protocol: /^wss?$/ }).max(512) });
@@ -40,8 +46,13 @@ export class RelayPresence {
   readonly #hosts = new Map<string, string>();
   /** Revisions of the entries of the hosts that are here. */
   readonly #own = new Map<string, number>();
+  /** Those of them that have to be said again. */
+  readonly #unsaid = new Set<string>();
   #kv: KV | undefined;
   #watch: QueuedIterator<KvWatchEntry> | undefined;
+  /** Goes up with each loss; what was begun before then has no effect any more. */
+  #losses = 0;
+  #unheardBeats = 0;
   #renewed = 0;
   #stopTimer: () => void = () => undefined;
   #isClosed = false;
@@ -66,12 +77,12 @@ export class RelayPresence {
     try {
       const connection = await connect({ servers: [...servers], name: 'baton-relay', maxReconnectAttempts: -1, reconnectTimeWait: 500, pingInterval: 5000, maxPingOut: 2, ...(credentials === undefined ? {} : { authenticator: credsAuthenticator(credentials) }) });
       presence = new RelayPresence(connection, options);
-      await presence.#open();
+      await presence.#within(BEAT_TIMEOUT_MS, presence.#open());
     } catch (cause) {
       await presence?.leave();
       throw new RelayError('relay-unreachable', `NATS with JetStream cannot be used at ${servers.join(', ')}: ${(cause as Error).message}.`, { cause });
     }
-    presence.connection.subscribe(probeSubject(presence.#node), { callback: (_error, message) => void options.isHere(message.string()).then((isHere) => message.respond(isHere ? 'here' : 'gone')) });
+    presence.connection.subscribe(probeSubject(presence.#node), { callback: (_error, message) => void options.isHere(message.string()).then((isHere) => message.respond(isHere ? 'here' : 'gone')).catch(() => undefined) });
     presence.#scheduleBeat();
     void presence.#watchConnection();
     return presence;
@@ -118,6 +129,7 @@ export class RelayPresence {
     const revision = this.#own.get(hostId);
     if (revision === undefined) return;
     this.#own.delete(hostId);
+    this.#unsaid.delete(hostId);
     if (this.#hosts.get(hostId) === this.#node) this.#hosts.delete(hostId);
     // Only this node's own entry: another node may have claimed the host meanwhile. If it stays, others come here and are told.
     await this.#kv?.delete(hostKey(hostId), { previousSeq: revision }).catch(() => undefined);
@@ -128,10 +140,21 @@ export class RelayPresence {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#stopTimer();
-    await Promise.all([...this.#own.keys()].map((hostId) => this.release(hostId)));
-    await this.#kv?.delete(nodeKey(this.#node)).catch(() => undefined);
+    const leaving = async (): Promise<void> => {
+      await this.#kv?.delete(nodeKey(this.#node));
+      await Promise.all([...this.#own.keys()].map((hostId) => this.release(hostId)));
+    };
+    await this.#within(REQUEST_TIMEOUT_MS, leaving()).catch(() => undefined);
     this.#watch?.stop();
-    await this.connection.close();
+    await this.#within(REQUEST_TIMEOUT_MS, this.connection.close()).catch(() => undefined);
+  }
+
+  /** The outcome of some work with NATS, whose client may wait for a server that never comes. Throws `timeout`. */
+  #within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const stopTimer = this.options.clock.after(milliseconds, () => reject(new RelayError('timeout', `NATS did not answer within ${milliseconds} ms.`)));
+      work.then(resolve, reject).finally(stopTimer);
+    });
   }
 
   #usable(): KV {
@@ -151,22 +174,52 @@ export class RelayPresence {
     return this.connection.request(probeSubject(node), hostId, { timeout: REQUEST_TIMEOUT_MS }).then((answer) => answer.string() === 'here', () => false);
   }
 
-  /** Opens the bucket, or makes it; says that this node is there, and with which hosts; and follows what the others say. */
+  /** Opens the bucket, or makes it; says that this node is there; and follows what the others say. Its hosts are said again with the next beats. */
   async #open(): Promise<void> {
+    const losses = this.#losses;
     const kv = await new Kvm(this.connection).create(BUCKET, { history: 1, ttl: TTL_MS, storage: 'memory', replicas: this.options.replicas ?? 1 });
-    await kv.put(nodeKey(this.#node), JSON.stringify({ url: this.options.publicUrl } satisfies z.infer<typeof nodeEntry>));
-    await this.#renew(kv);
-    this.#watch?.stop();
+    await this.#say(kv);
     const watch = await kv.watch();
+    if (losses !== this.#losses || this.#isClosed) {
+      watch.stop();
+      throw new RelayError('relay-unreachable', 'NATS was lost again.');
+    }
+    this.#watch?.stop();
     this.#watch = watch;
+    await new Promise<void>((resolve, reject) => {
+      this.#follow(watch, resolve).then(() => reject(new RelayError('relay-unreachable', 'NATS tells nothing more.')), reject);
+    });
+    if (losses !== this.#losses) throw new RelayError('relay-unreachable', 'NATS was lost again.');
+    this.#unheardBeats = 0;
     this.#kv = kv;
-    void (async () => {
-      for await (const entry of watch) this.#hear(entry);
-    })().catch(() => undefined);
+    this.#renewed = this.options.clock.now();
+    for (const hostId of this.#own.keys()) this.#unsaid.add(hostId);
+  }
+
+  /** Hears entries until the watch ends; `onCurrent` is called when all have come that there are: at least this node's own. */
+  async #follow(watch: QueuedIterator<KvWatchEntry>, onCurrent: () => void): Promise<void> {
+    const keys = new Set<string>();
+    let isCurrent = false;
+    for await (const entry of watch) {
+      if (watch !== this.#watch) return;
+      this.#hear(entry);
+      if (isCurrent) continue;
+      keys.add(entry.key);
+      if (!entry.isUpdate) continue;
+      isCurrent = true;
+      // Known from before, and gone meanwhile.
+      for (const hostId of this.#hosts.keys()) if (!keys.has(hostKey(hostId)) && !this.#own.has(hostId)) this.#hosts.delete(hostId);
+      onCurrent();
+    }
+  }
+
+  async #say(kv: KV): Promise<void> {
+    await kv.put(nodeKey(this.#node), JSON.stringify({ url: this.options.publicUrl } satisfies z.infer<typeof nodeEntry>));
   }
 
   #hear({ key, value, operation }: KvWatchEntry): void {
     const [kind, id = ''] = key.split('.');
+    if (key === nodeKey(this.#node)) this.#unheardBeats = 0;
     if (kind === 'node') {
       const entry = operation === 'PUT' ? parsed(nodeEntry, value) : undefined;
       if (entry === undefined) this.#nodes.delete(id);
@@ -178,17 +231,17 @@ export class RelayPresence {
     }
   }
 
-  async #renew(kv: KV): Promise<void> {
-    this.#renewed = this.options.clock.now();
-    for (const hostId of this.#own.keys()) {
-      const entry = await kv.get(hostKey(hostId));
-      const holder = entry?.operation === 'PUT' ? parsed(hostEntry, entry.value)?.node : undefined;
-      // Where NATS has lost it, it is said again; where another node has it by now, that one is right.
-      if (holder !== undefined && holder !== this.#node && this.#isThere(holder)) continue;
-      const value = JSON.stringify({ node: this.#node });
-      const revision = await (entry === null ? kv.create(hostKey(hostId), value) : kv.update(hostKey(hostId), value, entry.revision)).catch(() => undefined);
-      if (revision !== undefined && this.#own.has(hostId)) this.#own.set(hostId, revision);
+  /** Says again that a host is here. What fails is tried again with the next beat. */
+  async #renew(kv: KV, hostId: string): Promise<void> {
+    const entry = await kv.get(hostKey(hostId));
+    const holder = entry?.operation === 'PUT' ? parsed(hostEntry, entry.value)?.node : undefined;
+    // Where NATS has lost it, it is said again; where another node has it by now, that one is right.
+    if (holder === undefined || holder === this.#node || !this.#isThere(holder)) {
+      const value = JSON.stringify({ node: this.#node } satisfies z.infer<typeof hostEntry>);
+      const revision = await (entry === null ? kv.create(hostKey(hostId), value) : kv.update(hostKey(hostId), value, entry.revision));
+      if (this.#own.has(hostId)) this.#own.set(hostId, revision);
     }
+    this.#unsaid.delete(hostId);
   }
 
   async #watchConnection(): Promise<void> {
@@ -198,6 +251,7 @@ export class RelayPresence {
 
   #lose(): void {
     if (this.#kv !== undefined && !this.#isClosed) this.options.log({ event: 'presence-lost' });
+    this.#losses += 1;
     this.#kv = undefined;
   }
 
@@ -208,21 +262,29 @@ export class RelayPresence {
   }
 
   async #beat(): Promise<void> {
-    const { clock, log, publicUrl } = this.options;
-    try {
-      if (this.#kv === undefined) {
-        await this.#open();
-        log({ event: 'presence-found' });
-      } else {
-        await this.#kv.put(nodeKey(this.#node), JSON.stringify({ url: publicUrl }));
-        if (clock.now() - this.#renewed > RENEW_MS) await this.#renew(this.#kv);
-      }
-    } catch {
-      this.#lose();
-    }
+    const { clock } = this.options;
+    await this.#within(BEAT_TIMEOUT_MS, this.#ask()).catch(() => this.#lose());
     // What a node left behind that has ended is not told of when it expires.
     for (const [node, { heard }] of this.#nodes) if (clock.now() - heard > TTL_MS) this.#nodes.delete(node);
     for (const [hostId, node] of this.#hosts) if (node !== this.#node && !this.#nodes.has(node)) this.#hosts.delete(hostId);
+  }
+
+  /** What one beat asks of NATS. Throws where it cannot be used, or no longer tells what it is told. */
+  async #ask(): Promise<void> {
+    const { clock, log } = this.options;
+    const kv = this.#kv;
+    if (kv === undefined) {
+      await this.#open();
+      log({ event: 'presence-found' });
+      return;
+    }
+    await this.#say(kv);
+    if (++this.#unheardBeats > MAX_UNHEARD_BEATS) throw new RelayError('relay-unreachable', 'NATS takes what it is told, and tells nothing.');
+    if (clock.now() - this.#renewed > RENEW_MS) {
+      this.#renewed = clock.now();
+      for (const hostId of this.#own.keys()) this.#unsaid.add(hostId);
+    }
+    await Promise.all([...this.#unsaid].slice(0, RENEWED_PER_BEAT).map((hostId) => this.#renew(kv, hostId).catch(() => undefined)));
   }
 }
 

@@ -8,7 +8,9 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { Kvm } from '@nats-io/kv';
+import { connect as connectToNats } from '@nats-io/transport-node';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
 import { RelayClient } from '../../src/relay/relayClient';
 import { dialThroughRelay } from '../../src/relay/relayDial';
@@ -53,9 +55,12 @@ interface Node extends Relay {
   readonly port: number;
 }
 
+/** What is tried until it works is tried more often than these allow, and a refusal for that would be taken for another. */
+const unhurried = ['dials-per-minute-per-address', 'dials-per-minute-per-host', 'proofs-per-minute-per-address', 'pairs-per-host'].flatMap((limit) => [`--max-${limit}`, '1000000']);
+
 async function startNode(natsPort: number): Promise<Node> {
   const port = await freePort();
-  const node = await startRelayProcess(`127.0.0.1:${port}`, ['--nats', `nats://127.0.0.1:${natsPort}`, '--public-url', `ws://127.0.0.1:${port}`, '--max-dials-per-minute-per-address', '1000000', '--max-proofs-per-minute-per-address', '1000000']);
+  const node = await startRelayProcess(`127.0.0.1:${port}`, ['--nats', `nats://127.0.0.1:${natsPort}`, '--public-url', `ws://127.0.0.1:${port}`, ...unhurried]);
   closers.push(() => endProcess(node.child, 'SIGKILL'));
   return { ...node, port };
 }
@@ -90,15 +95,25 @@ async function balance(nodes: readonly Node[]): Promise<string> {
 
 async function health(port: number): Promise<string> {
   return new Promise((resolve) => {
-    request({ port, host: '127.0.0.1', path: '/healthz' }, (response) => {
+    request({ port, host: '127.0.0.1', path: '/healthz', signal: AbortSignal.timeout(5000) }, (response) => {
       let body = '';
       response.on('data', (chunk: Buffer) => (body += chunk.toString())).on('end', () => resolve(`${response.statusCode ?? 0} ${body.trim()}`));
     }).on('error', () => resolve('unreachable')).end();
   });
 }
 
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await turn();
+/** When a wait gives up: before the test itself would be ended, which would not say what it was waiting for. */
+let giveUpAt = 0;
+beforeEach(() => {
+  giveUpAt = performance.now() + 50_000;
+});
+
+/** Tries until it holds. Throws with what was waited for, and what the nodes said last, where the test has no more time. */
+async function until(what: string, holds: () => boolean | Promise<boolean>, nodes: readonly Node[] = []): Promise<void> {
+  while (!(await holds())) {
+    if (performance.now() > giveUpAt) throw new Error([`There was no more time to wait until ${what}.`, ...nodes.map(({ log }) => log().slice(-500))].join('\n'));
+    await turn();
+  }
 }
 
 /** Sends one line to a host that answers with what it hears, over one connection. What was joined while its node was lost may never answer. */
@@ -143,19 +158,19 @@ describe('a relay of several nodes', () => {
   it('sends a dial that reaches the wrong node to the right one', async () => {
     const { nodes } = await startNodes(3);
     const hosts = await Promise.all(nodes.map(({ url }) => echoHost(url)));
-    for (const { url } of nodes) for (const { hostId } of hosts) await until(() => echoes(url, hostId, `for ${hostId}`));
+    for (const { url } of nodes) for (const { hostId } of hosts) await until('each host answers through each node', () => echoes(url, hostId, `for ${hostId}`), nodes);
     expect(nodes.map(({ log }) => log().includes('"event":"dial-redirected"'))).toEqual([true, true, true]);
     // A host that leaves is gone at every node.
     hosts[0]?.client.dispose();
     const absent = hosts[0]?.hostId ?? '';
-    for (const { url } of nodes) await until(async () => (await dialThroughRelay({ url, hostId: absent }).then(() => false, (error: unknown) => RelayError.is(error, 'host-offline'))));
+    for (const { url } of nodes) await until('a host that has left is at no node', () => dialThroughRelay({ url, hostId: absent }).then(() => false, (error: unknown) => RelayError.is(error, 'host-offline')), nodes);
   });
 
   it('joins a dialer with a host whose own connections come through a load balancer', async () => {
     const { nodes } = await startNodes(3);
     const url = await balance(nodes);
     const hosts = await Promise.all(Array.from({ length: 6 }, () => echoHost(url)));
-    for (const { hostId } of hosts) for (let times = 0; times < 3; times++) await until(() => echoes(url, hostId, `${times}`));
+    for (const { hostId } of hosts) for (let times = 0; times < 3; times++) await until('each host answers through the load balancer', () => echoes(url, hostId, `${times}`), nodes);
   });
 
   it('keeps a host where it is when another connection with the same key comes to another node, until it is gone there', async () => {
@@ -206,29 +221,50 @@ describe('a relay of several nodes', () => {
     const killedAt = performance.now();
     victim.child.kill('SIGKILL');
     await once(victim.child, 'exit');
-    for (const { hostId } of hosts) for (const node of left) await until(() => echoes(node.url, hostId, 'after'));
+    for (const { hostId } of hosts) for (const node of left) await until('each host answers through each node that is left', () => echoes(node.url, hostId, 'after'), left);
     const seconds = (performance.now() - killedAt) / 1000;
     stop.abort();
     await load;
     expect((await Promise.all(calls)).every((made) => made > 0)).toBe(true);
-    await until(() => received === sent);
+    await until('the long stream has arrived', () => received === sent);
     expect(stream.destroyed).toBe(false);
     console.info(`30 hosts were reachable through both nodes ${seconds.toFixed(1)} s after the third was killed; ${(sent / 2 ** 20).toFixed(0)} MiB went on meanwhile.`);
     expect(seconds).toBeLessThan(30);
   });
 
   it('does what it can while NATS is gone, says so, and finds everybody again when it is back with nothing remembered', async () => {
-    const { nodes: [first, second], nats, natsPort } = await startNodes(2) as { nodes: [Node, Node]; nats: ChildProcess; natsPort: number };
+    const { nodes, nats, natsPort } = await startNodes(2);
+    const [first, second] = nodes as [Node, Node];
     const server = await echoHost(first.url);
-    await until(() => echoes(second.url, server.hostId, 'before'));
+    await until('the host answers through the other node', () => echoes(second.url, server.hostId, 'before'), nodes);
     await endProcess(nats, 'SIGKILL');
-    await until(async () => (await health(first.port)) === '503 {"status":"no-presence"}' && (await health(second.port)) === '503 {"status":"no-presence"}');
+    for (const { port } of nodes) await until('both nodes say that NATS is gone', async () => (await health(port)) === '503 {"status":"no-presence"}', nodes);
     expect(await echoes(first.url, server.hostId, 'here')).toBe(true);
     // What it knew of the others holds for some seconds; then it cannot tell any more.
-    await until(async () => dialThroughRelay({ url: second.url, hostId: server.hostId }).then((stream) => void stream.on('error', () => undefined).destroy(), (error: unknown) => RelayError.is(error, 'relay-refused')).then((refused) => refused === true));
+    await until('the other node cannot tell where the host is', async () => !(await echoes(second.url, server.hostId, 'gone')) && second.log().includes('"status":503'), nodes);
     await startNats(natsPort);
-    await until(async () => (await health(first.port)).startsWith('200') && (await health(second.port)).startsWith('200'));
-    await until(() => echoes(second.url, server.hostId, 'again'));
+    for (const { port } of nodes) await until('both nodes say that NATS is back', async () => (await health(port)).startsWith('200'), nodes);
+    await until('the host answers through the other node again', () => echoes(second.url, server.hostId, 'again'), nodes);
+  });
+
+  it('waits for no answer of a NATS that has stopped giving any, and says everything again where the bucket was removed', async () => {
+    const { nodes, nats, natsPort } = await startNodes(2);
+    const [first, second] = nodes as [Node, Node];
+    const server = await echoHost(first.url);
+    await until('the host answers through the other node', () => echoes(second.url, server.hostId, 'before'), nodes);
+    nats.kill('SIGSTOP');
+    for (const { port } of nodes) await until('both nodes say that NATS does not answer', async () => (await health(port)) === '503 {"status":"no-presence"}', nodes);
+    expect(await echoes(first.url, server.hostId, 'here')).toBe(true);
+    nats.kill('SIGCONT');
+    for (const { port } of nodes) await until('both nodes say that NATS answers again', async () => (await health(port)).startsWith('200'), nodes);
+    await until('the host answers through the other node again', () => echoes(second.url, server.hostId, 'again'), nodes);
+
+    const connection = await connectToNats({ servers: `nats://127.0.0.1:${natsPort}` });
+    closers.push(() => connection.close());
+    await (await new Kvm(connection).open('baton-relay')).destroy();
+    for (const { log } of nodes) await until('both nodes have noticed', () => log().split('"event":"presence-lost"').length === 3, nodes);
+    await until('the host answers through the other node once more', () => echoes(second.url, server.hostId, 'once more'), nodes);
+    await until('both nodes are at one again', async () => (await health(first.port)).startsWith('200') && (await health(second.port)).startsWith('200'), nodes);
   });
 
   it('does not start without NATS, or with a password in its command line', async () => {
