@@ -43,6 +43,7 @@ interface Progress {
  */
 export class HandshakeState {
   #progress: Progress;
+  #session: Session | undefined;
 
   /** Initialize(). Throws `handshake-misused` where a key that the pattern needs is missing or a psk has not 32 bytes. */
   constructor(private readonly options: HandshakeOptions) {
@@ -122,13 +123,14 @@ export class HandshakeState {
     });
   }
 
-  /** Split(), once the handshake is complete; throws `handshake-misused` before. */
+  /** Split(), once the handshake is complete; throws `handshake-misused` before. Asked again it gives the same session: two with one key would use its nonces twice. */
   split(): Session {
+    if (this.#session !== undefined) return this.#session;
     if (!this.isComplete) throw new RelayError('handshake-misused', 'The handshake is not complete.');
     const { symmetric, remoteStatic } = this.#progress;
     const [first, second] = symmetric.split();
     const [sender, receiver] = this.options.role === 'initiator' ? [first, second] : [second, first];
-    return { sender, receiver, handshakeHash: symmetric.handshakeHash, remoteStaticKey: remoteStatic };
+    return (this.#session = { sender, receiver, handshakeHash: symmetric.handshakeHash, remoteStaticKey: remoteStatic });
   }
 
   /** Runs one message on a copy of the state and keeps the copy only if the message succeeds. */
