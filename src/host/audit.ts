@@ -2,8 +2,8 @@ import { mkdir, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { auditEntry, type AuditEntry } from './auditEntry';
 
-/** Who caused something: a controller on this machine, or another host by its id. */
-export type Actor = 'local' | `host:${string}`;
+/** Who caused something: a controller on this machine, or a paired device or another host by its id. */
+export type Actor = 'local' | `device:${string}` | `host:${string}`;
 
 export type AuditEvent =
   | { readonly type: 'approval-requested' | 'approval-carried'; readonly threadId: string; readonly digest: string; readonly kind: string }
@@ -13,6 +13,8 @@ export type AuditEvent =
   | { readonly type: 'thread-reclaimed' | 'thread-superseded'; readonly threadId: string; readonly peer: string; readonly by: Actor; readonly epoch: number }
   | { readonly type: 'apply-done' | 'apply-undone'; readonly threadId: string; readonly directory: string; readonly by: Actor }
   | { readonly type: 'host-paired'; readonly hostId: string; readonly role: string }
+  | { readonly type: 'device-paired'; readonly deviceId: string; readonly name: string; readonly kind: 'device' | 'host'; readonly role: string; readonly threadId?: string; readonly expiresAt: string | null }
+  | { readonly type: 'device-revoked'; readonly deviceId: string; readonly name: string; readonly kind: 'device' | 'host'; readonly by: Actor }
   | { readonly type: 'worktree-created' | 'worktree-removed' | 'worktree-restored'; readonly worktreeId: string; readonly path: string; readonly snapshot: string | null; readonly by: Actor | 'sweep' }
   | { readonly type: 'snapshot-expired'; readonly ref: string; readonly tip: string; readonly by: Actor | 'sweep' }
   | { readonly type: 'handoff-requested'; readonly threadId: string; readonly by: Actor };

@@ -3,7 +3,7 @@ import type { Finding } from './protocol';
 /** Why a host could not do what it was asked. Stable words: scripts and surfaces branch on them. */
 export type HostErrorReason =
   | 'no-such-thread' | 'ambiguous-thread' | 'no-such-host' | 'ambiguous-host' | 'no-such-approval' | 'approval-outdated' | 'no-such-handoff' | 'no-such-project'
-  | 'no-such-worktree' | 'worktree-kept' | 'worktree-busy' | 'worktree-changed' | 'snapshot-expired'
+  | 'no-such-device' | 'no-such-worktree' | 'worktree-kept' | 'worktree-busy' | 'worktree-changed' | 'snapshot-expired'
   | 'no-worktree' | 'thread-running' | 'apply-refused' | 'apply-outdated' | 'nothing-to-undo' | 'index-locked'
   | 'not-permitted' | 'invalid-params' | 'unknown-method'
   | 'host-offline' | 'relay-unreachable' | 'relay-not-set' | 'host-unreachable' | 'host-start-failed' | 'host-already-running' | 'protocol-mismatch'

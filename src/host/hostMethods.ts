@@ -2,6 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { resolveCodex } from '../codex/executable';
 import { readRepository, readRepositoryIdentity } from '../git/repository';
 import type { Implementations } from './controllers';
+import { deviceMethods } from './deviceMethods';
 import { machineProbes, runDoctor } from './doctor';
 import type { Subject } from './handoffSource';
 import { HostError } from './hostError';
@@ -66,10 +67,11 @@ export function hostMethods(host: HostService): Implementations {
       host.changed('projects');
       return { removed };
     },
+    ...deviceMethods(host),
     ...worktreeMethods(host),
     ...ownershipMethods(host),
-    'host/ask': async ({ host: hostId, method, params }) =>
-      hostId === host.hostId ? { result: await answerPeer(host, method, params) } : (await host.network.connect(hostId)).call('host/ask', { method, params }),
+    'host/ask': async ({ host: hostId, method, params }, caller) =>
+      hostId === host.hostId ? { result: await answerPeer(host, method, params, caller) } : (await host.network.connect(hostId)).call('host/ask', { method, params }),
     'worktree/apply': ({ plan, ...wish }) => host.applies.apply({ ...wish, plan: plan ?? null }),
     'worktree/undoApply': (wish) => host.applies.undo(wish),
     'handoff/preflight': async ({ to, from, included, ...given }) => {
@@ -78,7 +80,7 @@ export function hostMethods(host: HostService): Implementations {
       const threadId = fetched(host, subject, to);
       return (await host.network.connect(from)).call('handoff/preview', { threadId, included });
     },
-    'handoff/start': async ({ to, from, askedBy, included, ...given }) => {
+    'handoff/start': async ({ to, from, askedBy, included, ...given }, { by }) => {
       const subject = subjectOf(given);
       if (from !== undefined && from !== host.hostId) {
         const threadId = fetched(host, subject, to);
@@ -87,13 +89,14 @@ export function hostMethods(host: HostService): Implementations {
       if ('threadId' in subject && askedBy === subject.threadId) {
         throw new HostError('own-thread', 'A thread cannot hand itself off: its own turn would be interrupted before the handoff is done. Run the command outside the thread.');
       }
-      return { handoffId: await host.handoffs.start(subject, destinationId(host, to), { by: 'local', included: included ?? null }) };
+      return { handoffId: await host.handoffs.start(subject, destinationId(host, to), { by, included: included ?? null }) };
     },
     'handoff/wait': ({ handoffId }) => host.handoffs.wait(handoffId),
     'handoff/cancel': ({ handoffId }) => host.handoffs.cancel(handoffId),
     'approval/list': (params) => Promise.resolve({ approvals: host.approvals.list(params?.threadId) }),
-    'approval/decide': async ({ id, digest, decision, answers }) => {
-      await host.approvals.decide(id, digest, decision, answers ?? {}, 'local');
+    'approval/decide': async ({ id, digest, decision, answers }, { by, threadId }) => {
+      if (threadId !== null && !host.approvals.list(threadId).some((approval) => approval.id === id)) throw new HostError('no-such-approval', `The thread ${threadId} waits for no approval ${id}.`);
+      await host.approvals.decide(id, digest, decision, answers ?? {}, by);
       return { decided: true as const };
     },
   };
@@ -114,7 +117,7 @@ function details(host: HostService): HostDetails {
   };
 }
 
-async function hosts({ hostId, name, codex, peers, network }: HostService): Promise<HostSummary[]> {
+async function hosts({ hostId, name, codex, trust: { peers }, network }: HostService): Promise<HostSummary[]> {
   const others = await Promise.all(
     peers.list().map(async (peer) => {
       const answer = await network.probe(peer.hostId, AbortSignal.timeout(PROBE_TIMEOUT_MS));

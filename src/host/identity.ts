@@ -13,11 +13,13 @@ const identityFile = z.object({ version: z.literal(1), publicKey: key, secretKey
 
 /**
  * Reads `identity.json` of a home, or makes it at first use. Call it only while holding the home (`listenLocal`), so that two
- * hosts cannot make two identities. Throws `identity-invalid` where others may have read the key, or the two keys do not belong together:
- * a new identity is never made in place of one that is there, as peers would not know it.
+ * hosts cannot make two identities. `knownBy` is how many hosts and devices this home trusts, which know the identity that it had.
+ *
+ * Throws `identity-invalid` where others may have read the key, the two keys do not belong together, or the file is lost:
+ * a new identity is never made in place of one that others know, as they would not know the new one.
  */
-export async function loadIdentity(options: { readonly batonHome: string; readonly generateKeyPair?: () => KeyPair; readonly now?: () => Date }): Promise<Identity> {
-  const { batonHome, generateKeyPair = generate, now = () => new Date() } = options;
+export async function loadIdentity(options: { readonly batonHome: string; readonly knownBy?: number; readonly generateKeyPair?: () => KeyPair; readonly now?: () => Date }): Promise<Identity> {
+  const { batonHome, knownBy = 0, generateKeyPair = generate, now = () => new Date() } = options;
   const path = join(batonHome, 'identity.json');
   await refuseExposed(path);
   const stored = await readJson(path, identityFile).catch((cause: unknown) => {
@@ -27,6 +29,9 @@ export async function loadIdentity(options: { readonly batonHome: string; readon
     const keyPair = keyPairOf(Buffer.from(stored.secretKey, 'base64url'));
     if (equalBytes(keyPair.publicKey, Buffer.from(stored.publicKey, 'base64url'))) return { hostId: hostIdOf(keyPair.publicKey), keyPair };
     throw new HostError('identity-invalid', `The public key in ${path} is not the one of its secret key. Restore the file from a backup, or move it aside and pair this host again.`);
+  }
+  if (knownBy > 0) {
+    throw new HostError('identity-invalid', `${path}, the key of this host, is gone, and ${knownBy} paired ${knownBy === 1 ? 'host or device knows' : 'hosts and devices know'} it. Restore the file from a backup. If there is none, move peers.json and devices.json of that folder aside, start again with a new key, and pair anew; revoke the old one on the others.`);
   }
   const keyPair = generateKeyPair();
   const encode = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64url');

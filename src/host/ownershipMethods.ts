@@ -28,7 +28,7 @@ export function ownershipMethods(host: HostService): Pick<Implementations, Metho
       const handoff = findHandoff(ledger, handoffId);
       return { aborted: before.open && ['undoing', 'aborted', 'withdrawing', 'withdrawn'].includes(handoff.state), handoff };
     },
-    'handoff/reclaim': ({ threadId, dryRun, force }) => host.claims.reclaim(threadId, { dryRun: dryRun ?? false, force: force ?? false }, 'local'),
+    'handoff/reclaim': ({ threadId, dryRun, force }, { by }) => host.claims.reclaim(threadId, { dryRun: dryRun ?? false, force: force ?? false }, by),
     'handoff/verify': ({ threadId }) =>
       verifyThread(threadId, ledger.get(threadId), {
         rollouts: (id) => host.departure.rollouts(id),

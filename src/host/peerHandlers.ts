@@ -9,7 +9,7 @@ import { answerPeer } from './worktreeMethods';
 export function peerHandlers(host: HostService): PeerHandlers {
   return {
     'host/hello': async (params, link) => {
-      await host.peers.rename(link.hostId, params.name);
+      await host.trust.peers.rename(link.hostId, params.name);
       await host.codex.ready().catch(() => undefined);
       return { protocolVersion: PROTOCOL_VERSION, name: host.name, batonVersion, codexVersion: host.codex.version };
     },
@@ -36,14 +36,15 @@ export function peerHandlers(host: HostService): PeerHandlers {
     'handoff/wait': ({ handoffId }, link) => host.handoffs.wait(handoffId, link.hostId),
     'handoff/cancel': ({ handoffId }, link) => host.handoffs.cancel(handoffId, link.hostId),
     'host/ask': async ({ method, params }, link) => {
-      if (host.peers.get(link.hostId)?.role !== 'operator') throw new HostError('not-permitted', `${host.name} does not let your host steer it. Pair the hosts with "baton invite --role operator" made there.`);
-      return { result: await answerPeer(host, method, params) };
+      const access = host.trust.peer(link.hostId)?.role === 'operator' ? host.trust.access(link.hostId) : undefined;
+      if (access === undefined) throw new HostError('not-permitted', `${host.name} does not let your host steer it. Pair the hosts with "baton invite --role operator" made there.`);
+      return { result: await answerPeer(host, method, params, access) };
     },
   };
 }
 
 /** A peer may take back what came from it; only an operator may take any thread of this host. */
 function requireFetchable(host: HostService, threadId: string, by: string): void {
-  if (host.ledger.cameFrom(threadId) === by || host.peers.get(by)?.role === 'operator') return;
+  if (host.ledger.cameFrom(threadId) === by || host.trust.peer(by)?.role === 'operator') return;
   throw new HostError('not-permitted', `That thread did not come from your host, so it cannot be taken from there. Hand it off on ${host.name}, or pair the hosts with "baton invite --role operator" made there.`);
 }

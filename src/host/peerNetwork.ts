@@ -9,9 +9,11 @@ import { RelayError } from '../relay/relayError';
 import { HostError } from './hostError';
 import type { Log } from './log';
 import { PeerLink, type PeerHandlers } from './peerLink';
-import type { Peer, PeerStore } from './peers';
+import type { Peer } from './peers';
 import type { RelayAccess } from './relayAccess';
 import { PROTOCOL_VERSION, type HandoffProgress, type HostDetails } from './protocol';
+import type { Access } from './access';
+import type { Trust } from './trust';
 import { describeError } from './wireError';
 
 const INVITE_LIFETIME_MS = 10 * 60_000;
@@ -29,10 +31,12 @@ interface PendingInvite {
 export interface PeerNetworkOptions {
   readonly keyPair: KeyPair;
   readonly name: () => string;
-  readonly peers: PeerStore;
+  readonly trust: Trust;
   readonly relays: RelayAccess;
   readonly handlers: PeerHandlers;
   readonly onTransfer: (channel: Channel) => void;
+  /** A paired device has opened a channel, on which it speaks the host protocol. */
+  readonly onController: (channel: Channel, access: Access) => void;
   readonly onProgress: (progress: HandoffProgress) => void;
   /** The relay's status, or who is a peer, changed. */
   readonly onChanged: (what: 'relay' | 'hosts') => void;
@@ -51,6 +55,10 @@ export class PeerNetwork {
 
   constructor(private readonly options: PeerNetworkOptions) {
     this.hostId = hostIdOf(options.keyPair.publicKey);
+  }
+
+  private get peers() {
+    return this.options.trust.peers;
   }
 
   get relayStatus(): HostDetails['relay'] {
@@ -100,7 +108,7 @@ export class PeerNetwork {
       const ownUrl = this.relayUrl ?? invite.relayUrl;
       const hello = await link.call('host/hello', { ...this.hello(ownUrl), relayGrant: ownUrl === invite.relayUrl ? null : await this.grantFor(invite.hostId) });
       await this.keepGrant(invite.relayUrl, hello.relayGrant);
-      await this.options.peers.save({ hostId: invite.hostId, name: hello.name, role: 'peer', relayUrl: invite.relayUrl, addedAt: new Date().toISOString() });
+      await this.peers.save({ hostId: invite.hostId, name: hello.name, role: 'peer', relayUrl: invite.relayUrl, addedAt: new Date().toISOString() });
       this.options.onChanged('hosts');
       return { hostId: invite.hostId, name: hello.name, relayUrl: invite.relayUrl };
     } finally {
@@ -128,11 +136,11 @@ export class PeerNetwork {
     link.onClose(onClose);
     try {
       const hello = await link.call('host/hello', this.hello(this.relayUrl), AbortSignal.timeout(HELLO_TIMEOUT_MS));
-      await this.options.peers.rename(hostId, hello.name);
+      await this.peers.rename(hostId, hello.name);
       return link;
     } catch (error) {
       link.dispose();
-      throw HostError.is(error, 'cancelled') ? new HostError('host-offline', `${this.options.peers.get(hostId)?.name ?? 'That host'} is at the relay but does not answer. Look at "baton doctor" there, and try again.`, { cause: error }) : error;
+      throw HostError.is(error, 'cancelled') ? new HostError('host-offline', `${this.peers.get(hostId)?.name ?? 'That host'} is at the relay but does not answer. Look at "baton doctor" there, and try again.`, { cause: error }) : error;
     }
   }
 
@@ -179,13 +187,15 @@ export class PeerNetwork {
   }
 
   private async open(hostId: string, purpose: 'control' | 'transfer', signal?: AbortSignal): Promise<Channel> {
-    const peer = this.options.peers.get(hostId);
-    if (peer === undefined) throw new HostError('no-such-host', 'That host is not paired with this one. Make an invite there and join it here.');
+    const peer = this.peers.get(hostId);
+    if (peer === undefined || (peer.role !== 'none' && this.options.trust.peer(hostId) === undefined)) throw new HostError('no-such-host', 'That host is not paired with this one, or only was for a time. Make an invite there and join it here.');
     const url = peer.relayUrl ?? this.relayUrl;
     if (url === null) throw new HostError('relay-not-set', `There is no relay over which ${peer.name} could be reached. Start both hosts with "baton host --relay URL".`);
     try {
       const stream = await dialThroughRelay({ url, hostId, membership: this.options.relays.at(url), timeoutMs: CONNECT_TIMEOUT_MS, signal });
-      return this.watched(await openChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), purpose, ...(signal === undefined ? {} : { signal }) }));
+      const channel = this.watched(await openChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), purpose, ...(signal === undefined ? {} : { signal }) }));
+      this.options.trust.keep(hostId, channel, () => this.peers.get(hostId)?.role === 'none' || this.options.trust.peer(hostId) !== undefined);
+      return channel;
     } catch (cause) {
       if (signal?.aborted === true) throw new HostError('cancelled', 'Cancelled.', { cause });
       if (RelayError.is(cause, 'host-offline')) throw new HostError('host-offline', `${peer.name} is not connected to the relay. Start its host with "baton host", and try again.`, { cause });
@@ -212,7 +222,7 @@ export class PeerNetwork {
       let invited: PendingInvite | undefined;
       const channel = await acceptChannel(stream, {
         keyPair: this.options.keyPair,
-        isTrusted: (key: Uint8Array) => this.options.peers.get(hostIdOf(key)) !== undefined,
+        isTrusted: (key: Uint8Array) => this.options.trust.knows(hostIdOf(key)),
         pskForRoom: (room: string) => {
           invited = this.invites.get(room);
           // One attempt, right or wrong: whoever holds the link can only try it once.
@@ -222,22 +232,28 @@ export class PeerNetwork {
       });
       this.watched(channel);
       if (this.disposed) return void channel.destroy();
-      switch (channel.purpose) {
-        case 'control':
-          this.link(channel, this.options.handlers);
-          return;
-        case 'transfer':
-          this.options.onTransfer(channel);
-          return;
-        case 'pairing':
-          if (invited !== undefined) this.pair(channel, invited.role);
-          return;
-        case 'tunnel':
-          channel.destroy();
-      }
+      if (channel.purpose !== 'pairing') this.serve(channel);
+      else if (invited !== undefined) this.pair(channel, invited.role);
     } catch (error) {
       this.options.log.warn(`An incoming channel was refused: ${describeError(error).message}`);
       stream.destroy();
+    }
+  }
+
+  /** Gives a channel of a known key to whoever speaks what it is for. */
+  private serve(channel: Channel): void {
+    const { trust } = this.options;
+    const id = channel.remoteHostId;
+    const peer = trust.peer(id);
+    const access = trust.access(id);
+    if (peer !== undefined && channel.purpose !== 'tunnel') {
+      if (!trust.keep(id, channel, () => trust.peer(id) !== undefined)) return;
+      if (channel.purpose === 'transfer') this.options.onTransfer(channel);
+      else this.link(channel, this.options.handlers);
+    } else if (access !== undefined && channel.purpose === 'control') {
+      if (trust.keep(id, channel, () => trust.access(id) !== undefined)) this.options.onController(channel, access);
+    } else {
+      channel.destroy(new HostError('not-permitted', `${id.slice(0, 8)} may not open a ${channel.purpose} channel.`));
     }
   }
 
@@ -245,7 +261,7 @@ export class PeerNetwork {
     this.link(channel, {
       'host/hello': async (params, link) => {
         const answer = await this.options.handlers['host/hello'](params, link);
-        await this.options.peers.save({ hostId: link.hostId, name: params.name, role, relayUrl: params.relayUrl, addedAt: new Date().toISOString() });
+        await this.peers.save({ hostId: link.hostId, name: params.name, role, relayUrl: params.relayUrl, addedAt: new Date().toISOString() });
         await this.keepGrant(params.relayUrl, params.relayGrant);
         this.options.onChanged('hosts');
         return { ...answer, relayGrant: await this.grantFor(link.hostId) };

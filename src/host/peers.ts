@@ -6,13 +6,17 @@ import { hostId, hostName, role } from './protocol';
 const peer = z.object({
   hostId,
   name: hostName,
-  role,
+  /** What it may do here; `none` where it let this host in for less than handoffs, so that it can be reached and may do nothing here. */
+  role: z.enum([...role.options, 'none']),
+  /** When the trust in it ends by itself; null for never. */
+  expiresAt: z.iso.datetime().nullable().default(null),
   /** Where the peer can be met, if not at this host's own relay. */
   relayUrl: z.url({ protocol: /^wss?$/ }).nullable(),
   addedAt: z.iso.datetime(),
 });
 /** A host that this host trusts, and for what. */
 export type Peer = z.infer<typeof peer>;
+export type NewPeer = z.input<typeof peer>;
 const peersFile = z.object({ version: z.literal(1), peers: z.array(peer).max(1000) });
 
 /** The hosts that this host trusts: `peers.json`. */
@@ -33,7 +37,7 @@ export class PeerStore {
   }
 
   /** Adds a peer, or puts it in place of what was known of it. */
-  async save(entry: Peer): Promise<void> {
+  async save(entry: NewPeer): Promise<void> {
     await this.#change((peers) => [...peers.filter((known) => known.hostId !== entry.hostId), entry]);
   }
 
@@ -51,7 +55,7 @@ export class PeerStore {
     return true;
   }
 
-  async #change(change: (peers: Peer[]) => Peer[]): Promise<void> {
+  async #change(change: (peers: Peer[]) => NewPeer[]): Promise<void> {
     await this.store.update((file) => ({ ...file, peers: change(file.peers) }));
   }
 }

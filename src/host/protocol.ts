@@ -7,25 +7,18 @@
  */
 import { z } from 'zod';
 import { auditEntry } from './auditEntry';
+import { deviceSummary } from './deviceSchemas';
+import { hostId, hostName, role, threadId, type Role } from './identifiers';
+
+export { hostId, hostName, role, threadId, type Role };
 
 export const PROTOCOL_VERSION = 1;
 
-/** 32-byte X25519 public key of a host, base64url without padding. */
-export const hostId = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'a host id is 43 characters of base64url');
-/** UUID of a thread, as Codex gives it. */
-export const threadId = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'a thread id is a lower-case UUID');
 export const handoffId = z.string().regex(/^[0-9a-f]{32}$/, 'a handoff id is 32 hex digits');
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const objectId = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/);
 const count = z.number().int().nonnegative();
 const text = z.string().max(65_536);
-
-/** What people call a host: nothing invisible in it, since it is shown, and told to agents, on other machines. */
-export const hostName = z.string().min(1).max(64).regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$/u, 'a name has 1 to 64 visible characters');
-
-/** What a controller may do. Each includes the ones before it; `peer` stands apart: it takes part in handoffs and nothing else. */
-export const role = z.enum(['viewer', 'approver', 'operator', 'peer']);
-export type Role = z.infer<typeof role>;
 
 export const finding = z.object({
   level: z.enum(['ok', 'warning', 'blocker']),
@@ -387,6 +380,11 @@ export const methods = {
   'host/stop': method('operator', empty, z.object({ stopped: z.literal(true) })),
   'host/doctor': method('viewer', empty, z.object({ checks: z.array(doctorCheck) })),
 
+  /** The devices and hosts that this host trusts. */
+  'device/list': method('operator', empty, z.object({ devices: z.array(deviceSummary) })),
+  /** Ends the trust in one of them at once: its open channels end, too. `openHandoffs` counts what was under way with it and is not settled. */
+  'device/revoke': method('operator', z.object({ id: hostId }), z.object({ revoked: z.boolean(), channels: count, openHandoffs: count })),
+
   'project/add': method('operator', z.object({ directory: z.string() }), z.object({ project })),
   'project/list': method('viewer', empty, z.object({ projects: z.array(project) })),
   'project/remove': method('operator', z.object({ id: z.string() }), z.object({ removed: z.boolean() })),
@@ -494,7 +492,7 @@ export const notifications = {
   'approval/requested': z.object({ approval }),
   'approval/resolved': z.object({ id: z.string(), threadId, decision: approvalDecision.nullable() }),
   /** Hosts, relay status, projects, worktrees or ownership changed: read again what you show. */
-  'host/changed': z.object({ what: z.array(z.enum(['hosts', 'relay', 'projects', 'worktrees', 'threads'])) }),
+  'host/changed': z.object({ what: z.array(z.enum(['hosts', 'devices', 'relay', 'projects', 'worktrees', 'threads'])) }),
 } as const;
 export type NotificationName = keyof typeof notifications;
 export type NotificationOf<N extends NotificationName> = z.output<(typeof notifications)[N]>;

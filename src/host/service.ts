@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isRunning } from '../codex/quiesce';
 import { readRepositoryIdentity, sameRepository, type RepositoryIdentity } from '../git/repository';
+import { localOperator } from './access';
 import { Applies } from './applies';
 import { ApprovalBroker, carriedApprovals } from './approvalBroker';
 import { isApprovalMethod } from './approvalRequest';
@@ -9,6 +10,7 @@ import { AuditLog } from './audit';
 import { Claims } from './claims';
 import { CodexHost } from './codexHost';
 import { Controllers } from './controllers';
+import { DeviceStore } from './devices';
 import { HandoffDestination } from './handoffDestination';
 import { Handoffs } from './handoffs';
 import { sweepSpools } from './handoffSpools';
@@ -37,6 +39,7 @@ import { ThreadArrival } from './threadArrival';
 import { ThreadDeparture } from './threadDeparture';
 import { ThreadFork } from './threadFork';
 import { Threads } from './threads';
+import { Trust } from './trust';
 import { batonVersion } from './version';
 import { describeError } from './wireError';
 import { WorktreeKeeper } from './worktreeKeeper';
@@ -83,7 +86,7 @@ export async function runHost(options: HostOptions): Promise<RunningHost> {
     log: options.log,
     onConnection: (stream) => {
       ready.then(
-        (service) => service.controllers.serve(stream, 'operator'),
+        (service) => service.controllers.serve(stream, localOperator),
         () => stream.destroy(),
       );
     },
@@ -127,10 +130,10 @@ export class HostService implements RunningHost {
     const directory = join(batonHome, 'handoffs');
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await removeTornJson(batonHome);
-    const [identity, settings, peers, projects, ledger, worktrees, carried, policies] = await Promise.all([
-      loadIdentity({ batonHome }),
+    const trust = new Trust(await PeerStore.open(batonHome), await DeviceStore.open(batonHome));
+    const [identity, settings, projects, ledger, worktrees, carried, policies] = await Promise.all([
+      loadIdentity({ batonHome, knownBy: trust.list().length }),
       SettingsStore.open(batonHome),
-      PeerStore.open(batonHome),
       ProjectStore.open(batonHome),
       LedgerStore.open(join(batonHome, 'ledger')),
       JsonStore.open(join(batonHome, 'worktrees.json'), worktreeRecords, []),
@@ -147,7 +150,7 @@ export class HostService implements RunningHost {
       if (relayUrl === null) throw new HostError('relay-not-set', 'Say with --relay which relay it is that the file lets this host into.');
       await relays.save(relayUrl, options.relayRight);
     }
-    const service = new HostService(options, closeLocal, identity, settings, relays, peers, projects, ledger, new ManagedWorktrees(join(batonHome, 'worktrees'), worktrees), carried, new HeldPolicies(policies), directory);
+    const service = new HostService(options, closeLocal, identity, settings, relays, trust, projects, ledger, new ManagedWorktrees(join(batonHome, 'worktrees'), worktrees), carried, new HeldPolicies(policies), directory);
     await service.begin();
     return service;
   }
@@ -158,7 +161,7 @@ export class HostService implements RunningHost {
     private readonly identity: Identity,
     readonly settings: SettingsStore,
     relays: RelayAccess,
-    readonly peers: PeerStore,
+    readonly trust: Trust,
     readonly projects: ProjectStore,
     readonly ledger: LedgerStore,
     readonly worktrees: ManagedWorktrees,
@@ -249,16 +252,17 @@ export class HostService implements RunningHost {
       worktrees,
       audit: this.audit,
       log,
-      peerName: (hostId: string) => this.peers.get(hostId)?.name ?? hostId.slice(0, 8),
+      peerName: (hostId: string) => this.trust.peers.get(hostId)?.name ?? hostId.slice(0, 8),
       onChanged: () => this.changed('threads', 'worktrees'),
     };
     this.network = new PeerNetwork({
       keyPair: identity.keyPair,
       name: shared.name,
-      peers,
+      trust,
       relays,
       log,
       onTransfer: (channel) => void this.destination.transfer(channel),
+      onController: (channel, access) => this.controllers.serve(channel, access),
       onProgress: (progress) => this.controllers.notify('handoff/progress', progress),
       onChanged: (what) => {
         // What broke off with the connection to the relay can be settled now.
@@ -319,7 +323,7 @@ export class HostService implements RunningHost {
     });
     this.claims = new Claims({
       ...shared,
-      isPeer: (hostId) => this.peers.get(hostId) !== undefined,
+      isPeer: (hostId) => trust.peer(hostId) !== undefined,
       connect: (hostId, signal) => this.network.connect(hostId, signal),
       isOnline: async (hostId) => (await this.network.probe(hostId, AbortSignal.timeout(PROBE_TIMEOUT_MS))) !== null,
       hasThread: (threadId) => this.arrival.hasThread(threadId),

@@ -1,4 +1,5 @@
 import { createWorktree } from '../git/worktreeCreate';
+import type { Access } from './access';
 import type { Implementations } from './controllers';
 import { HostError } from './hostError';
 import { methods, type RemoteMethod, type WorktreeRetention } from './protocol';
@@ -16,13 +17,13 @@ export function worktreeMethods(host: HostService): Pick<Implementations, Remote
   };
   return {
     'worktree/list': async (params) => ({ worktrees: await inventory(worktrees, keeper, params?.sizes ?? false) }),
-    'worktree/create': async ({ project: word, branch, permanent }) => {
+    'worktree/create': async ({ project: word, branch, permanent }, { by }) => {
       const project = host.projects.list().find(({ id, root }) => id === word || root === word);
       if (project === undefined) throw new HostError('no-such-project', `No project "${word}" is saved on this host. "baton project list" shows those that are.`);
       const { id, path } = worktrees.plan(project.root);
       const gitDir = await createWorktree({ root: project.root, path, branch: branch ?? null });
       const record = await worktrees.save({ id, path, gitDir, projectRoot: project.root, permanent: permanent ?? false });
-      await host.audit.append({ type: 'worktree-created', worktreeId: id, path, snapshot: null, by: 'local' });
+      await host.audit.append({ type: 'worktree-created', worktreeId: id, path, snapshot: null, by });
       const notes = await keeper.include(project.root, path);
       host.changed('worktrees');
       return { worktree: await inspected(record, keeper), notes };
@@ -30,16 +31,16 @@ export function worktreeMethods(host: HostService): Pick<Implementations, Remote
     'worktree/pin': ({ id }) => change(id, { pinned: true }),
     'worktree/unpin': ({ id }) => change(id, { pinned: false }),
     'worktree/permanent': ({ id, permanent }) => change(id, { permanent }),
-    'worktree/remove': async ({ id, discardIgnored }) => {
+    'worktree/remove': async ({ id, discardIgnored }, { by }) => {
       if (keeper.known(id).life.is === 'here' && (await keeper.isGone(id))) {
         await keeper.forget(id);
         return { removed: true as const, snapshot: null };
       }
-      const { ref } = await keeper.remove(id, 'local', { discardIgnored });
+      const { ref } = await keeper.remove(id, by, { discardIgnored });
       return { removed: true as const, snapshot: ref };
     },
-    'worktree/restore': async ({ id }) => {
-      const notes = await keeper.restore(id, 'local');
+    'worktree/restore': async ({ id }, { by }) => {
+      const notes = await keeper.restore(id, by);
       return { worktree: await inspected(keeper.known(id), keeper), notes: [...notes] };
     },
     'worktree/repair': async ({ id, ...how }) => {
@@ -52,12 +53,12 @@ export function worktreeMethods(host: HostService): Pick<Implementations, Remote
       return { keep: settings.worktreesKeep, snapshotDays: settings.snapshotDays } satisfies WorktreeRetention;
     },
     'snapshot/list': async () => ({ snapshots: await sweep.snapshots() }),
-    'snapshot/expire': ({ refs, evenOnlyCopies }) => sweep.expire(refs, evenOnlyCopies ?? false, 'local'),
+    'snapshot/expire': ({ refs, evenOnlyCopies }, { by }) => sweep.expire(refs, evenOnlyCopies ?? false, by),
   };
 }
 
 /** Answers a paired host one of the methods above, with its params checked as a controller's are. */
-export async function answerPeer(host: HostService, method: RemoteMethod, params: unknown): Promise<unknown> {
-  const implementation = worktreeMethods(host)[method] as (params: unknown) => Promise<unknown>;
-  return implementation(methods[method].params.parse(params ?? {}));
+export async function answerPeer(host: HostService, method: RemoteMethod, params: unknown, caller: Access): Promise<unknown> {
+  const implementation = worktreeMethods(host)[method] as (params: unknown, caller: Access) => Promise<unknown>;
+  return implementation(methods[method].params.parse(params ?? {}), caller);
 }

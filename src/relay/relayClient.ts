@@ -219,7 +219,7 @@ export class RelayClient {
 function closeMessage(url: string, code: number): string {
   switch (code) {
     case CloseCode.alreadyRegistered:
-      return 'Another host process with this identity is connected to the relay.';
+      return "Another host with this one's identity is connected to the relay: its identity.json was copied. Every machine needs a key of its own: on the one with the copy, end the host, move identity.json, peers.json and devices.json aside, start it and pair it again.";
     case CloseCode.proofRefused:
       return "The relay did not accept the proof of this host's key.";
     case CloseCode.notAdmitted:

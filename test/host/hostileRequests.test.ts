@@ -2,6 +2,7 @@
 import { createInterface } from 'node:readline';
 import type { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { localOperator } from '../../src/host/access';
 import { Controllers, type Implementations } from '../../src/host/controllers';
 import { silentLog } from '../../src/host/log';
 import { PeerLink } from '../../src/host/peerLink';
@@ -36,7 +37,7 @@ async function toController(): Promise<Wire> {
   const initialize = () => Promise.resolve({ baton: { protocolVersion: PROTOCOL_VERSION, hostId, name: 'test', role: 'operator' as const } });
   const controllers = new Controllers({ implementations, log: silentLog, initialize, forward: (_, params) => reach(params) });
   const [here, there] = await socketPair();
-  controllers.serve(there, 'operator');
+  controllers.serve(there, localOperator);
   const replies = createInterface({ input: here })[Symbol.asyncIterator]();
   here.write('{"id":1,"method":"initialize","params":{"clientInfo":{"name":"test","version":"0"}}}\n');
   await replies.next();

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DeviceStore } from '../../src/host/devices';
 import { HostError } from '../../src/host/hostError';
 import { silentLog } from '../../src/host/log';
 import type { PeerHandlers } from '../../src/host/peerLink';
@@ -9,6 +10,7 @@ import { PeerNetwork } from '../../src/host/peerNetwork';
 import { PeerStore } from '../../src/host/peers';
 import { PROTOCOL_VERSION } from '../../src/host/protocol';
 import { RelayAccess } from '../../src/host/relayAccess';
+import { Trust } from '../../src/host/trust';
 import { generateKeyPair, hostIdOf, type KeyPair } from '../../src/relay/keys';
 import { startRelay, type RunningRelay } from '../../src/relay/relayServer';
 
@@ -24,7 +26,7 @@ let hellos: number;
 async function network(name: string, keyPair: KeyPair, peer: KeyPair, handlers: Partial<PeerHandlers>): Promise<PeerNetwork> {
   await mkdir(join(directory, name));
   const peers = await PeerStore.open(join(directory, name));
-  const made = new PeerNetwork({ keyPair, name: () => name, peers, relays: await RelayAccess.open(join(directory, name), keyPair), handlers: handlers as PeerHandlers, onTransfer: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
+  const made = new PeerNetwork({ keyPair, name: () => name, trust: new Trust(peers, await DeviceStore.open(join(directory, name))), relays: await RelayAccess.open(join(directory, name), keyPair), handlers: handlers as PeerHandlers, onTransfer: () => undefined, onController: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
   await peers.save({ hostId: hostIdOf(peer.publicKey), name: 'peer', role: 'peer', relayUrl: null, addedAt: new Date().toISOString() });
   made.setRelay(relay.url);
   await made.registered();

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DeviceStore } from '../../src/host/devices';
 import { silentLog } from '../../src/host/log';
 import type { PeerHandlers } from '../../src/host/peerLink';
 import { PeerNetwork } from '../../src/host/peerNetwork';
@@ -9,6 +10,7 @@ import { PeerStore } from '../../src/host/peers';
 import { PROTOCOL_VERSION } from '../../src/host/protocol';
 import { RelayAccess, readRelayRight } from '../../src/host/relayAccess';
 import { hostEnvironment } from '../../src/host/runtime';
+import { Trust } from '../../src/host/trust';
 import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
 import { startRelay, type RunningRelay } from '../../src/relay/relayServer';
 import { endProcess, Machine, startRelayProcess } from '../fixtures/machine';
@@ -46,7 +48,7 @@ async function member(name: string): Promise<Member> {
   const keyPair = generateKeyPair();
   const access = await RelayAccess.open(home, keyPair);
   const hello: PeerHandlers['host/hello'] = () => Promise.resolve({ protocolVersion: PROTOCOL_VERSION, name, batonVersion: '0', codexVersion: null });
-  const network = new PeerNetwork({ keyPair, name: () => name, peers: await PeerStore.open(home), relays: access, handlers: { 'host/hello': hello } as PeerHandlers, onTransfer: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
+  const network = new PeerNetwork({ keyPair, name: () => name, trust: new Trust(await PeerStore.open(home), await DeviceStore.open(home)), relays: access, handlers: { 'host/hello': hello } as PeerHandlers, onTransfer: () => undefined, onController: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
   closers.push(() => network.dispose());
   return { home, access, network };
 }

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { Controllers, isPermitted, type Implementations } from '../../src/host/controllers';
+import { administration, forOneThread, isPermitted, localOperator, mayHear, type Access } from '../../src/host/access';
+import { Controllers, type Implementations } from '../../src/host/controllers';
 import { HostClient } from '../../src/host/hostClient';
 import { HostError } from '../../src/host/hostError';
 import { silentLog } from '../../src/host/log';
@@ -28,6 +29,7 @@ const params: Record<keyof typeof methods, Record<string, unknown>> = {
   'worktree/create': { project: 'x' },
   'worktree/pin': { id: '0badcafe' }, 'worktree/unpin': { id: '0badcafe' }, 'worktree/permanent': { id: '0badcafe' }, 'worktree/remove': { id: '0badcafe' }, 'worktree/restore': { id: '0badcafe' }, 'worktree/repair': { id: '0badcafe' },
   'worktree/sweep': {}, 'worktree/retention': {}, 'snapshot/list': {}, 'snapshot/expire': {},
+  'device/list': {}, 'device/revoke': { id: hostId },
   'host/ask': { host: hostId, method: 'worktree/list' },
   'approval/decide': { id: 'x', digest: '0'.repeat(64), decision: 'accept' },
 };
@@ -36,7 +38,7 @@ const params: Record<keyof typeof methods, Record<string, unknown>> = {
 const viewers = ['host/read', 'host/list', 'host/doctor', 'host/thread', 'project/list', 'worktree/list', 'snapshot/list', 'handoff/wait', 'handoff/list', 'handoff/verify', 'audit/list', 'approval/list',
   'thread/list', 'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/loaded/list', 'thread/resume', 'thread/unsubscribe', 'model/list'];
 const approvers = ['approval/decide'];
-const operators = ['host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/stop', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel', 'handoff/resume', 'handoff/abort', 'handoff/reclaim',
+const operators = ['host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/stop', 'device/list', 'device/revoke', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel', 'handoff/resume', 'handoff/abort', 'handoff/reclaim',
   'worktree/create', 'worktree/apply', 'worktree/undoApply', 'worktree/pin', 'worktree/unpin', 'worktree/permanent', 'worktree/remove', 'worktree/restore', 'worktree/repair', 'worktree/sweep', 'worktree/retention', 'snapshot/expire', 'host/ask',
   'thread/start', 'thread/fork', 'thread/archive', 'thread/unarchive', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt'];
 const allowed: Record<Role, readonly string[]> = { peer: [], viewer: viewers, approver: [...viewers, ...approvers], operator: [...viewers, ...approvers, ...operators] };
@@ -45,25 +47,27 @@ const everyMethod = [...Object.keys(methods), ...Object.keys(codexMethods)];
 const open: HostClient[] = [];
 afterEach(() => open.splice(0).forEach((client) => client.dispose()));
 
-/** A controller in a role, and what reaches the host from it. */
-async function controller(as: Role): Promise<{ client: HostClient; reached: string[] }> {
+/** A controller in a role, and what reaches the host from it. `answers` are results by method. */
+async function controller(as: Role, limits: Partial<Access> = {}, answers: Record<string, unknown> = {}) {
   const reached: string[] = [];
-  const reach = (method: string) => {
+  const given: unknown[] = [];
+  const reach = (method: string, params: unknown) => {
     reached.push(method);
-    return Promise.resolve({});
+    given.push(params);
+    return Promise.resolve(answers[method] ?? {});
   };
-  const implementations = Object.fromEntries(Object.keys(methods).map((method) => [method, () => reach(method)])) as unknown as Implementations;
+  const implementations = Object.fromEntries(Object.keys(methods).map((method) => [method, (params: unknown) => reach(method, params)])) as unknown as Implementations;
   const controllers = new Controllers({
     implementations,
     log: silentLog,
-    initialize: (given) => Promise.resolve({ baton: { protocolVersion: PROTOCOL_VERSION, hostId, name: 'test', role: given } }),
+    initialize: (role) => Promise.resolve({ baton: { protocolVersion: PROTOCOL_VERSION, hostId, name: 'test', role } }),
     forward: reach,
   });
   const [here, there] = await socketPair();
-  controllers.serve(there, as);
+  controllers.serve(there, { ...localOperator, role: as, ...limits });
   const client = await HostClient.over(here, { clientInfo: { name: 'test', version: '0' } });
   open.push(client);
-  return { client, reached };
+  return { client, reached, given, controllers };
 }
 
 describe('the roles', () => {
@@ -117,4 +121,77 @@ describe('the roles', () => {
     }
     expect(reached).toEqual(['thread/resume']);
   });
+});
+
+/** Calls every method of the protocol, and says which of them were refused for want of a right. */
+async function refusedOf(client: HostClient): Promise<string[]> {
+  const refused: string[] = [];
+  for (const method of everyMethod) {
+    await client.codex(method, (params as Record<string, object>)[method] ?? { threadId }).catch((error: unknown) => {
+      expect(HostError.is(error, 'not-permitted'), `${method}: ${String(error)}`).toBe(true);
+      refused.push(method);
+    });
+  }
+  return refused.sort();
+}
+
+describe('somebody who was let in for one thread', () => {
+  const other = '0199abcd-0000-7000-8000-00000000ffff';
+  /** Written down a second time, as the roles are. */
+  const aboutIt = ['host/read', 'host/thread', 'handoff/verify', 'audit/list', 'approval/list', 'approval/decide', 'thread/list', 'thread/loaded/list', 'model/list',
+    'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/resume', 'thread/unsubscribe', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt'];
+
+  it.each(role.options)('as %s may do what the role allows and is about the thread', async (as) => {
+    const { client, reached } = await controller(as, { threadId });
+    const refused = await refusedOf(client);
+    const permitted = allowed[as].filter((method) => aboutIt.includes(method)).sort();
+    expect(reached.sort()).toEqual(permitted);
+    expect(refused).toEqual(everyMethod.filter((method) => !permitted.includes(method)).sort());
+    expect(Object.keys(forOneThread).sort()).toEqual([...aboutIt].sort());
+  });
+
+  it('reaches no other thread, by whatever method', async () => {
+    const { client, reached } = await controller('operator', { threadId });
+    for (const [method, how] of Object.entries(forOneThread)) {
+      if (how !== 'names' && how !== 'told') continue;
+      await expect(client.codex(method, { threadId: other })).rejects.toMatchObject({ reason: 'not-permitted' });
+    }
+    expect(reached).toEqual([]);
+  });
+
+  it('must name it, or is taken to mean it', async () => {
+    const { client, given } = await controller('operator', { threadId });
+    await expect(client.codex('turn/start', { input: [] })).rejects.toMatchObject({ reason: 'not-permitted' });
+    await client.codex('approval/list', {});
+    expect(given).toEqual([{ threadId }]);
+  });
+
+  it.each([{ sandboxPolicy: { type: 'dangerFullAccess' } }, { approvalPolicy: 'never' }, { cwd: '/' }, { permissions: 'full' }, { config: { sandbox_mode: 'danger-full-access' } }])('may not widen it by %j', async (wider) => {
+    const { client, reached } = await controller('operator', { threadId });
+    await expect(client.codex('turn/start', { threadId, input: [], ...wider })).rejects.toMatchObject({ reason: 'not-permitted' });
+    await expect(client.codex('thread/resume', { threadId, ...wider })).rejects.toMatchObject({ reason: 'not-permitted' });
+    expect(reached).toEqual([]);
+  });
+
+  it('sees of lists only what is about it', async () => {
+    const { client } = await controller('viewer', { threadId }, { 'thread/list': { data: [{ id: other }, { id: threadId }], nextCursor: null }, 'thread/loaded/list': { data: [threadId, other] } });
+    expect(await client.codex('thread/list')).toEqual({ data: [{ id: threadId }], nextCursor: null });
+    expect(await client.codex('thread/loaded/list')).toEqual({ data: [threadId] });
+  });
+
+  it('hears only what is about it', () => {
+    const access: Access = { ...localOperator, role: 'viewer', threadId };
+    const heard = (notified: unknown, method = 'item/started') => mayHear(access, method, notified);
+    expect([heard({ threadId }), heard({ thread: { id: threadId } }), heard({ approval: { threadId } }), heard({ what: ['hosts'] }, 'host/changed')]).toEqual([true, true, true, true]);
+    expect([heard({ threadId: other }), heard({ thread: { id: other } }), heard({ approval: { threadId: other } }), heard({ account: 'x' }), heard(null)]).toEqual([false, false, false, false, false]);
+    expect([mayHear({ ...access, threadId: null }, 'item/started', { threadId: other }), mayHear({ ...access, threadId: null, role: 'peer' }, 'item/started', { threadId })]).toEqual([true, false]);
+  });
+});
+
+it('whoever was let in for a time lets nobody else in, and changes nothing about where the host is met', async () => {
+  const { client, reached } = await controller('operator', { temporary: true });
+  const kept = ['host/invite', 'host/join', 'host/rename', 'host/setRelay', 'host/stop', 'host/ask', 'device/list', 'device/revoke'];
+  expect(await refusedOf(client)).toEqual([...kept].sort());
+  expect([...administration].sort()).toEqual([...kept].sort());
+  expect(reached.sort()).toEqual(allowed.operator.filter((method) => !kept.includes(method)).sort());
 });

@@ -93,7 +93,7 @@ describe('the identity of a host', () => {
 });
 
 describe('what a host remembers', () => {
-  const peer = { hostId: 'p'.repeat(43), name: 'server', role: 'peer' as const, relayUrl: null, addedAt: '2026-01-01T00:00:00.000Z' };
+  const peer = { hostId: 'p'.repeat(43), name: 'server', role: 'peer' as const, relayUrl: null, addedAt: '2026-01-01T00:00:00.000Z', expiresAt: null };
 
   it('is its peers', async () => {
     const peers = await PeerStore.open(home);

@@ -4,6 +4,7 @@ import { HostError } from '../hostError';
 import { addApplyCommand } from './applyCommand';
 import { addApprovalCommands } from './approvalCommands';
 import { addAuditCommand } from './auditCommand';
+import { addDeviceCommands } from './deviceCommands';
 import { addDoctorCommand } from './doctorCommand';
 import { addHandoffCommand } from './handoffCommand';
 import { addHostCommands } from './hostCommands';
@@ -40,6 +41,7 @@ async function run(argv: readonly string[]): Promise<number> {
   addRelayCommand(commands);
   addHostCommands(commands);
   addPairingCommands(commands);
+  addDeviceCommands(commands);
   addProjectCommands(commands);
   addTurnCommands(commands);
   addThreadCommands(commands);

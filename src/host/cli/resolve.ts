@@ -1,4 +1,5 @@
 import { HostError, type HostErrorReason } from '../hostError';
+import type { DeviceSummary } from '../deviceSchemas';
 import type { Approval, HandoffSummary, HostSummary, ManagedWorktree } from '../protocol';
 
 /** Few characters may stand for an id only where they can hardly be meant as something else. */
@@ -38,6 +39,11 @@ export function resolveHost(word: string, hosts: readonly HostSummary[]): HostSu
 /** An approval by its id or a unique prefix of it. Throws `no-such-approval`, also where the prefix fits several, and names them. */
 export function resolveApproval(word: string, approvals: readonly Approval[]): Approval {
   return pick(word, approvals, (each) => each.id, () => null, { noun: 'approval', none: 'no-such-approval', ambiguous: 'no-such-approval', list: 'baton approvals' });
+}
+
+/** A device or host that is trusted, by its id, a unique prefix of it, or its name. Throws `no-such-device`, also where the word fits several, and names them. */
+export function resolveDevice(word: string, devices: readonly DeviceSummary[]): DeviceSummary {
+  return pick(word, devices, (each) => each.id, (each) => each.name, { noun: 'device', none: 'no-such-device', ambiguous: 'no-such-device', list: 'baton devices' });
 }
 
 /** A handoff by its id or a unique prefix of it. Throws `no-such-handoff`, also where the prefix fits several, and names them. */
