@@ -1,4 +1,5 @@
 import { Duplex } from 'node:stream';
+import { chooseAead } from './aead';
 import { systemClock, type Clock } from './clock';
 import { ChunkSource, FrameKind, FrameOpener, FrameSealer } from './frames';
 import { HandshakeLink } from './handshakeLink';
@@ -321,7 +322,7 @@ export async function acceptChannel(
       if (psk === undefined) throw new RelayError('handshake-failed', 'There is no open invite for the room that the other side named: it was used, has expired, or never was.');
       known.psks = [psk];
     }
-    return shakeHands(link, preamble, { ...known, role: 'responder', staticKey: options.keyPair, prologue: prologueOf(preambleBytes, options.keyPair.publicKey) });
+    return shakeHands(link, preamble, { ...known, role: 'responder', createCipher: chooseAead().createCipher, staticKey: options.keyPair, prologue: prologueOf(preambleBytes, options.keyPair.publicKey) });
   });
 }
 
@@ -329,7 +330,7 @@ async function initiate(stream: Duplex, preamble: Preamble, options: ChannelOpti
   return establish(stream, options, async (link) => {
     const preambleBytes = encodePreamble(preamble);
     link.write(preambleBytes);
-    const established = await shakeHands(link, preamble, { ...known, role: 'initiator', staticKey: options.keyPair, prologue: prologueOf(preambleBytes, options.remoteKey) });
+    const established = await shakeHands(link, preamble, { ...known, role: 'initiator', createCipher: chooseAead().createCipher, staticKey: options.keyPair, prologue: prologueOf(preambleBytes, options.remoteKey) });
     // XX proves which key answered; it must be the one that the invite named.
     if (!equalBytes(established.remoteKey, options.remoteKey)) throw new RelayError('handshake-failed', 'Another host answered than the invite names.');
     return established;

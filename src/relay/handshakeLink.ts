@@ -3,9 +3,10 @@ import type { Clock } from './clock';
 import { FrameSplitter, frameOf } from './frames';
 import { MAX_HANDSHAKE_LENGTH } from './preamble';
 import { RelayError } from './relayError';
+import type { MessageLink } from './shakeHands';
 
 /** Message by message over a byte stream, while a handshake lasts. What came too early is left in `splitter` for the channel. */
-export class HandshakeLink {
+export class HandshakeLink implements MessageLink {
   readonly splitter = new FrameSplitter();
   bytesSent = 0;
   bytesReceived = 0;
@@ -57,7 +58,6 @@ export class HandshakeLink {
     }
   }
 
-  /** The next message of the other side. */
   async read(): Promise<Uint8Array> {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure;
@@ -71,12 +71,10 @@ export class HandshakeLink {
     }
   }
 
-  /** Sends one message; its length goes before it. */
   write(message: Uint8Array): void {
     this.writeFrame(frameOf(message));
   }
 
-  /** Sends a message that has its length before it already. */
   writeFrame(frame: Uint8Array): void {
     if (this.#failure !== undefined) throw this.#failure;
     this.bytesSent += frame.length;

@@ -1,10 +1,18 @@
-import { chooseAead } from './aead';
 import { FrameKind, FrameOpener, FrameSealer } from './frames';
-import type { HandshakeLink } from './handshakeLink';
 import { HandshakeState, type HandshakeOptions, type HandshakeRole, type Session } from './noise/handshakeState';
 import { parseProtocolName } from './noise/patterns';
 import type { Preamble } from './preamble';
 import { RelayError } from './relayError';
+
+/** Whole messages to and from the other side, in order. */
+export interface MessageLink {
+  /** The next message of the other side. */
+  read(): Promise<Uint8Array>;
+  /** Sends one message; its length goes before it. */
+  write(message: Uint8Array): void;
+  /** Sends a message that has its length before it already. */
+  writeFrame(frame: Uint8Array): void;
+}
 
 /** What a finished handshake hands to its channel. */
 export interface Established {
@@ -18,8 +26,8 @@ export interface Established {
  * The Noise messages of a preamble's pattern, then one that shows to whoever wrote the last of them that it was understood.
  * Throws `handshake-failed`, `decrypt-failed`, `key-invalid`, or what the link throws.
  */
-export async function shakeHands(link: HandshakeLink, preamble: Preamble, options: Omit<HandshakeOptions, 'protocol' | 'createCipher'>): Promise<Established> {
-  const state = new HandshakeState({ ...options, protocol: parseProtocolName(`Noise_${preamble.pattern}_25519_ChaChaPoly_SHA256`), createCipher: chooseAead().createCipher });
+export async function shakeHands(link: MessageLink, preamble: Preamble, options: Omit<HandshakeOptions, 'protocol'>): Promise<Established> {
+  const state = new HandshakeState({ ...options, protocol: parseProtocolName(`Noise_${preamble.pattern}_25519_ChaChaPoly_SHA256`) });
   let wroteLast = false;
   while (!state.isComplete) {
     wroteLast = state.isWriting;

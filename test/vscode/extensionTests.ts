@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { runTests } from '@vscode/test-electron';
 import { build } from 'esbuild';
 import { chromium } from 'playwright-core';
+import { chromiumArguments } from '../fixtures/chromium';
 import type { InstalledVsCode } from './installedVsCode';
 import { startVsCodeServer } from './vscodeServer';
 
@@ -22,7 +23,7 @@ async function runOnDesktop(vscode: Extract<InstalledVsCode, { kind: 'desktop' }
 /** VS Code's own web test runner listens to the same two functions of the page. */
 async function runInBrowser(vscode: Extract<InstalledVsCode, { kind: 'server' }>, tests: string, { data, folder, env }: { data: string; folder: string; env: NodeJS.ProcessEnv }): Promise<string[]> {
   const server = await startVsCodeServer(vscode.server, { data, env, trustWorkspaces: true, extensionTests: true });
-  const browser = await chromium.launch({ executablePath: vscode.chromium, args: ['--no-sandbox', '--disable-gpu', '--disable-quic'] });
+  const browser = await chromium.launch({ executablePath: vscode.chromium, args: chromiumArguments });
   try {
     const page = await browser.newPage();
     const logs: string[] = [];

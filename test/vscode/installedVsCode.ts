@@ -1,7 +1,6 @@
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { downloadAndUnzipVSCode } from '@vscode/test-electron';
-import { run } from './run';
+import { findChromium } from '../fixtures/chromium';
 import { installVsCodeServer, type VsCodeServer } from './vscodeServer';
 
 /** The VS Code that the tests drive: a desktop one, or the server's workbench in Chromium. */
@@ -32,31 +31,6 @@ export async function installVsCode(cache: string): Promise<InstalledVsCode> {
 async function canDownload(): Promise<boolean> {
   return await fetch(DOWNLOAD_PROBE, { method: 'HEAD', signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) }).then(
     (response) => response.ok,
-    () => false,
-  );
-}
-
-const CHROMIUM_PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome', '/usr/bin/google-chrome-stable'];
-
-/** Path of a Chromium; on Debian, as root, it is installed where it is missing. `CHROMIUM` names another. */
-async function findChromium(): Promise<string> {
-  const find = async () => {
-    for (const path of [process.env['CHROMIUM'] ?? '', ...CHROMIUM_PATHS]) if (path !== '' && (await exists(path))) return path;
-    return undefined;
-  };
-  const found = await find();
-  if (found !== undefined) return found;
-  if (process.getuid?.() === 0 && (await exists('/usr/bin/apt-get'))) {
-    await run('apt-get', ['install', '--yes', '--no-install-recommends', 'chromium'], { timeoutMs: 300_000 });
-    const installed = await find();
-    if (installed !== undefined) return installed;
-  }
-  throw new Error('no Chromium; install one, or name it with CHROMIUM');
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await access(path).then(
-    () => true,
     () => false,
   );
 }

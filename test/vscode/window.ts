@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { resolveCliArgsFromVSCodeExecutablePath } from '@vscode/test-electron';
 import { _electron, chromium, type Page } from 'playwright-core';
+import { chromiumArguments } from '../fixtures/chromium';
 import type { InstalledVsCode } from './installedVsCode';
 import { run } from './run';
 import { installVsix, startVsCodeServer } from './vscodeServer';
@@ -25,7 +26,6 @@ export interface TestWindow {
 
 /** Nothing in the way of what is tested: no welcome page, no chat side bar, no restore prompts. */
 const QUIET = { 'workbench.startupEditor': 'none', 'workbench.secondarySideBar.defaultVisibility': 'hidden', 'chat.disableAIFeatures': true, 'telemetry.telemetryLevel': 'off', 'update.mode': 'none', 'security.workspace.trust.enabled': false };
-const BROWSER_ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const SIZE = { width: 1280, height: 800 };
 
 /** Installs the packaged extension into `data` as a user would. */
@@ -46,7 +46,7 @@ export async function openWindow(vscode: InstalledVsCode, options: WindowOptions
 
 async function openInBrowser(vscode: Extract<InstalledVsCode, { kind: 'server' }>, { data, folder, env }: WindowOptions): Promise<TestWindow> {
   const server = await startVsCodeServer(vscode.server, { data, env, trustWorkspaces: true, extensionTests: false });
-  const browser = await chromium.launch({ executablePath: vscode.chromium, args: BROWSER_ARGUMENTS });
+  const browser = await chromium.launch({ executablePath: vscode.chromium, args: chromiumArguments });
   const close = async () => {
     await browser.close();
     await server.close();
