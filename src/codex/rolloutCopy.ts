@@ -8,7 +8,7 @@ import type { AppServer } from './appServer';
 import { CodexError } from './codexError';
 import { describeRollout, parseMetaLine, parseRolloutName, readBody, readMetaLine } from './rollout';
 import { listRollouts } from './rolloutFamily';
-import { syncFolder } from './rolloutImport';
+import { requirePrefix, syncFolder, type StagedRollout } from './rolloutImport';
 
 /** An id for a thread, as Codex makes them: a UUID of version 7 (RFC 9562, section 5.7), which sorts by its time. */
 export function newThreadId(now = Date.now()): string {
@@ -37,6 +37,8 @@ export async function copyThread(options: { readonly codexHome: string; readonly
     const day = parseRolloutName(copyName)?.day;
     if (day === undefined) throw new CodexError('rollout-invalid', `"${copyName}" is not the name of a rollout.`);
     const target = join(codexHome, 'sessions', ...day, copyName);
+    // Made before a crash, and perhaps gone on with since.
+    if ((all.get(copyId) ?? []).some((file) => file.name === copyName)) continue;
     const { bodyBytes, bodySha256 } = await describeRollout(path);
     await mkdir(dirname(target), { recursive: true, mode: 0o700 });
     // Both ids have the same length, so the offsets at which later segments branch off hold.
@@ -72,16 +74,35 @@ export async function retireThread(server: AppServer, options: { readonly codexH
   const all = await listRollouts(codexHome);
   if (!all.has(threadId)) return true;
   if (!all.has(copyId)) throw new CodexError('rollout-missing', `There is no copy ${copyId} of thread ${threadId}, so the thread was left as it is.`);
+  all.delete(copyId);
+  if (await isBuiltUpon(all, threadId)) return false;
+  await server.request('thread/delete', { threadId });
+  return true;
+}
+
+/**
+ * @throws CodexError `rollout-diverged` where the rollout at `path`, of which a copy is to be kept, could not give way to the staged
+ *   one: it is not a beginning of that, and other threads build on it
+ */
+export async function requireReplaceable(codexHome: string, threadId: string, path: string, staged: StagedRollout): Promise<void> {
+  if (!(await isBuiltUpon(await listRollouts(codexHome), threadId))) return;
+  await requirePrefix(path, staged).catch((cause: unknown) => {
+    if (!CodexError.is(cause, 'rollout-diverged')) throw cause;
+    throw new CodexError('rollout-diverged', `The thread ${threadId} went on here and elsewhere, and it cannot be kept as a fork, since other threads here (its sub-agents, or forks) build on it. Neither was changed. Delete those in Codex first, or go on with either side as it is.`, { cause });
+  });
+}
+
+/** Whether forks or sub-agents of a thread need its rollout where it is. */
+async function isBuiltUpon(all: Awaited<ReturnType<typeof listRollouts>>, threadId: string): Promise<boolean> {
   for (const [id, files] of all) {
-    if (id === threadId || id === copyId) continue;
+    if (id === threadId) continue;
     for (const { path, compressed } of files) {
       if (compressed) continue;
       const { parent_thread_id: parent, forked_from_id: forkedFrom, history_base: base } = await metaOf(path);
-      if ([parent, forkedFrom, base?.thread_id].includes(threadId)) return false;
+      if ([parent, forkedFrom, base?.thread_id].includes(threadId)) return true;
     }
   }
-  await server.request('thread/delete', { threadId });
-  return true;
+  return false;
 }
 
 type MetaPayload = Partial<ReturnType<typeof parseMetaLine>['payload']>;

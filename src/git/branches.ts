@@ -54,6 +54,15 @@ export class Branches {
   }
 }
 
+/** Whether a ref has commits that none of some commits leads back to; not where there is no such ref. Commits that are not here lead to nothing. */
+export async function hasCommitsBeyond(root: string, ref: string, known: readonly ObjectId[]): Promise<boolean> {
+  const options = inRepository(root);
+  const value = await gitText(['rev-parse', '-q', '--verify', `${ref}^{commit}`], { ...options, answers: [1, 128] });
+  if (value === '' || known.includes(value)) return false;
+  for (const commit of known) if ((await runGit(['merge-base', '--is-ancestor', value, commit], { ...options, answers: [1, 128] })).exitCode === 0) return false;
+  return true;
+}
+
 /** A worktree that has a branch checked out, or an operation in progress there that will move it. */
 export interface BranchUse {
   readonly path: string;

@@ -1,12 +1,7 @@
 /** What speaks for and against a handoff, found before anything moves. */
 import { z } from 'zod';
+import type { Finding } from './finding';
 import { isNoLaxer, policy, requirementsOfBoth, stricterOf, withinRequirements, type Policy, type Requirements } from './policy';
-
-export interface Finding {
-  readonly level: 'ok' | 'warning' | 'blocker';
-  readonly code: string;
-  readonly message: string;
-}
 
 /** What the source says of a thread that it would hand off. */
 export const offerFacts = z.object({

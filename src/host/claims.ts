@@ -1,5 +1,5 @@
 import { newThreadId } from '../codex/rolloutCopy';
-import type { Owner } from '../handoff/claim';
+import type { Claim, Owner } from '../handoff/claim';
 import { HandoffError } from '../handoff/handoffError';
 import { claimOf, describeLedger, nextReclaim, reduceLedgerOwner, weigh, type Ledger } from '../handoff/ownership';
 import type { Actor, AuditLog } from './audit';
@@ -34,7 +34,7 @@ export interface ClaimPorts {
   /** Goes on with what a handoff to this host has prepared. */
   activate(threadId: string): Promise<unknown>;
   take(threadId: string, from: string): Promise<void>;
-  setAside(threadId: string, fork: string, owner: Owner & { readonly epoch: number }): Promise<void>;
+  setAside(threadId: string, fork: string, owner: Owner & { readonly epoch: number }): Promise<unknown>;
   onChanged(): void;
 }
 
@@ -81,6 +81,19 @@ export class Claims {
     else await this.carryOut(threadId);
     this.later(0);
     return { ...report, done: true };
+  }
+
+  /**
+   * Accepts, at the word of this host's own user, that another host owns a thread that this one took for its own: a backup was restored.
+   * Gives the thread as which this host keeps what it has. Throws HandoffError while a handoff of it is under way.
+   */
+  async yieldTo(threadId: string, { owner, epoch }: Claim, by: Actor): Promise<string> {
+    const fork = newThreadId();
+    await this.ports.ledger.append(threadId, { side: 'owner', event: { type: 'superseded', owner, epoch, fork } });
+    await this.ports.audit.append({ type: 'thread-superseded', threadId, peer: owner.hostId, by, epoch });
+    await this.carryOut(threadId);
+    if (this.ports.ledger.get(threadId).due !== null) throw new HostError('thread-moving', `What this host has of the thread is being kept as the thread ${fork}, which this host goes on trying. Hand that one off once it is there.`);
+    return fork;
   }
 
   /** What a peer says of who owns some threads. */

@@ -1,51 +1,40 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { z } from 'zod';
+import { newThreadId } from '../codex/rolloutCopy';
 import { answerToCommit } from '../handoff/answers';
 import { digestOf } from '../handoff/canonicalJson';
 import { destinationEffects, mayGiveUp } from '../handoff/destinationTransaction';
-import { destinationFindings, type DestinationFacts, type Finding } from '../handoff/preflight';
 import { holdingsDifference, type Holdings, type Receipt, type RolloutHash } from '../handoff/receipt';
-import { requireGit } from '../git/git';
 import { GitError } from '../git/gitError';
-import { reachableAmong } from '../git/haves';
 import { receiveCheckout, type QuarantinedCheckout, type ReceivePart } from '../git/receiveCheckout';
 import { holdsLfsObjects } from '../git/lfsTransfer';
-import { lackingAmong } from '../git/partialClone';
 import { finishRestore, restoreWorkingState, rollbackRestore, type RestoredState } from '../git/restore';
-import { inGroups } from '../git/sideBySide';
-import { findSubmodulePlaces, holdingsOf, type SubmodulePlace } from '../git/submodulePlaces';
 import { placeFiles, takeBackFiles, type PlacedFiles } from '../git/placeFiles';
 import { travelLimits } from '../git/travellingFiles';
 import { pointerOf } from '../git/worktreeEntry';
 import { copyIncluded, includeNotes } from '../git/worktreeInclude';
 import type { Channel } from '../relay/channel';
 import type { Actor } from './audit';
-import type { HandoffSide } from './handoffSide';
 import { HostError } from './hostError';
 import { freeBytes, IncomingHandoff, type IncomingRecord } from './incomingHandoff';
 import { InTurn } from './inTurn';
-import type { KeptTransfers } from './keptTransfers';
+import { OfferAnswers, partsOf, type OfferPorts } from './offerAnswers';
 import { mayBeTakenUp } from './overBreaks';
 import type { PeerLink } from './peerLink';
-import { transferHeader, type Manifest, type Offer, type PeerMethodName, type PeerParams, type PeerResult } from './peerProtocol';
+import type { Manifest, Offer, PeerMethodName, PeerParams, PeerResult } from './peerProtocol';
+import { following, readHeader } from './transferChannel';
 import { describeError } from './wireError';
 
 /** What a destination needs of Codex and of the host's stores. */
-export interface DestinationPorts extends HandoffSide {
-  /** What arrived in handoffs that broke off. */
-  readonly kept: KeptTransfers;
-  projectsOf(repository: Offer['repository']): Promise<Pick<DestinationFacts, 'projects' | 'unusable'>>;
-  codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>>;
-  /** Whether Codex on this host has a thread of that id. */
-  hasThread(threadId: string): Promise<boolean>;
+export interface DestinationPorts extends OfferPorts {
   /** Of the offered rollout files, what is on this host already, from an earlier stay. */
   heldRollouts(offered: Offer['rollouts']): Promise<readonly RolloutHash[]>;
   /** Completes the received rollouts in `staging`, rewritten for `cwd`; gives the hashes of what is on disk (`path` is null where this host's own copy serves), and notes for the user. */
   stageRollouts(incoming: IncomingHandoff, announced: Manifest, cwd: string): Promise<{ readonly rollouts: readonly { readonly name: string; readonly path: string | null; readonly hash: RolloutHash }[]; readonly notes: readonly string[] }>;
   /** Installs the rollouts and resumes the thread in its worktree (or starts one). May be repeated. Gives the thread's id and notes for the user. */
   activate(arrival: Arrival): Promise<{ readonly threadId: string; readonly notes: readonly string[] }>;
+  /** Keeps what this host has of the thread as another thread, with its worktree. Gives where that is, in words; null where there was nothing. May be repeated until the thread itself is here. */
+  setAside(threadId: string, fork: string): Promise<string | null>;
   /** Brings the thread's worktree of an earlier stay back where it was removed. */
   wake(threadId: string): Promise<void>;
   /** A thread has arrived, and its worktree with it. */
@@ -66,8 +55,6 @@ type AskOutcome = (source: string, handoffId: string, threadId: string) => Promi
 
 type Answer<M extends PeerMethodName> = Promise<PeerResult<M>>;
 
-/** The header names a handoff and a thread. */
-const MAX_HEADER_BYTES = 1024;
 /** Handoffs of one peer that may be unfinished here at a time; each may hold a copy of a repository's changes. */
 const MOST_UNFINISHED = 16;
 /** With less than this a file system counts as full. */
@@ -81,44 +68,11 @@ export class HandoffDestination {
   /** Of each handoff that is being received: which transfer channel is listened to, and the one that is open. */
   private readonly transfers = new Map<string, { readonly ticket: string; channel: Channel | null }>();
 
-  constructor(private readonly ports: DestinationPorts) {}
+  /** What it answers before anything moves. */
+  readonly answers: OfferAnswers;
 
-  /** Preflight: what speaks for and against the offer, and what this host has. Nothing is kept. */
-  async offer({ threadId, epoch, offer }: PeerParams<'handoff/offer'>, source: string): Answer<'handoff/offer'> {
-    const { findings, place } = await this.consider(threadId, epoch, offer, source);
-    // The path of one that is yet to be made is drawn anew each time.
-    const removed = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
-    const known = removed?.life.is === 'removed' && removed.projectRoot === place?.projectRoot ? removed.path : null;
-    return { findings, worktree: place?.expectedFingerprint == null ? known : place.worktree, parts: place === null ? [] : (await partsOf(place, offer)).parts, takesIncluded: true };
-  }
-
-  /** Says which commits of a part's history are here, so that they need not travel. Nothing is kept. */
-  async negotiate({ threadId, offer, part, commits }: PeerParams<'handoff/negotiate'>): Answer<'handoff/negotiate'> {
-    const root = await this.rootOf({ threadId, offer, part });
-    return { commits: root === null ? [] : await reachableAmong(root, commits) };
-  }
-
-  /** What of a part is missing here, to a source that asks because one side is a partial clone. */
-  async lacking({ threadId, offer, part, commits, objects }: PeerParams<'handoff/lacking'>): Answer<'handoff/lacking'> {
-    const root = await this.rootOf({ threadId, offer, part });
-    return { objects: root === null ? objects : await lackingAmong(root, { commits, objects }) };
-  }
-
-  /** Which LFS objects of a part need not be sent. */
-  async heldLfs({ threadId, offer, part, objects }: PeerParams<'handoff/lfs'>): Answer<'handoff/lfs'> {
-    const root = await this.rootOf({ threadId, offer, part });
-    return { held: root === null ? objects.map(() => false) : await holdsLfsObjects(root, objects) };
-  }
-
-  /** The repository that a part of an offer belongs to, if it is there. */
-  private async rootOf({ threadId, offer, part }: Pick<PeerParams<'handoff/negotiate'>, 'threadId' | 'offer' | 'part'>): Promise<string | null> {
-    const place = this.placeOf(threadId, offer, (await this.ports.projectsOf(offer.repository)).projects);
-    const asked = offer.submodules[part - 1];
-    if (place === null || (part > 0 && asked === undefined)) return null;
-    // Only what it lies in says where it is.
-    const submodules = asked === undefined ? [] : offer.submodules.filter((other) => other === asked || asked.place.startsWith(`${other.place}/`));
-    const root = submodules.length === 0 ? place.projectRoot : (await placesOf(place, submodules)).at(-1)?.repository;
-    return root === undefined || !existsSync(root) ? null : root;
+  constructor(private readonly ports: DestinationPorts) {
+    this.answers = new OfferAnswers(ports);
   }
 
   /** A withdrawal that follows waits for this: it must find what it is to undo. */
@@ -126,9 +80,14 @@ export class HandoffDestination {
     return this.turns.take(params.handoffId, () => this.beginNow(params, link));
   }
 
-  private async beginNow({ handoffId, threadId, epoch, offer, trail }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
+  private async beginNow({ handoffId, threadId, epoch, offer, trail, choice }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
     await this.ports.wake(threadId).catch((error: unknown) => this.ports.log.warn(`The worktree of ${threadId} could not be brought back, so another is made: ${describeError(error).message}`));
-    const { findings, place } = await this.consider(threadId, epoch, offer, link.hostId);
+    const [{ findings: found, place: usual }, diverged] = await Promise.all([
+      this.answers.consider({ threadId, epoch, offer, source: link.hostId }),
+      this.answers.diverged({ threadId, offer, source: link.hostId, choice: choice ?? null }),
+    ]);
+    const findings = [...found, ...diverged.findings];
+    const place = usual !== null && diverged.any ? this.answers.anotherPlace(usual) : usual;
     if (place === null || findings.some((finding) => finding.level === 'blocker')) {
       throw new HostError('preflight-blocked', findings.filter((finding) => finding.level === 'blocker').map((finding) => finding.message).join(' '), { findings });
     }
@@ -151,7 +110,8 @@ export class HandoffDestination {
     const begun = repeated ? await IncomingHandoff.load(this.ports.directory, handoffId) : null;
     const { submodules, parts } = await partsOf(begun?.record ?? place, offer);
     const base = { version: 1, handoffId, threadId, source: link.hostId, sourceName, epoch, manifest: null, prepared: null } as const;
-    if (begun === null) await IncomingHandoff.create(this.ports.directory, { ...base, ...place, submodules, heldLfs: [] });
+    const fork = diverged.any && choice === 'fork' ? newThreadId() : null;
+    if (begun === null) await IncomingHandoff.create(this.ports.directory, { ...base, ...place, submodules, heldLfs: [], fork, aside: false, apart: choice !== undefined });
     const held = await this.ports.heldRollouts(offer.rollouts);
     return { findings, parts, rollouts: held.map(({ name, bodyBytes, bodySha256 }) => ({ name, bodyBytes, bodySha256 })) };
   }
@@ -337,6 +297,7 @@ export class HandoffDestination {
     if (incoming === null || prepared === null || manifest === null) throw new HostError('state-invalid', `What handoff ${handoffId} received is no longer in ${this.ports.directory}. Restore that directory from a backup.`);
     const { record } = incoming;
     const { worktrees } = this.ports;
+    const kept = await this.setAside(threadId, incoming);
     const worktree = {
       id: record.worktreeId,
       path: record.worktree,
@@ -350,7 +311,7 @@ export class HandoffDestination {
     await worktrees.save({ ...worktree, threadIds: [...threadIds] });
     const activated = await this.ports.activate({ record, manifest, rollouts: prepared.rollouts, cwd: this.workingDirectory(record) });
     if (activated.threadId !== threadId) await worktrees.save({ ...worktree, threadIds: [...new Set([...threadIds].map((id) => (id === threadId ? activated.threadId : id)))] });
-    const placement = { threadId: activated.threadId, worktree: record.worktree, branch: prepared.branch, notes: [...prepared.notes, ...activated.notes] };
+    const placement = { threadId: activated.threadId, worktree: record.worktree, branch: prepared.branch, notes: [...prepared.notes, ...kept, ...activated.notes] };
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'activated', placement } });
     await finishRestore(incoming.quarantine);
     await IncomingHandoff.discard(this.ports.directory, handoffId);
@@ -359,6 +320,16 @@ export class HandoffDestination {
     this.ports.onChanged();
     this.ports.onArrived();
     return placement;
+  }
+
+  /** Before anything of the thread is put in its place: what is here goes on as another thread, where the user chose that. Gives a note of it. */
+  private async setAside(threadId: string, incoming: IncomingHandoff): Promise<string[]> {
+    const { fork, aside, source, epoch } = incoming.record;
+    if (fork === null || aside) return [];
+    const where = await this.ports.setAside(threadId, fork);
+    await this.ports.audit.append({ type: 'thread-set-aside', threadId, fork, peer: source, by: `host:${source}`, epoch });
+    await incoming.update({ aside: true });
+    return where === null ? [] : [`What ${this.ports.name()} had of the thread is kept there as the thread ${fork}${where}.`];
   }
 
   /** Undoes what was restored and forgets the handoff: the thread stays at its source. */
@@ -377,7 +348,7 @@ export class HandoffDestination {
     this.ports.onChanged();
   }
 
-  /** Restores into the thread's worktree; one that somebody changed since the thread left it stays as it is, and another is made. */
+  /** Restores into the thread's worktree; one that somebody has just changed stays as it is, and another is made only where the user chose that. */
   private async restore(incoming: IncomingHandoff, { top, submodules }: QuarantinedCheckout, carriedBranch: string | null): Promise<RestoredState> {
     const { projectRoot, worktree, threadId, expectedFingerprint } = incoming.record;
     const options = { root: projectRoot, quarantine: top, submodules, threadId, carriedBranch, handedBack: this.ports.ledger.get(threadId).native };
@@ -386,6 +357,7 @@ export class HandoffDestination {
       return await restoreWorkingState({ ...options, worktree, existing: { expectedFingerprint } });
     } catch (error) {
       if (!GitError.is(error, 'worktree-diverged')) throw error;
+      if (!incoming.record.apart) throw new HostError('diverged', `The thread's worktree ${worktree} on ${this.ports.name()} changed during the handoff, and stays as it is: ${error.message} The thread stays where it is. Try again with --second-worktree to go on beside it, or with --fork to keep it as a thread of its own.`, { cause: error });
       const { id, path } = this.ports.worktrees.plan(projectRoot);
       await incoming.update({ worktreeId: id, worktree: path, expectedFingerprint: null });
       const restored = await restoreWorkingState({ ...options, worktree: path });
@@ -405,32 +377,6 @@ export class HandoffDestination {
    */
   private async included({ projectRoot, worktree, expectedFingerprint }: IncomingRecord): Promise<string[]> {
     return expectedFingerprint === null ? includeNotes(await copyIncluded({ from: projectRoot, to: worktree })) : [];
-  }
-
-  private async consider(threadId: string | null, epoch: number, offer: Offer, source: string) {
-    const unfit = requireGit(this.ports.name()).then(() => null, (error: unknown) => describeError(error).message);
-    const [unfitGit, { projects, unusable }, codex, free, kept] = await Promise.all([unfit, this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory), threadId === null ? 0 : this.ports.kept.places.bytesOf(source, threadId)]);
-    const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), unfitGit, projects, unusable, freeBytes: free + kept, ...codex });
-    if (threadId !== null) {
-      const ledger = this.ports.ledger.get(threadId);
-      if (ledger.epoch === 0 && (await this.ports.hasThread(threadId))) {
-        findings.push({ level: 'blocker', code: 'thread-owned', message: `${this.ports.name()} has a copy of this thread that never came by a handoff, and it must not be overwritten; delete or fork it there first.` });
-      }
-      if (epoch <= ledger.epoch) findings.push({ level: 'blocker', code: 'stale-epoch', message: `${this.ports.name()} knows the thread at epoch ${ledger.epoch}, so this copy is out of date; look for the thread's owner with "baton threads".` });
-    }
-    return { findings, place: unfitGit === null ? this.placeOf(threadId, offer, projects) : null };
-  }
-
-  /** Where an offered checkout would go; null where its project is not saved here. */
-  private placeOf(threadId: string | null, offer: Offer, projects: readonly { readonly root: string; readonly subdirectory: string }[]): Place | null {
-    const project = projects.find((candidate) => candidate.subdirectory === offer.facts.subdirectory);
-    if (project === undefined) return null;
-    const existing = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
-    if (existing?.leftWith != null && existing.projectRoot === project.root && existsSync(existing.path)) {
-      return { projectRoot: project.root, subdirectory: project.subdirectory, worktreeId: existing.id, worktree: existing.path, expectedFingerprint: existing.leftWith };
-    }
-    const { id, path } = this.ports.worktrees.plan(project.root);
-    return { projectRoot: project.root, subdirectory: project.subdirectory, worktreeId: id, worktree: path, expectedFingerprint: null };
   }
 
   /** Git does not always say that it was for want of space that it failed. */
@@ -455,53 +401,13 @@ export class HandoffDestination {
   }
 }
 
-type Place = Pick<IncomingRecord, 'projectRoot' | 'subdirectory' | 'worktreeId' | 'worktree' | 'expectedFingerprint'>;
-
 /** Undoes what was restored. Idempotent. */
 async function takeBack(incoming: IncomingHandoff): Promise<void> {
   await takeBackFiles(incoming.included);
   await rollbackRestore(incoming.quarantine);
 }
 
-/** Where the parts of an offered checkout will be, and what is there for the source to build on. */
-async function partsOf(place: Place, offer: Offer): Promise<{ submodules: SubmodulePlace[]; parts: PeerResult<'handoff/begin'>['parts'] }> {
-  const submodules = await placesOf(place, offer.submodules);
-  return { submodules, parts: await inGroups(4, [place.projectRoot, ...submodules.map(({ repository }) => repository)], holdingsOf) };
-}
-
-async function placesOf({ projectRoot, worktree, expectedFingerprint }: Place, submodules: Offer['submodules']): Promise<SubmodulePlace[]> {
-  return findSubmodulePlaces({ root: projectRoot, worktree: expectedFingerprint === null ? null : worktree, submodules });
-}
-
 function present<T>(value: T | undefined): T {
   if (value === undefined) throw new HostError('internal', 'More parts were announced than were offered.');
   return value;
-}
-
-/** Reads the first line of a transfer channel, and what came with it. */
-async function readHeader(chunks: AsyncIterator<Buffer>): Promise<{ header: z.infer<typeof transferHeader>; rest: Buffer }> {
-  let seen = Buffer.alloc(0);
-  while (seen.length <= MAX_HEADER_BYTES) {
-    const next = await chunks.next();
-    if (next.done === true) break;
-    seen = Buffer.concat([seen, next.value]);
-    const end = seen.indexOf(0x0a);
-    const header = end < 0 || end > MAX_HEADER_BYTES ? undefined : transferHeader.safeParse(parseJson(seen.subarray(0, end))).data;
-    if (header !== undefined) return { header, rest: seen.subarray(end + 1) };
-    if (end >= 0) break;
-  }
-  throw new HostError('transfer-corrupt', 'A transfer channel must begin with its header line.');
-}
-
-function parseJson(line: Buffer): unknown {
-  try {
-    return JSON.parse(line.toString('utf8'));
-  } catch {
-    return undefined;
-  }
-}
-
-async function* following(first: Buffer, chunks: AsyncIterableIterator<Buffer>): AsyncIterable<Buffer> {
-  if (first.length > 0) yield first;
-  yield* chunks;
 }

@@ -1,72 +1,28 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
 import { captureCheckout, type CapturedCheckout } from '../git/captureCheckout';
 import { SECRETS_TRAVEL } from '../git/captureFindings';
-import { estimateTransfer } from '../git/estimate';
-import { requireGit } from '../git/git';
-import { GitError } from '../git/gitError';
-import { identityOf, readRepository, type Repository } from '../git/repository';
-import { inGroups, sideBySide } from '../git/sideBySide';
 import { sealFiles, type SealedFiles } from '../git/sealFiles';
-import { announceSubmodule } from '../git/submodulePlaces';
+import { sideBySide } from '../git/sideBySide';
 import { digestOf } from '../handoff/canonicalJson';
 import { carriedThread, type CarriedThread } from '../handoff/carriedThread';
-import type { Policy, Requirements } from '../handoff/policy';
-import type { Finding } from '../handoff/preflight';
 import { receiptHash, type Holdings, type Receipt } from '../handoff/receipt';
 import { runSource, type SourcePorts } from '../handoff/runSource';
 import { isOver, sourceRecovery, type HandoffIdentity, type SourceState } from '../handoff/sourceTransaction';
-import type { Channel } from '../relay/channel';
 import type { Actor } from './audit';
-import type { HandoffSide } from './handoffSide';
-import { PREFLIGHT_SPOOL } from './handoffSpools';
-import { agreedNames, considerIncluded, type IncludedWish } from './includedTravel';
+import { announceSubmodules, makeOffer, repositoryOf } from './handoffPreflight';
+import { agreedNames } from './includedTravel';
 import { HostError } from './hostError';
-import type { PeerLink } from './peerLink';
 import type { Offer, PeerResult } from './peerProtocol';
-import type { HandoffPhase, HandoffPreflight, HandoffResult } from './protocol';
+import type { HandoffResult } from './protocol';
 import { mayBeTakenUp, overBreaks } from './overBreaks';
-import type { SealedBundles } from './sealedBundles';
 import { sendSealed, waiting, type Announce } from './sendSealed';
-import { agreeOnPart, gapsOfPart, missingLfsBytes, sealTransfer, type OutgoingTransfer, type SealedTransfer, type SourceRollout } from './sendTransfer';
+import { sealTransfer, type OutgoingTransfer, type SealedTransfer, type SourceRollout } from './sendTransfer';
+import type { HandoffWish, SourceHostPorts, SourceThread, Subject } from './sourcePorts';
 import { describeError } from './wireError';
-
-/** What is handed off: a thread, or a checkout in which a thread is to begin at the destination. */
-export type Subject = { readonly threadId: string } | { readonly directory: string; readonly prompt: string };
-
-/** A thread as its host has it, in as far as a handoff needs to know. */
-export interface SourceThread {
-  readonly cwd: string;
-  readonly modelProvider: string | null;
-  readonly policy: Policy;
-  readonly requirements: Requirements | null;
-  readonly codexVersion: string;
-  /** What of it cannot go to another machine, or not as it is. */
-  readonly findings: readonly Finding[];
-}
-
-export interface SourceHostPorts extends HandoffSide {
-  connect(hostId: string, signal?: AbortSignal): Promise<PeerLink>;
-  openTransfer(hostId: string, signal?: AbortSignal): Promise<Channel>;
-  /** What was made for handoffs that broke off. */
-  readonly sealed: SealedBundles;
-  /** Throws HostError `thread-moved` or `thread-moving` where this host may not act on the thread. */
-  requireOwner(threadId: string): void;
-  /** Reads a thread without changing it. For a directory: the settings with which a thread would start there. */
-  describe(subject: Subject): Promise<SourceThread>;
-  /** The thread's rollout files with their lengths, while it may still grow. */
-  rolloutSizes(threadId: string): Promise<readonly { readonly name: string; readonly bodyBytes: number }[]>;
-  /** Stops the thread and unloads it; before that, `record` keeps what has to travel or be put back. */
-  quiesce(threadId: string, record: (carried: CarriedThread) => Promise<void>, signal: AbortSignal): Promise<void>;
-  rollouts(threadId: string): Promise<readonly SourceRollout[]>;
-  /** The thread is usable here again, as it was. */
-  unquiesce(threadId: string, carried: CarriedThread | null): Promise<void>;
-  markMoved(handoff: HandoffIdentity): Promise<void>;
-  onProgress(handoff: HandoffIdentity, phase: HandoffPhase, message: string, bytesDone: number | null, bytesTotal: number | null): void;
-}
 
 /** What the source of a running handoff knows beyond its journal. Lost with the process; then the handoff is undone. */
 interface Progress {
@@ -102,79 +58,18 @@ export class HandoffSource {
     private readonly ports: SourceHostPorts,
     private readonly subject: Subject | null,
     readonly handoff: HandoffIdentity,
-    private readonly included: IncludedWish = null,
+    private readonly wish: HandoffWish = { included: null, choice: null },
   ) {
     this.spool = join(ports.directory, handoff.handoffId);
   }
 
-  /** Asks both sides what speaks for and against a handoff. Writes nothing but a spool of its own, which it removes. */
-  static async preflight(ports: SourceHostPorts, subject: Subject, to: string, wish: IncludedWish, signal?: AbortSignal): Promise<HandoffPreflight> {
-    if ('threadId' in subject) ports.requireOwner(subject.threadId);
-    const [link, thread] = await sideBySide(ports.connect(to, signal), ports.describe(subject));
-    const repository = await repositoryOf(thread, ports.name());
-    const { root, branch } = repository;
-    const threadId = 'threadId' in subject ? subject.threadId : null;
-    const epoch = threadId === null ? 1 : ports.ledger.get(threadId).epoch + 1;
-    const findings: Finding[] = [...thread.findings];
-    const included = await considerIncluded(ports.directory, { root, to, wish }, signal);
-    let counts = { commits: 0, files: 0, bytes: 0, worktreeBytes: 0 };
-    const spool = join(ports.directory, `${PREFLIGHT_SPOOL}${randomBytes(8).toString('hex')}`);
-    try {
-      // Both sides look at once: this one at the working state, the other at what it has.
-      const asked = makeOffer(ports, subject, thread, repository).then(async (made) => ({ offer: made, held: (await link.call('handoff/offer', { threadId, epoch, offer: made }, signal)).parts }));
-      const looked = captureCheckout({ root, spool, ...(signal === undefined ? {} : { signal }) }).catch((error: unknown) => {
-        // A turn that runs changes files; the handoff stops it first and captures then.
-        if (describeError(error).reason !== 'changed-while-capturing') throw error;
-        return null;
-      });
-      const [{ offer, held }, checkout] = await sideBySide(asked, looked);
-      if (checkout === null) {
-        findings.push({ level: 'warning', code: 'still-changing', message: 'Files change while the thread runs, so what would travel is not known yet; the handoff stops the turn first.' });
-      } else {
-        const submodules = await announceSubmodules(checkout);
-        const known = submodules.length === 0 ? held : (await link.call('handoff/offer', { threadId, epoch, offer: { ...offer, submodules } }, signal)).parts;
-        for (const [part, { state }] of checkout.entries()) {
-          const about = { threadId, offer: { ...offer, submodules }, part };
-          findings.push(...state.findings);
-          const haves = await agreeOnPart(link, about, state, known, signal);
-          const gaps = gapsOfPart(link, about, known, signal);
-          const estimate = await estimateTransfer({ capture: state, haves, gaps, signal }).catch((error: unknown) => {
-            if (!GitError.is(error, 'missing-objects')) throw error;
-            findings.push({ level: 'blocker', code: 'missing-objects', message: error.message });
-            return { commits: 0, files: state.files, bytes: 0, worktreeBytes: state.worktreeBytes, lfs: [] };
-          });
-          const lfsBytes = await missingLfsBytes(link, about, estimate.lfs, signal);
-          counts = { commits: counts.commits + estimate.commits, files: counts.files + estimate.files, bytes: counts.bytes + estimate.bytes + lfsBytes, worktreeBytes: counts.worktreeBytes + estimate.worktreeBytes };
-        }
-      }
-      const rolloutBytes = offer.rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
-      const { travelling } = included;
-      const sized = { ...offer, facts: { ...offer.facts, bytes: counts.bytes + rolloutBytes + travelling, worktreeBytes: counts.worktreeBytes + travelling } };
-      const answer = await link.call('handoff/offer', { threadId, epoch, offer: sized }, signal);
-      return {
-        threadId,
-        from: ports.hostId,
-        to,
-        destinationName: ports.peerName(to),
-        worktree: answer.worktree,
-        branch: branch?.replace(/^refs\/heads\//, '') ?? null,
-        commits: counts.commits,
-        files: counts.files,
-        bytes: counts.bytes + rolloutBytes + travelling,
-        ...included.conclude({ findings: [...findings, ...answer.findings], taken: answer.takesIncluded === true, destinationName: ports.peerName(to) }),
-      };
-    } finally {
-      await rm(spool, { recursive: true, force: true });
-    }
-  }
-
   /** Journals the beginning of a handoff, so that no other begins. Throws HandoffError `thread-moving` or `thread-moved`. */
-  static async begin(ports: SourceHostPorts, subject: Subject, handoffId: string, to: string, by: Actor, included: IncludedWish): Promise<HandoffSource> {
+  static async begin(ports: SourceHostPorts, subject: Subject, handoffId: string, to: string, by: Actor, wish: HandoffWish): Promise<HandoffSource> {
     const threadId = 'threadId' in subject ? subject.threadId : randomUUID();
     const handoff = { handoffId, threadId, source: ports.hostId, destination: to, destinationName: ports.peerName(to), epoch: ports.ledger.get(threadId).epoch + 1 };
     await ports.ledger.append(threadId, { side: 'source', event: { type: 'begun', ...handoff } });
     await ports.audit.append({ type: 'handoff-begun', threadId, handoffId, peer: to, by, epoch: handoff.epoch });
-    return new HandoffSource(ports, subject, handoff, included);
+    return new HandoffSource(ports, subject, handoff, wish);
   }
 
   /** Takes up a handoff that a host before this one left unfinished. */
@@ -284,7 +179,7 @@ export class HandoffSource {
         progress.checkout = checkout;
         progress.rollouts = rollouts;
         progress.offer = { ...offer, submodules: await announceSubmodules(checkout) };
-        const agreed = await agreedNames(ports.directory, { root: repository.root, to: handoff.destination, wish: this.included });
+        const agreed = await agreedNames(ports.directory, { root: repository.root, to: handoff.destination, wish: this.wish.included });
         progress.included = agreed === null ? null : await sealFiles({ root: repository.root, agreed, path: join(this.spool, 'included-files'), signal });
         const carried = present(progress.carried);
         progress.carried = { ...carried, leftBehind: checkout.flatMap(({ state }) => state.findings).filter(({ level, code }) => level === 'warning' && code !== SECRETS_TRAVEL).map((finding) => finding.message).slice(0, 64) };
@@ -308,6 +203,7 @@ export class HandoffSource {
           prompt: 'prompt' in subject ? subject.prompt : null,
           included: progress.included,
           trail: ports.ledger.get(threadId).trail,
+          choice: this.wish.choice,
         };
         progress.sealed = await sealTransfer(transfer, signal);
         await send(signal);
@@ -391,41 +287,6 @@ export class HandoffSource {
 function present<T>(value: T | null): T {
   if (value === null) throw new HostError('internal', 'A step of the handoff was performed out of order.');
   return value;
-}
-
-async function repositoryOf(thread: SourceThread, host: string): Promise<Repository> {
-  const read = readRepository(thread.cwd).catch((cause: unknown) => {
-    throw describeError(cause).reason === 'not-a-repository'
-      ? new HostError('not-a-repository', `${thread.cwd} is not in a Git repository, so its working state cannot be handed off. Make one with "git init".`, { cause })
-      : cause;
-  });
-  const [, repository] = await sideBySide(requireGit(host), read);
-  return repository;
-}
-
-async function makeOffer(ports: SourceHostPorts, subject: Subject, thread: SourceThread, repository: Repository): Promise<Offer> {
-  const [identity, rollouts] = await Promise.all([identityOf(repository), 'threadId' in subject ? ports.rolloutSizes(subject.threadId) : []]);
-  const rolloutBytes = rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
-  return {
-    facts: {
-      sourceName: ports.name(),
-      subdirectory: repository.subdirectory,
-      policy: thread.policy,
-      modelProvider: thread.modelProvider,
-      codexVersion: thread.codexVersion,
-      bytes: rolloutBytes,
-      worktreeBytes: 0,
-    },
-    requirements: thread.requirements,
-    repository: identity,
-    branch: repository.branch,
-    submodules: [],
-    rollouts: rollouts.map(({ name, bodyBytes }) => ({ name, bodyBytes })),
-  };
-}
-
-async function announceSubmodules([, ...submodules]: CapturedCheckout): Promise<Offer['submodules']> {
-  return inGroups(4, submodules, announceSubmodule);
 }
 
 /** What travels with a checkout in which a thread is yet to begin. */

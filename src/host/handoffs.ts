@@ -3,13 +3,16 @@ import { setTimeout } from 'node:timers/promises';
 import { outcomeOf } from '../handoff/answers';
 import { describeDestination } from '../handoff/destinationTransaction';
 import { isOver, isUndecided } from '../handoff/sourceTransaction';
-import { HandoffSource, type SourceHostPorts, type Subject } from './handoffSource';
-import type { IncludedWish } from './includedTravel';
+import type { Claim } from '../handoff/claim';
+import type { DivergenceChoice } from '../handoff/divergence';
+import { preflight } from './handoffPreflight';
+import { HandoffSource } from './handoffSource';
 import type { Actor } from './audit';
 import { HostError } from './hostError';
 import { InTurn } from './inTurn';
 import type { PeerLink } from './peerLink';
 import type { HandoffPreflight, HandoffResult, NotificationOf } from './protocol';
+import type { HandoffWish, SourceHostPorts, Subject } from './sourcePorts';
 import { describeError, wasAnswered } from './wireError';
 
 interface Running {
@@ -28,6 +31,14 @@ interface Start {
   readonly requestedBy?: string | null;
   /** Digest of the list of ignored files that the user agreed to. */
   readonly included: string | null;
+  readonly choice: DivergenceChoice | null;
+}
+
+interface HandoffsPorts extends SourceHostPorts {
+  onEnded(ended: NotificationOf<'handoff/ended'>): void;
+  now(): number;
+  /** Accepts that another host owns the thread: what is here is the thread of the id that is given, from now on. */
+  yieldTo(threadId: string, claim: Claim): Promise<string>;
 }
 
 const KEPT_RESULTS = 200;
@@ -44,23 +55,45 @@ export class Handoffs {
   private readonly turns = new InTurn();
   /** The last handoff of each thread that this host began or took up. */
   private readonly sources = new Map<string, HandoffSource>();
+  /** Threads that a controller of this host is asking another one for, with what is here to be kept as a fork. */
+  private readonly asked = new Map<string, string>();
   private disposed = false;
 
-  constructor(
-    private readonly ports: SourceHostPorts & { onEnded(ended: NotificationOf<'handoff/ended'>): void; now(): number },
-  ) {}
+  constructor(private readonly ports: HandoffsPorts) {}
 
-  /** @param included whether the ignored files that could cross are to be shown, or the digest of the list that the user agreed to */
-  preflight(subject: Subject, to: string, included: IncludedWish, signal?: AbortSignal): Promise<HandoffPreflight> {
-    return HandoffSource.preflight(this.ports, subject, to, included, signal);
+  /** What speaks for and against a handoff of a thread of this host. */
+  async preflight(subject: Subject, to: string, wish: HandoffWish, signal?: AbortSignal): Promise<HandoffPreflight> {
+    return (await preflight(this.ports, subject, to, wish, signal)).preflight;
+  }
+
+  /** The same of a thread of another host, which is to come here. */
+  async preview({ threadId, included, choice }: { readonly threadId: string; readonly included: boolean | undefined; readonly choice: DivergenceChoice | undefined }, link: PeerLink): Promise<HandoffPreflight> {
+    const done = this.asking(threadId, choice, link.hostId);
+    return link.call('handoff/preview', { threadId, included, choice }).finally(done);
+  }
+
+  /** Until the function that it gives is called, `askedFor` says so. */
+  private asking(threadId: string, choice: DivergenceChoice | undefined, hostId: string): () => void {
+    if (choice === 'fork') this.asked.set(threadId, hostId);
+    return () => this.asked.delete(threadId);
+  }
+
+  /** Whether a controller of this host is asking `hostId` for the thread, and wants what is here to be kept as a fork. */
+  askedFor(threadId: string, hostId: string): boolean {
+    return this.asked.get(threadId) === hostId;
   }
 
   /** Starts a handoff of a thread of this host. Throws HostError `preflight-blocked` with the findings, HandoffError where another one runs. */
-  async start(subject: Subject, to: string, { by, requestedBy = null, included }: Start): Promise<string> {
-    const wish = included === null ? null : { digest: included };
-    const { findings } = await this.preflight(subject, to, wish);
+  async start(subject: Subject, to: string, { by, requestedBy = null, included, choice }: Start): Promise<string> {
+    const wish = { included: included === null ? null : { digest: included }, choice };
+    const { preflight: { findings }, rival } = await preflight(this.ports, subject, to, wish);
     const blockers = findings.filter((finding) => finding.level === 'blocker');
     if (blockers.length > 0) throw new HostError('preflight-blocked', blockers.map((finding) => finding.message).join(' '), { findings });
+    if (rival !== null && 'threadId' in subject) {
+      // Only a controller of this host may say that it gives up what it takes for its own.
+      if (requestedBy !== null) throw new HostError('not-permitted', `${this.ports.peerName(to)} says that it owns the thread already. Whether what is here becomes a thread of its own is decided here.`);
+      return this.start({ threadId: await this.ports.yieldTo(subject.threadId, rival) }, to, { by, included, choice: null });
+    }
     const handoffId = randomBytes(16).toString('hex');
     const source = await HandoffSource.begin(this.ports, subject, handoffId, to, by, wish);
     const abort = new AbortController();
@@ -87,13 +120,17 @@ export class Handoffs {
   }
 
   /** Asks another host to hand its thread to this one, and follows that handoff here. */
-  async request({ threadId, included }: { readonly threadId: string; readonly included: string | undefined }, link: PeerLink): Promise<string> {
-    const { handoffId } = await link.call('handoff/request', { threadId, included });
+  async request({ threadId, included, choice }: { readonly threadId: string; readonly included: string | undefined; readonly choice: DivergenceChoice | undefined }, link: PeerLink): Promise<string> {
+    const done = this.asking(threadId, choice, link.hostId);
+    const { handoffId } = await link.call('handoff/request', { threadId, included, choice }).catch((error: unknown) => {
+      done();
+      throw error;
+    });
     this.track(handoffId, {
       threadId,
       requestedBy: null,
       ended: false,
-      result: this.follow(handoffId, threadId, link),
+      result: this.follow(handoffId, threadId, link).finally(done),
       cancel: async () => (await (await this.ports.connect(link.hostId)).call('handoff/cancel', { handoffId })).cancelled,
     });
     return handoffId;

@@ -4,11 +4,11 @@ import { readRepository, readRepositoryIdentity } from '../git/repository';
 import type { Implementations } from './controllers';
 import { deviceMethods } from './deviceMethods';
 import { machineProbes, runDoctor } from './doctor';
-import type { Subject } from './handoffSource';
 import { HostError } from './hostError';
 import { ownershipMethods } from './ownershipMethods';
 import { PROTOCOL_VERSION, type HostDetails, type HostSummary } from './protocol';
 import type { HostService } from './service';
+import type { Subject } from './sourcePorts';
 import { batonVersion } from './version';
 import { answerPeer, worktreeMethods } from './worktreeMethods';
 
@@ -74,22 +74,22 @@ export function hostMethods(host: HostService): Implementations {
       hostId === host.hostId ? { result: await answerPeer(host, method, params, caller) } : (await host.network.connect(hostId)).call('host/ask', { method, params }),
     'worktree/apply': ({ plan, ...wish }) => host.applies.apply({ ...wish, plan: plan ?? null }),
     'worktree/undoApply': (wish) => host.applies.undo(wish),
-    'handoff/preflight': async ({ to, from, included, ...given }) => {
+    'handoff/preflight': async ({ to, from, included, choice, ...given }) => {
       const subject = subjectOf(given);
-      if (from === undefined || from === host.hostId) return host.handoffs.preflight(subject, destinationId(host, to), included === true ? 'show' : null);
+      if (from === undefined || from === host.hostId) return host.handoffs.preflight(subject, destinationId(host, to), { included: included === true ? 'show' : null, choice: choice ?? null });
       const threadId = fetched(host, subject, to);
-      return (await host.network.connect(from)).call('handoff/preview', { threadId, included });
+      return host.handoffs.preview({ threadId, included, choice }, await host.network.connect(from));
     },
-    'handoff/start': async ({ to, from, askedBy, included, ...given }, { by }) => {
+    'handoff/start': async ({ to, from, askedBy, included, choice, ...given }, { by }) => {
       const subject = subjectOf(given);
       if (from !== undefined && from !== host.hostId) {
         const threadId = fetched(host, subject, to);
-        return { handoffId: await host.handoffs.request({ threadId, included }, await host.network.connect(from)) };
+        return { handoffId: await host.handoffs.request({ threadId, included, choice }, await host.network.connect(from)) };
       }
       if ('threadId' in subject && askedBy === subject.threadId) {
         throw new HostError('own-thread', 'A thread cannot hand itself off: its own turn would be interrupted before the handoff is done. Run the command outside the thread.');
       }
-      return { handoffId: await host.handoffs.start(subject, destinationId(host, to), { by, included: included ?? null }) };
+      return { handoffId: await host.handoffs.start(subject, destinationId(host, to), { by, included: included ?? null, choice: choice ?? null }) };
     },
     'handoff/wait': ({ handoffId }) => host.handoffs.wait(handoffId),
     'handoff/cancel': ({ handoffId }) => host.handoffs.cancel(handoffId),

@@ -26,6 +26,11 @@ export const incomingRecord = z.object({
   worktree: z.string(),
   /** Fingerprint that the thread's worktree of an earlier stay must still have; null where a worktree is made. */
   expectedFingerprint: z.string().nullable(),
+  /** The thread as which what this host has of it is to be kept; null where nothing is. `aside` once that is done. */
+  fork: threadId.nullable().default(null),
+  aside: z.boolean().default(false),
+  /** Whether the user agreed that the thread arrives in another worktree than the one of an earlier stay. */
+  apart: z.boolean().default(false),
   /** Where the submodules of the offer will belong, in its order. */
   submodules: z.array(z.object({ place: z.string(), repository: z.string(), objectFormat: z.enum(['sha1', 'sha256']) })),
   manifest: manifest.nullable(),

@@ -13,10 +13,11 @@ export function peerHandlers(host: HostService): PeerHandlers {
       await host.codex.ready().catch(() => undefined);
       return { protocolVersion: PROTOCOL_VERSION, name: host.name, batonVersion, codexVersion: host.codex.version };
     },
-    'handoff/offer': (params, link) => host.destination.offer(params, link.hostId),
-    'handoff/negotiate': (params) => host.destination.negotiate(params),
-    'handoff/lfs': (params) => host.destination.heldLfs(params),
-    'handoff/lacking': (params) => host.destination.lacking(params),
+    'handoff/offer': (params, link) => host.destination.answers.offer(params, link.hostId),
+    'handoff/divergence': (params, link) => host.destination.answers.divergence(params, link.hostId),
+    'handoff/negotiate': (params) => host.destination.answers.negotiate(params),
+    'handoff/lfs': (params) => host.destination.answers.heldLfs(params),
+    'handoff/lacking': (params) => host.destination.answers.lacking(params),
     'handoff/begin': (params, link) => host.destination.begin(params, link),
     'handoff/receive': (params, link) => host.destination.receive(params, link),
     'handoff/prepare': (params, link) => host.destination.prepare(params, link),
@@ -24,14 +25,14 @@ export function peerHandlers(host: HostService): PeerHandlers {
     'handoff/withdraw': (params, link) => host.destination.withdraw(params, link),
     'handoff/outcome': ({ handoffId, threadId }, link) => Promise.resolve({ outcome: host.handoffs.outcome(handoffId, threadId, link.hostId) }),
     'handoff/claims': (params, link) => host.claims.hear(params, link),
-    'handoff/preview': ({ threadId, included }, link) => {
+    'handoff/preview': ({ threadId, included, choice }, link) => {
       requireFetchable(host, threadId, link.hostId);
-      return host.handoffs.preflight({ threadId }, link.hostId, included === true ? 'show' : null);
+      return host.handoffs.preflight({ threadId }, link.hostId, { included: included === true ? 'show' : null, choice: choice ?? null });
     },
-    'handoff/request': async ({ threadId, included }, link) => {
+    'handoff/request': async ({ threadId, included, choice }, link) => {
       await host.audit.append({ type: 'handoff-requested', threadId, by: `host:${link.hostId}` });
       requireFetchable(host, threadId, link.hostId);
-      return { handoffId: await host.handoffs.start({ threadId }, link.hostId, { by: `host:${link.hostId}`, requestedBy: link.hostId, included: included ?? null }) };
+      return { handoffId: await host.handoffs.start({ threadId }, link.hostId, { by: `host:${link.hostId}`, requestedBy: link.hostId, included: included ?? null, choice: choice ?? null }) };
     },
     'handoff/wait': ({ handoffId }, link) => host.handoffs.wait(handoffId, link.hostId),
     'handoff/cancel': ({ handoffId }, link) => host.handoffs.cancel(handoffId, link.hostId),

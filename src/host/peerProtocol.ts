@@ -7,6 +7,7 @@ import { QUESTION_LIMIT } from '../git/negotiation';
 import { travelLimits } from '../git/travellingFiles';
 import { MOST_ASKED, MOST_LACKING } from '../git/partialClone';
 import { carriedThread } from '../handoff/carriedThread';
+import { divergenceChoice } from '../handoff/divergence';
 import { requirements } from '../handoff/policy';
 import { offerFacts } from '../handoff/preflight';
 import { holdings, receipt } from '../handoff/receipt';
@@ -30,6 +31,8 @@ export const offer = z.object({
   requirements: requirements.nullable(),
   repository: repositoryIdentity,
   branch: z.string().max(1024).nullable(),
+  /** Null where there is no commit yet; absent from an older Baton. */
+  head: objectId.nullable().optional(),
   /** Populated submodules of the checkout at any depth, parents before what is in them. Preflight names them only when it has looked. */
   submodules: z.array(z.object({ place: bytePath, name: z.string().max(1024).nullable(), repository: repositoryIdentity })).max(MAX_PARTS - 1),
   /** Rollout files of the thread at the source, to learn how much of each the destination has. */
@@ -100,6 +103,11 @@ export const peerMethods = {
   ),
   /** Preflight: nothing is kept. `takesIncluded`: this Baton knows of ignored files that cross. */
   'handoff/offer': method(z.object({ threadId: threadId.nullable(), epoch: bytes, offer }), z.object({ findings: z.array(finding), worktree: z.string().nullable(), parts: held, takesIncluded: z.literal(true).optional() })),
+  /**
+   * Preflight: whether both sides of the thread changed since its last handoff. Findings are blockers unless `choice` settles them; `choices`
+   * are those that do. `claim`: who owns the thread as the destination knows, where that is neither unknown nor the caller.
+   */
+  'handoff/divergence': method(z.object({ threadId, offer, choice: divergenceChoice.optional() }), z.object({ findings: z.array(finding), choices: z.array(divergenceChoice), claim: claim.omit({ threadId: true }).nullable() })),
   /** Begins a handoff at the destination; refused with `preflight-blocked` where a finding is a blocker. */
   'handoff/begin': method(
     identified.extend({
@@ -107,6 +115,8 @@ export const peerMethods = {
       offer,
       /** Hosts that had the thread before, which may later say who owns it. */
       trail: z.array(hostId).max(64).optional(),
+      /** What the user chose, should both sides have changed. */
+      choice: divergenceChoice.optional(),
     }),
     z.object({
       findings: z.array(finding),
@@ -139,9 +149,9 @@ export const peerMethods = {
   /** Who owns some threads, as the caller knows since a reclaim. The answer is what the other host knows of each, once it has heard. */
   'handoff/claims': method(z.object({ claims: z.array(claim).max(CLAIMS_AT_ONCE) }), z.object({ claims: z.array(claim.extend({ known: z.boolean() })).max(CLAIMS_AT_ONCE) })),
   /** Preflight of a thread that the caller would ask for. */
-  'handoff/preview': method(z.object({ threadId, included: z.boolean().optional() }), handoffPreflight),
+  'handoff/preview': method(z.object({ threadId, included: z.boolean().optional(), choice: divergenceChoice.optional() }), handoffPreflight),
   /** Asks the host that has a thread to hand it to the caller. */
-  'handoff/request': method(z.object({ threadId, included: sha256.optional() }), z.object({ handoffId })),
+  'handoff/request': method(z.object({ threadId, included: sha256.optional(), choice: divergenceChoice.optional() }), z.object({ handoffId })),
   'handoff/wait': method(z.object({ handoffId }), handoffResult),
   'handoff/cancel': method(z.object({ handoffId }), z.object({ cancelled: z.boolean() })),
   /** One of the controllers' own methods, with their params and result; for a peer that is trusted as an operator. */

@@ -6,6 +6,7 @@
  * validates what it receives against these schemas before using it. See `src/host/README.md`.
  */
 import { z } from 'zod';
+import { divergenceChoice, type DivergenceChoice } from '../handoff/divergence';
 import { auditEntry } from './auditEntry';
 import { deviceSummary } from './deviceSchemas';
 import { hostId, hostName, role, threadId, type Role } from './identifiers';
@@ -222,10 +223,13 @@ export const handoffPreflight = z.object({
   /** Estimate of what would travel, in bytes. */
   bytes: count,
   findings: z.array(finding),
+  /** Both sides of the thread changed since its last handoff, and each of these settles that; the user may also hand nothing off. */
+  choices: z.array(divergenceChoice).optional(),
   /** Present where it was asked for; null where the checkout has no `.worktreeinclude`. */
   included: includedList.nullable().optional(),
 });
 export type HandoffPreflight = z.infer<typeof handoffPreflight>;
+export type { DivergenceChoice };
 
 export const handoffResult = z.object({
   handoffId,
@@ -436,7 +440,7 @@ export const methods = {
    */
   'handoff/preflight': method(
     'operator',
-    z.object({ threadId: threadId.optional(), directory: z.string().optional(), to: hostId, from: hostId.optional(), included: z.boolean().optional() }),
+    z.object({ threadId: threadId.optional(), directory: z.string().optional(), to: hostId, from: hostId.optional(), included: z.boolean().optional(), choice: divergenceChoice.optional() }),
     handoffPreflight,
   ),
   /** Starts a handoff and returns at once; `from` asks that host to hand its thread to this one. `prompt` begins the thread of a `directory`. */
@@ -452,6 +456,8 @@ export const methods = {
       askedBy: z.string().optional(),
       /** The user has seen the list of that digest, and wants those ignored files to cross. What is not in it does not. */
       included: sha256.optional(),
+      /** What becomes of what the destination has, should both sides have changed since the last handoff; without one the handoff is refused then. */
+      choice: divergenceChoice.optional(),
     }),
     z.object({ handoffId }),
   ),

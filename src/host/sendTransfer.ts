@@ -10,6 +10,7 @@ import type { CapturedCheckout } from '../git/captureCheckout';
 import { agreeOnHaves, type Held } from '../git/haves';
 import type { Ask } from '../git/negotiation';
 import type { CarriedThread } from '../handoff/carriedThread';
+import type { DivergenceChoice } from '../handoff/divergence';
 import { LFS_QUESTION, type Manifest, type Offer, type PeerParams } from './peerProtocol';
 import { persistentLink, type AskingLink, type SendingSide } from './sendSealed';
 import type { SealedBundles } from './sealedBundles';
@@ -41,6 +42,8 @@ export interface OutgoingTransfer extends SendingSide {
   readonly included: SealedFiles | null;
   /** Hosts that had the thread before. */
   readonly trail: readonly string[];
+  /** The user's, should both sides have changed. */
+  readonly choice: DivergenceChoice | null;
 }
 
 export interface SealedTransfer {
@@ -60,7 +63,7 @@ export async function sealTransfer(transfer: OutgoingTransfer, signal: AbortSign
   const { handoffId, threadId, destination, destinationName } = handoff;
   announce('transfer', `Finding out what ${destinationName} lacks`);
   const link = persistentLink(transfer, signal);
-  const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer: transfer.offer, trail: [...transfer.trail] });
+  const there = await link.call('handoff/begin', { handoffId, threadId, epoch: handoff.epoch, offer: transfer.offer, trail: [...transfer.trail], ...(transfer.choice === null ? {} : { choice: transfer.choice }) });
 
   const bundles = [];
   for (const [part, { place, state }] of checkout.entries()) {

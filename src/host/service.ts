@@ -296,10 +296,19 @@ export class HostService implements RunningHost {
         if (requester !== null) void this.network.connect(requester).then((link) => link.progress(progress), () => undefined);
       },
       now: () => performance.now(),
+      yieldTo: (threadId, claim) => this.claims.yieldTo(threadId, claim, 'local'),
       onEnded: (ended) => {
         this.controllers.notify('handoff/ended', ended);
         this.sweep.later();
       },
+    });
+    const fork = new ThreadFork({
+      codex: this.codex,
+      approvals: this.approvals,
+      worktrees,
+      held,
+      hasThread: (threadId) => this.arrival.hasThread(threadId),
+      wake: (threadId) => this.keeper.wake(threadId),
     });
     this.destination = new HandoffDestination({
       ...shared,
@@ -307,6 +316,9 @@ export class HostService implements RunningHost {
       projectsOf: (repository) => this.projectsOf(repository),
       codexFacts: () => this.codex.facts(),
       hasThread: (threadId) => this.arrival.hasThread(threadId),
+      hasGrown: (threadId, left) => this.arrival.hasGrown(threadId, left),
+      askedFor: (threadId, source) => this.handoffs.askedFor(threadId, source),
+      setAside: (threadId, forkId) => fork.setAside(threadId, forkId, null),
       heldRollouts: (offered) => this.arrival.heldRollouts(offered),
       stageRollouts: (incoming, announced, cwd) => this.arrival.stageRollouts(incoming, announced, cwd),
       activate: (arrival) => this.arrival.activate(arrival),
@@ -314,13 +326,6 @@ export class HostService implements RunningHost {
       onArrived: () => this.sweep.later(),
     });
 
-    const fork = new ThreadFork({
-      codex: this.codex,
-      approvals: this.approvals,
-      worktrees,
-      hasThread: (threadId) => this.arrival.hasThread(threadId),
-      wake: (threadId) => this.keeper.wake(threadId),
-    });
     this.claims = new Claims({
       ...shared,
       isPeer: (hostId) => trust.peer(hostId) !== undefined,

@@ -1,9 +1,11 @@
+import { stat } from 'node:fs/promises';
 import { tryCanary } from '../codex/canary';
 import { restoreQueue } from '../codex/besideRollout';
 import { CodexError } from '../codex/codexError';
 import type { AppServer } from '../codex/appServer';
 import { releaseThread } from '../codex/quiesce';
 import { describeRollout, hashBodyPrefix, parseMetaLine, parseRolloutName, readMetaLine } from '../codex/rollout';
+import { requireReplaceable } from '../codex/rolloutCopy';
 import { listRollouts, relationsOf, unpackThread, type RolloutFile } from '../codex/rolloutFamily';
 import { installRollout, requirePrefix, stageRollout, type AnnouncedRollout } from '../codex/rolloutImport';
 import { readPlan } from '../codex/rolloutPlan';
@@ -46,6 +48,18 @@ export class ThreadArrival {
       held.push(bodyBytes <= most ? { name, bodyBytes, bodySha256 } : { name, bodyBytes: most, bodySha256: await hashBodyPrefix(path, most) });
     }
     return held;
+  }
+
+  /** Whether a rollout of the thread here has more in it than when the thread left. Codex only appends, so mostly the length tells. */
+  async hasGrown(threadId: string, left: readonly RolloutHash[]): Promise<boolean> {
+    for (const { path, name, compressed } of await this.filesOf(threadId)) {
+      if (compressed) continue;
+      const least = left.find((one) => one.name === name)?.bodyBytes ?? 0;
+      if ((await stat(path)).size - Buffer.byteLength(await readMetaLine(path)) - 1 <= least) continue;
+      // A line that a crash tore is no more than there was.
+      if ((await describeRollout(path)).bodyBytes > least) return true;
+    }
+    return false;
   }
 
   /**
@@ -91,7 +105,9 @@ export class ThreadArrival {
         ...(copyMeta === null ? {} : { leastMetaBytes: Buffer.byteLength(copyMeta) }),
       });
       placed.set(name, complete.metaLine);
-      if (copy !== undefined) await requirePrefix(copy.path, complete);
+      // What is here and went another way is kept as a fork first, where the user chose that.
+      if (copy !== undefined && relation === 'thread' && incoming.record.fork !== null) await requireReplaceable(this.codex.codexHome, incoming.record.threadId, copy.path, complete);
+      else if (copy !== undefined) await requirePrefix(copy.path, complete);
       rollouts.push({ name, path: complete.path, hash: { name, bodyBytes: complete.bodyBytes, bodySha256: complete.bodySha256 } });
     }
     return { rollouts, notes };

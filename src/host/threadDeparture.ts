@@ -7,15 +7,15 @@ import { findRollouts, neededBytes, type RolloutFile } from '../codex/rolloutFam
 import { injectNote, markMoved, movedMark, readThread } from '../codex/threads';
 import type { CarriedThread } from '../handoff/carriedThread';
 import { requirementsOfBoth, type Policy, type Requirements } from '../handoff/policy';
-import type { Finding } from '../handoff/preflight';
+import type { Finding } from '../handoff/finding';
 import type { HandoffIdentity } from '../handoff/sourceTransaction';
 import type { ApprovalBroker } from './approvalBroker';
 import type { CodexHost } from './codexHost';
-import type { SourceThread, Subject } from './handoffSource';
 import type { HeldPolicies } from './heldPolicies';
 import { HostError } from './hostError';
 import type { Log } from './log';
 import type { SourceRollout } from './sendTransfer';
+import type { SourceThread, Subject } from './sourcePorts';
 import { describeError } from './wireError';
 
 /** Codex's default for a thread whose configuration says nothing: it asks, and may write to its workspace only. */

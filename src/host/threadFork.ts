@@ -4,6 +4,7 @@ import { injectNote, isArchived, markMoved, readThread, unmarkMoved } from '../c
 import type { Owner } from '../handoff/claim';
 import type { ApprovalBroker } from './approvalBroker';
 import type { CodexHost } from './codexHost';
+import type { HeldPolicies } from './heldPolicies';
 import type { ManagedWorktrees } from './managedWorktrees';
 
 /** How the name of a thread begins that was marked as moved (`markMoved`). */
@@ -13,6 +14,7 @@ export interface ThreadForkPorts {
   readonly codex: CodexHost;
   readonly approvals: Pick<ApprovalBroker, 'forget'>;
   readonly worktrees: ManagedWorktrees;
+  readonly held: Pick<HeldPolicies, 'of' | 'hold'>;
   /** Whether Codex has a thread of that id. */
   hasThread(threadId: string): Promise<boolean>;
   /** Brings the thread's worktree back where it was removed. */
@@ -46,15 +48,20 @@ export class ThreadFork {
    * What this host has of a thread that goes on elsewhere becomes a thread of its own, with the worktree. Nothing runs on it.
    *
    * @param owner where the thread goes on; null where it is about to arrive here
+   * @returns where the fork is, in words that follow its id; null where this host had no conversation to keep
    */
-  async setAside(threadId: string, fork: string, owner: (Owner & { readonly epoch: number }) | null): Promise<void> {
-    const { codex, worktrees, approvals } = this.ports;
+  async setAside(threadId: string, fork: string, owner: (Owner & { readonly epoch: number }) | null): Promise<string | null> {
+    const { codex, worktrees, approvals, held } = this.ports;
     const server = await codex.ready();
     const { codexHome } = codex;
-    if (await this.ports.hasThread(threadId)) {
+    const had = await this.ports.hasThread(threadId);
+    if (had) {
       const archived = await isArchived(server, threadId);
       if (!archived) await quiesceThread(server, threadId);
       const { name, preview } = await readThread(server, threadId);
+      const bound = held.of(threadId);
+      // Before anything can load it: what a thread may do does not widen by being kept.
+      if (bound !== undefined) await held.hold(fork, bound);
       await copyThread({ codexHome, threadId, copyId: fork });
       await server.request('thread/name/set', { threadId: fork, name: `${(name ?? preview).replace(MOVED, '').slice(0, 60)} (kept on this host)`.trim() });
       if (!(await retireThread(server, { codexHome, threadId, copyId: fork })) && !archived && owner !== null) {
@@ -62,7 +69,10 @@ export class ThreadFork {
       }
     }
     await approvals.forget(threadId);
+    // Repeated, the thread is gone and its copy there.
+    const kept = had || (await this.ports.hasThread(fork));
     const worktree = worktrees.ofThread(threadId);
-    if (worktree !== undefined) await worktrees.save({ id: worktree.id, threadIds: worktree.threadIds.map((id) => (id === threadId ? fork : id)), leftWith: null });
+    if (worktree !== undefined) await worktrees.save({ id: worktree.id, threadIds: worktree.threadIds.flatMap((id) => (id !== threadId ? [id] : kept ? [fork] : [])), leftWith: null });
+    return kept ? (worktree === undefined ? '' : `, with the worktree ${worktree.path}`) : null;
   }
 }

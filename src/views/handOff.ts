@@ -1,7 +1,7 @@
 import * as vscode from 'vscode';
 import type { HostClient } from '../host/hostClient';
 import { HostError } from '../host/hostError';
-import type { HandoffProgress, HandoffResult, HostSummary, Thread } from '../host/protocol';
+import type { DivergenceChoice, HandoffProgress, HandoffResult, HostSummary, ParamsOf, Thread } from '../host/protocol';
 import { byteText, plainLabel } from './displayText';
 import { destinationItems, subjectItems, type HandoffSubject } from './handOffPicks';
 import type { HostConnection } from './hostConnection';
@@ -57,7 +57,7 @@ export async function bringBack(context: HandOffContext, thread: Thread): Promis
   const saveProject = async (): Promise<void> => {
     await vscode.commands.executeCommand('baton.saveProject');
   };
-  const look = () => client.call('handoff/preflight', { ...params, included: true });
+  const look = (choice?: DivergenceChoice) => client.call('handoff/preflight', { ...params, included: true, choice });
   const agreed = await preflightStep({ title: t('Bring Back Thread'), step: 1, totalSteps: 1, placeholder: t('Nothing has moved yet. Check what would travel.') }, look, context.repositories.all.length > 0 ? saveProject : undefined);
   if (agreed.kind !== 'picked') return;
   const result = await runHandoff(context, client, t('Bringing “{0}” back from {1}', title, plainLabel(from.name, 64)), { ...params, ...agreed.value });
@@ -96,7 +96,7 @@ async function askStep(name: StepName, step: { title: string; step: number; tota
     case 'preflight': {
       const { subject, destination } = choices;
       if (subject === undefined || destination === undefined) return { kind: 'cancelled' };
-      const look = () => client.call('handoff/preflight', { ...subjectParams(subject), to: destination.hostId, included: true });
+      const look = (choice?: DivergenceChoice) => client.call('handoff/preflight', { ...subjectParams(subject), to: destination.hostId, included: true, choice });
       const result = await preflightStep({ ...step, placeholder: t('Nothing has moved yet. Check what would travel.') }, look);
       if (result.kind === 'picked') choices.agreed = result.value;
       return result;
@@ -113,7 +113,7 @@ async function runHandoff(
   { log }: HandOffContext,
   client: HostClient,
   title: string,
-  params: { threadId?: string; directory?: string; prompt?: string; to: string; from?: string; included?: string },
+  params: ParamsOf<'handoff/start'>,
 ): Promise<HandoffResult | undefined> {
   return await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, cancellable: true, title }, async (progress, token) => {
     let handoffId: string | undefined;

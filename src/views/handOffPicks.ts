@@ -1,11 +1,11 @@
-import type { HandoffPreflight, HostSummary, Thread } from '../host/protocol';
+import type { DivergenceChoice, HandoffPreflight, HostSummary, Thread } from '../host/protocol';
 import * as vscode from 'vscode';
 import type { HostClient } from '../host/hostClient';
 import { plainLabel } from './displayText';
 import type { OpenRepositories, OpenRepository } from './openRepositories';
 import type { PendingApprovals } from './pendingApprovals';
 import type { StepItem } from './pickSteps';
-import { preflightText, type PreflightLine } from './preflightText';
+import { divergenceText, preflightText, type PreflightLine } from './preflightText';
 import { hasMoved, listThreads } from './threadList';
 import { t } from './translate';
 import { hostText, threadText } from './treeText';
@@ -47,15 +47,16 @@ export async function destinationItems(client: HostClient): Promise<StepItem<Hos
   });
 }
 
-export type PreflightChoice = 'start' | 'toggle-included' | 'save-project';
+export type PreflightChoice = 'start' | 'toggle-included' | 'save-project' | 'abort' | DivergenceChoice;
 
 /**
  * The preflight as a pick: the first entry starts the handoff, where no blocker forbids it; another turns on and off that ignored
  * files travel too; all others are there to be read.
  *
- * @param state `saves`: a project that is missing at the destination can be saved from this window
+ * @param state `saves`: a project that is missing at the destination can be saved from this window; `chosen`: what is to become of what the
+ *   destination has, where both sides changed
  */
-export function preflightItems(preflight: HandoffPreflight, state: { readonly saves: boolean; readonly withIncluded: boolean }): StepItem<PreflightChoice>[] {
+export function preflightItems(preflight: HandoffPreflight, state: { readonly saves: boolean; readonly withIncluded: boolean; readonly chosen?: DivergenceChoice | undefined }): StepItem<PreflightChoice>[] {
   const text = preflightText(preflight, t, state.withIncluded);
   const line = ({ icon, label, description }: PreflightLine): StepItem<never> => ({ label: `$(${icon}) ${label}`, description });
   const action = line(text.action);
@@ -65,6 +66,7 @@ export function preflightItems(preflight: HandoffPreflight, state: { readonly sa
     text.mayStart ? { ...action, value: 'start' } : action,
     ...choice,
     ...(unsaved ? [{ label: `$(add) ${t('Save Open Repository as Project')}`, description: t('then look again'), value: 'save-project' } as const] : []),
+    ...section(t('both sides changed since the last handoff'), divergenceText(preflight, state.chosen, t).map(({ choice, ...shown }) => ({ ...line(shown), value: choice }))),
     ...section(t('what would travel'), text.facts.map(line)),
     ...section(state.withIncluded ? t('ignored files that travel too') : t('ignored files that stay behind'), (text.included?.files ?? []).map(line)),
     ...section(t('findings'), text.findings.map(({ icon, label, description }): StepItem<never> => ({ label: `$(${icon}) ${description}`, detail: label }))),

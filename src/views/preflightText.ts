@@ -1,4 +1,4 @@
-import type { Finding, HandoffPhase, HandoffPreflight, HandoffResult, IncludedList } from '../host/protocol';
+import type { DivergenceChoice, Finding, HandoffPhase, HandoffPreflight, HandoffResult, IncludedList } from '../host/protocol';
 import { byteText, durationText, plainLabel, type Translate } from './displayText';
 
 /** One line of the preflight as it is shown: a fact about what would travel, or a finding. */
@@ -47,6 +47,19 @@ export function preflightText(preflight: HandoffPreflight, t: Translate, withInc
       .map((finding) => ({ icon: findingIcons[finding.level], label: plainLabel(finding.message, 1000), description: levelText(finding.level, t) })),
     included: preflight.included == null ? null : includedText(preflight.included, withIncluded, t),
   };
+}
+
+/** The choices where both sides of a thread changed since its last handoff; nothing where they did not. */
+export function divergenceText(preflight: HandoffPreflight, chosen: DivergenceChoice | undefined, t: Translate): (PreflightLine & { readonly choice: DivergenceChoice | 'abort' })[] {
+  const { choices = [], destinationName } = preflight;
+  if (choices.length === 0) return [];
+  const name = plainLabel(destinationName, 64);
+  const line = (choice: DivergenceChoice, label: string) => ({ choice, label, icon: choice === chosen ? 'pass-filled' : 'circle-large-outline', description: choice === chosen ? t('chosen') : '' });
+  return [
+    ...(choices.includes('second-worktree') ? [line('second-worktree', t('Go on in a second worktree, and leave what {0} has as it is', name))] : []),
+    ...(choices.includes('fork') ? [line('fork', t('Keep both: one of them becomes a thread of its own (a fork)'))] : []),
+    { choice: 'abort', label: t('Hand nothing off'), icon: 'circle-slash', description: '' },
+  ];
 }
 
 function includedText({ files, bytes, names, secrets, left, refused }: IncludedList, withIncluded: boolean, t: Translate): PreflightText['included'] {

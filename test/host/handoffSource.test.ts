@@ -2,10 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { HandoffSource, type SourceHostPorts } from '../../src/host/handoffSource';
+import { HandoffSource } from '../../src/host/handoffSource';
 import { HostError } from '../../src/host/hostError';
 import { LedgerStore } from '../../src/host/ledgerStore';
 import { silentLog } from '../../src/host/log';
+import type { SourceHostPorts } from '../../src/host/sourcePorts';
 
 const threadId = '0199abcd-0000-7000-8000-000000000000';
 let home: string;
@@ -29,7 +30,7 @@ it('a handoff that failed and could not be undone yet does not say that the thre
     onProgress: () => undefined,
     onChanged: () => undefined,
   } as unknown as SourceHostPorts;
-  const handoff = await HandoffSource.begin(ports, { threadId }, '0'.repeat(32), 'B'.repeat(43), 'local', null);
+  const handoff = await HandoffSource.begin(ports, { threadId }, '0'.repeat(32), 'B'.repeat(43), 'local', { included: null, choice: null });
 
   const error: unknown = await handoff.run(new AbortController().signal).then(() => null, (failure: unknown) => failure);
   expect(error).toMatchObject({ reason: 'codex-unavailable', message: expect.stringMatching(/Codex is not there.*cannot be used yet.*goes on/) as string });

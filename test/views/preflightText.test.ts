@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { handoffPhase, type HandoffPreflight } from '../../src/host/protocol';
-import { phaseText, preflightText, resultText } from '../../src/views/preflightText';
+import { divergenceText, phaseText, preflightText, resultText } from '../../src/views/preflightText';
 import { translate } from './translate';
 
 const preflight: HandoffPreflight = {
@@ -32,6 +32,13 @@ describe('a preflight as it is shown', () => {
     expect(text.action).toMatchObject({ label: 'Cannot hand off to server', description: '1 blocker' });
     expect(text.findings[0]).toMatchObject({ description: 'Blocker', label: 'Save the project on server first.', icon: 'error' });
     expect(text.facts.map(({ label }) => label)).not.toContain('Worktree');
+  });
+
+  it('names the choices where both sides changed, and none where they did not', () => {
+    expect(divergenceText(preflight, undefined, translate)).toEqual([]);
+    const shown = (choices: HandoffPreflight['choices'], chosen?: 'fork') => divergenceText({ ...preflight, choices }, chosen, translate).map(({ choice, description }) => [choice, description]);
+    expect(shown(['second-worktree', 'fork'])).toEqual([['second-worktree', ''], ['fork', ''], ['abort', '']]);
+    expect(shown(['fork'], 'fork')).toEqual([['fork', 'chosen'], ['abort', '']]);
   });
 
   describe('with ignored files that could travel', () => {

@@ -1,4 +1,4 @@
-import { threadId as threadIdSchema, type Finding, type HandoffPreflight, type HandoffResult, type HostSummary } from '../protocol';
+import { threadId as threadIdSchema, type Finding, type HandoffPreflight, type HandoffResult, type HostSummary, type ParamsOf } from '../protocol';
 import type { HostClient } from '../hostClient';
 import { HostError } from '../hostError';
 import type { CommandTable } from './commandTable';
@@ -19,10 +19,12 @@ export function addHandoffCommand({ program, session, exitWith }: CommandTable):
     .option('--to <HOST>', 'the destination: a name, an id, or `here`')
     .option('--from <HOST>', 'with `--to here`: the host that has the thread now')
     .option('--with-included', 'also send the ignored files that .worktreeinclude lists; shows them and asks')
+    .option('--second-worktree', 'where the thread\'s worktree or branch there was changed since: leave it alone and go on beside it')
+    .option('--fork', 'where both sides changed since the last handoff: keep what the destination has as a thread of its own')
     .option('--yes', 'with `--with-included`: send them without asking')
     .option('--dry-run', 'show what would travel and what stands in the way, and stop')
     .description('hand a thread and its working state to another host')
-    .action(async (word: string, options: { to?: string; from?: string; withIncluded?: true; yes?: true; dryRun?: true }) => {
+    .action(async (word: string, options: { to?: string; from?: string; withIncluded?: true; secondWorktree?: true; fork?: true; yes?: true; dryRun?: true }) => {
       if (options.to === undefined) throw new UsageError("required option '--to <HOST>' not specified");
       const client = await session.host();
       const { hosts } = await client.call('host/list');
@@ -31,7 +33,9 @@ export function addHandoffCommand({ program, session, exitWith }: CommandTable):
       const from = options.from === undefined ? undefined : resolveHost(options.from, hosts);
       if (from?.self === true) throw new HostError('same-host', 'The thread is on this host already. `--from` names the other one.');
       const threadId = await threadOf(client, word, from);
-      const route = { threadId, to: to.hostId, ...(from === undefined ? {} : { from: from.hostId }) };
+      if (options.secondWorktree === true && options.fork === true) throw new UsageError('`--second-worktree` and `--fork` are two ways to go on; choose one.');
+      const choice = options.secondWorktree === true ? 'second-worktree' : options.fork === true ? 'fork' : undefined;
+      const route = { threadId, to: to.hostId, ...(from === undefined ? {} : { from: from.hostId }), ...(choice === undefined ? {} : { choice } as const) };
       const withIncluded = options.withIncluded === true;
       if (options.yes === true && !withIncluded) throw new UsageError('`--yes` is for `--with-included`: nothing else is asked.');
       const look = () => client.call('handoff/preflight', { ...route, ...(withIncluded ? { included: true } : {}) });
@@ -76,7 +80,7 @@ async function threadOf(client: HostClient, word: string, from: HostSummary | un
   return resolveThread(word, await listThreads(client)).id;
 }
 
-async function handOff(session: Session, client: HostClient, route: { threadId: string; to: string; from?: string; askedBy?: string; included?: string }): Promise<HandoffResult> {
+async function handOff(session: Session, client: HostClient, route: ParamsOf<'handoff/start'> & { threadId: string }): Promise<HandoffResult> {
   const progress = showProgress(session, client, route.threadId);
   let interrupt: () => void = () => undefined;
   const interrupted = new Promise<void>((resolve) => (interrupt = resolve));

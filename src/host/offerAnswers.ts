@@ -1,0 +1,128 @@
+import { existsSync } from 'node:fs';
+import { requireGit } from '../git/git';
+import { reachableAmong } from '../git/haves';
+import { holdsLfsObjects } from '../git/lfsTransfer';
+import { lackingAmong } from '../git/partialClone';
+import { inGroups } from '../git/sideBySide';
+import { findSubmodulePlaces, holdingsOf, type SubmodulePlace } from '../git/submodulePlaces';
+import { choicesFor, divergenceFindings, type DivergenceChoice } from '../handoff/divergence';
+import { claimOf } from '../handoff/ownership';
+import type { Finding } from '../handoff/finding';
+import { destinationFindings, type DestinationFacts } from '../handoff/preflight';
+import { findDivergences, type DivergencePorts } from './findDivergences';
+import { freeBytes, type IncomingRecord } from './incomingHandoff';
+import type { KeptTransfers } from './keptTransfers';
+import type { Offer, PeerMethodName, PeerParams, PeerResult } from './peerProtocol';
+import { describeError } from './wireError';
+
+export interface OfferPorts extends DivergencePorts {
+  readonly hostId: string;
+  /** What arrived in handoffs that broke off. */
+  readonly kept: KeptTransfers;
+  projectsOf(repository: Offer['repository']): Promise<Pick<DestinationFacts, 'projects' | 'unusable'>>;
+  codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>>;
+}
+
+/** Where a checkout that arrives goes. */
+export type Place = Pick<IncomingRecord, 'projectRoot' | 'subdirectory' | 'worktreeId' | 'worktree' | 'expectedFingerprint'>;
+
+type Answer<M extends PeerMethodName> = Promise<PeerResult<M>>;
+
+/** What a destination answers to a source that asks before anything moves. Nothing is kept. */
+export class OfferAnswers {
+  constructor(private readonly ports: OfferPorts) {}
+
+  /** Preflight: what speaks for and against the offer, and what this host has. */
+  async offer({ threadId, epoch, offer }: PeerParams<'handoff/offer'>, source: string): Answer<'handoff/offer'> {
+    const { findings, place } = await this.consider({ threadId, epoch, offer, source });
+    // The path of one that is yet to be made is drawn anew each time.
+    const removed = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
+    const known = removed?.life.is === 'removed' && removed.projectRoot === place?.projectRoot ? removed.path : null;
+    return { findings, worktree: place?.expectedFingerprint == null ? known : place.worktree, parts: place === null ? [] : (await partsOf(place, offer)).parts, takesIncluded: true };
+  }
+
+  /** Whether both sides of the thread changed since its last handoff, and which choices settle that. */
+  async divergence({ threadId, offer, choice }: PeerParams<'handoff/divergence'>, source: string): Answer<'handoff/divergence'> {
+    const { findings, choices } = await this.diverged({ threadId, offer, source, choice: choice ?? null });
+    const claim = claimOf(this.ports.ledger.get(threadId), { hostId: this.ports.hostId, name: this.ports.name() });
+    // Of a thread that never moved, or is with who asks, nothing is to be told.
+    return { findings, choices, claim: claim.epoch === 0 || claim.owner.hostId === source ? null : claim };
+  }
+
+  /** Says which commits of a part's history are here, so that they need not travel. */
+  async negotiate({ threadId, offer, part, commits }: PeerParams<'handoff/negotiate'>): Answer<'handoff/negotiate'> {
+    const root = await this.rootOf({ threadId, offer, part });
+    return { commits: root === null ? [] : await reachableAmong(root, commits) };
+  }
+
+  /** What of a part is missing here, to a source that asks because one side is a partial clone. */
+  async lacking({ threadId, offer, part, commits, objects }: PeerParams<'handoff/lacking'>): Answer<'handoff/lacking'> {
+    const root = await this.rootOf({ threadId, offer, part });
+    return { objects: root === null ? objects : await lackingAmong(root, { commits, objects }) };
+  }
+
+  /** Which LFS objects of a part need not be sent. */
+  async heldLfs({ threadId, offer, part, objects }: PeerParams<'handoff/lfs'>): Answer<'handoff/lfs'> {
+    const root = await this.rootOf({ threadId, offer, part });
+    return { held: root === null ? objects.map(() => false) : await holdsLfsObjects(root, objects) };
+  }
+
+  /** The destination's findings on an offer, and where it would go; null where its project is not saved here. */
+  async consider({ threadId, epoch, offer, source }: { readonly threadId: string | null; readonly epoch: number; readonly offer: Offer; readonly source: string }): Promise<{ findings: Finding[]; place: Place | null }> {
+    const unfit = requireGit(this.ports.name()).then(() => null, (error: unknown) => describeError(error).message);
+    const [unfitGit, { projects, unusable }, codex, free, kept] = await Promise.all([unfit, this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory), threadId === null ? 0 : this.ports.kept.places.bytesOf(source, threadId)]);
+    const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), unfitGit, projects, unusable, freeBytes: free + kept, ...codex });
+    if (threadId !== null) {
+      const ledger = this.ports.ledger.get(threadId);
+      if (ledger.epoch > 0 && ledger.movedTo === null) findings.push({ level: 'blocker', code: 'thread-owned', message: `${this.ports.name()} owns the thread already, at epoch ${ledger.epoch}, so the copy of ${offer.facts.sourceName} and that one have diverged: one of them comes from a backup. --fork hands off the copy of ${offer.facts.sourceName} as a thread of its own.` });
+      else if (epoch <= ledger.epoch) findings.push({ level: 'blocker', code: 'stale-epoch', message: `${this.ports.name()} knows the thread at epoch ${ledger.epoch}, so this copy is out of date; look for the thread's owner with "baton threads".` });
+    }
+    return { findings, place: unfitGit === null ? this.placeOf(threadId, offer, projects) : null };
+  }
+
+  /** What has diverged, as findings that a choice of the user's may have settled. */
+  async diverged({ threadId, offer, source, choice }: { readonly threadId: string; readonly offer: Offer; readonly source: string; readonly choice: DivergenceChoice | null }): Promise<{ findings: Finding[]; choices: DivergenceChoice[]; any: boolean }> {
+    const { projects } = await this.ports.projectsOf(offer.repository);
+    const divergences = await findDivergences(this.ports, { threadId, offer, source, projectRoot: this.placeOf(threadId, offer, projects)?.projectRoot ?? null });
+    const names = { source: offer.facts.sourceName, destination: this.ports.name(), threadId };
+    return { findings: divergenceFindings(divergences, choice, names), choices: choicesFor(divergences), any: divergences.length > 0 };
+  }
+
+  /** The repository that a part of an offer belongs to, if it is there. */
+  private async rootOf({ threadId, offer, part }: Pick<PeerParams<'handoff/negotiate'>, 'threadId' | 'offer' | 'part'>): Promise<string | null> {
+    const place = this.placeOf(threadId, offer, (await this.ports.projectsOf(offer.repository)).projects);
+    const asked = offer.submodules[part - 1];
+    if (place === null || (part > 0 && asked === undefined)) return null;
+    // Only what it lies in says where it is.
+    const submodules = asked === undefined ? [] : offer.submodules.filter((other) => other === asked || asked.place.startsWith(`${other.place}/`));
+    const root = submodules.length === 0 ? place.projectRoot : (await placesOf(place, submodules)).at(-1)?.repository;
+    return root === undefined || !existsSync(root) ? null : root;
+  }
+
+  /** Where an offered checkout would go: to the thread's worktree of an earlier stay, unless another one is to be made. */
+  private placeOf(threadId: string | null, offer: Offer, projects: readonly { readonly root: string; readonly subdirectory: string }[]): Place | null {
+    const project = projects.find((candidate) => candidate.subdirectory === offer.facts.subdirectory);
+    if (project === undefined) return null;
+    const existing = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
+    if (existing?.leftWith != null && existing.projectRoot === project.root && existsSync(existing.path)) {
+      return { projectRoot: project.root, subdirectory: project.subdirectory, worktreeId: existing.id, worktree: existing.path, expectedFingerprint: existing.leftWith };
+    }
+    return this.anotherPlace({ projectRoot: project.root, subdirectory: project.subdirectory });
+  }
+
+  /** A place in a worktree that is yet to be made. */
+  anotherPlace({ projectRoot, subdirectory }: Pick<Place, 'projectRoot' | 'subdirectory'>): Place {
+    const { id, path } = this.ports.worktrees.plan(projectRoot);
+    return { projectRoot, subdirectory, worktreeId: id, worktree: path, expectedFingerprint: null };
+  }
+}
+
+/** Where the parts of an offered checkout will be, and what is there for the source to build on. */
+export async function partsOf(place: Place, offer: Offer): Promise<{ submodules: SubmodulePlace[]; parts: PeerResult<'handoff/begin'>['parts'] }> {
+  const submodules = await placesOf(place, offer.submodules);
+  return { submodules, parts: await inGroups(4, [place.projectRoot, ...submodules.map(({ repository }) => repository)], holdingsOf) };
+}
+
+async function placesOf({ projectRoot, worktree, expectedFingerprint }: Place, submodules: Offer['submodules']): Promise<SubmodulePlace[]> {
+  return findSubmodulePlaces({ root: projectRoot, worktree: expectedFingerprint === null ? null : worktree, submodules });
+}
