@@ -15,17 +15,19 @@ export interface ChannelOptions {
   readonly signal?: AbortSignal | undefined;
   /** For the whole handshake; 10 s if not given. */
   readonly handshakeTimeoutMs?: number | undefined;
-  /**
-   * How long a side is silent before it says that it is alive; 10 s if not given. Two and a half times this without a
-   * word from the other side ends the channel, and it is looked for every half: with 10 s a dead link ends within 30 s.
-   */
-  readonly heartbeatIntervalMs?: number | undefined;
   readonly clock?: Clock | undefined;
 }
 
 const HIGH_WATER_MARK = 512 * 1024;
+/**
+ * How long a side is silent before it says that it is alive. After two and a half times this without a word from the other
+ * side the channel ends, and it is looked for every half: a dead link ends it within 30 s.
+ */
+const HEARTBEAT_MS = 10_000;
 /** A key that has been used is replaced after this time even if little was sent. */
 const REKEY_AFTER_MS = 10 * 60_000;
+/** How long the other side may take nothing of what waits for it, or leave the end of a direction without an answer. A relay waits as long. */
+const STALL_MS = 10 * 60_000;
 /** How long the stream below may take to close once both sides have all that was sent. */
 const LINGER_MS = 10_000;
 
@@ -51,11 +53,12 @@ export class Channel extends Duplex {
   readonly #sealer: FrameSealer;
   readonly #opener: FrameOpener;
   readonly #clock: Clock;
-  readonly #heartbeatIntervalMs: number;
   #stopHeartbeat: () => void = () => undefined;
   #lastSent: number;
   #lastReceived: number;
   #lastRekey: number;
+  /** Since when the other side owes something: room for more, or the answer to an end. */
+  #owedSince: number | undefined;
   #paused = true;
   #endSent = false;
   #endAcknowledged = false;
@@ -78,10 +81,9 @@ export class Channel extends Duplex {
     this.#sealer = new FrameSealer(session.sender);
     this.#opener = new FrameOpener(session.receiver);
     this.#clock = options.clock ?? systemClock;
-    this.#heartbeatIntervalMs = options.heartbeatIntervalMs ?? 10_000;
     this.#lastSent = this.#lastReceived = this.#lastRekey = this.#clock.now();
     link.splitter.maxLength = MAX_MESSAGE_LENGTH;
-    this.#stream.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onEnd).on('error', this.#onStreamError);
+    this.#stream.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onEnd).on('error', this.#onStreamError).on('drain', this.#onDrain);
     this.#scheduleHeartbeat();
     if (this.#stream.destroyed) process.nextTick(this.#onEnd);
     // Acknowledgements must be heard even by a side that only writes.
@@ -125,13 +127,14 @@ export class Channel extends Duplex {
   override _final(callback: (error?: Error | null) => void): void {
     this.#endSent = true;
     this.#pendingFinal = callback;
-    this.#put(this.#sealer.control(FrameKind.end));
+    this.#sendControl(FrameKind.end);
+    this.#owedSince ??= this.#clock.now();
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#stopHeartbeat();
     const stream = this.#stream;
-    stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onEnd).off('error', this.#onStreamError);
+    stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onEnd).off('error', this.#onStreamError).off('drain', this.#onDrain);
     // Nobody is left to hear how the stream below ends.
     stream.on('error', () => undefined);
     if (error === null && this.#endAcknowledged && this.#remoteEnded) {
@@ -154,21 +157,15 @@ export class Channel extends Duplex {
     const source = new ChunkSource(chunks);
     this.#pendingWrite = callback;
     const step = (): void => {
+      if (this.destroyed) return;
       while (source.remaining > 0) {
-        if (this.destroyed) return;
-        let hasRoom: boolean;
-        try {
-          hasRoom = this.#put(this.#sealer.batch(source));
-        } catch (error) {
-          this.destroy(error as Error);
-          return;
-        }
+        const hasRoom = this.#put(() => this.#sealer.batch(source));
+        if (hasRoom === undefined) return;
         if (!hasRoom && source.remaining > 0) {
           this.#stream.once('drain', step);
           return;
         }
       }
-      if (this.destroyed) return;
       if (this.#stream.writableNeedDrain) this.#stream.once('drain', step);
       else {
         this.#pendingWrite = undefined;
@@ -178,11 +175,29 @@ export class Channel extends Duplex {
     step();
   }
 
-  #put(frames: Uint8Array): boolean {
+  #sendControl(kind: Exclude<FrameKind, typeof FrameKind.data>): void {
+    this.#put(() => this.#sealer.control(kind));
+  }
+
+  /** Sends what is sealed; false where more should wait, undefined where nothing can be sealed any more and the channel has ended. */
+  #put(seal: () => Uint8Array): boolean | undefined {
+    let frames: Uint8Array;
+    try {
+      frames = seal();
+    } catch (error) {
+      this.destroy(error as Error);
+      return undefined;
+    }
     this.#lastSent = this.#clock.now();
     this.#link.bytesSent += frames.length;
-    return this.#stream.write(frames);
+    const hasRoom = this.#stream.write(frames);
+    if (!hasRoom) this.#owedSince ??= this.#lastSent;
+    return hasRoom;
   }
+
+  readonly #onDrain = (): void => {
+    this.#owedSince = this.#endSent && !this.#endAcknowledged ? this.#clock.now() : undefined;
+  };
 
   readonly #onData = (chunk: Uint8Array): void => {
     this.#link.bytesReceived += chunk.length;
@@ -216,7 +231,7 @@ export class Channel extends Duplex {
         if (this.#remoteEnded) throw new RelayError('channel-corrupt', 'The other side ended its direction twice.');
         this.#remoteEnded = true;
         this.push(null);
-        this.#put(this.#sealer.control(FrameKind.endReceived));
+        this.#sendControl(FrameKind.endReceived);
         // From here on only small signs come, and nobody calls _read() any more.
         this.#paused = false;
         this.#stream.resume();
@@ -224,6 +239,7 @@ export class Channel extends Duplex {
       case FrameKind.endReceived:
         if (!this.#endSent || this.#endAcknowledged) throw new RelayError('channel-corrupt', 'The other side acknowledged an end that this side had not sent.');
         this.#endAcknowledged = true;
+        this.#owedSince = undefined;
         this.#pendingFinal?.();
         this.#pendingFinal = undefined;
         return;
@@ -240,22 +256,26 @@ export class Channel extends Duplex {
   }
 
   #scheduleHeartbeat(): void {
-    this.#stopHeartbeat = this.#clock.after(this.#heartbeatIntervalMs / 2, () => this.#heartbeat());
+    this.#stopHeartbeat = this.#clock.after(HEARTBEAT_MS / 2, () => this.#heartbeat());
   }
 
   #heartbeat(): void {
     const now = this.#clock.now();
-    if (!this.#paused && now - this.#lastReceived >= this.#heartbeatIntervalMs * 2.5) {
+    if (!this.#paused && now - this.#lastReceived >= HEARTBEAT_MS * 2.5) {
       this.destroy(new RelayError('channel-dead', `Nothing was heard from the other side for ${Math.round((now - this.#lastReceived) / 1000)} s; the connection is gone.`));
+      return;
+    }
+    if (this.#owedSince !== undefined && now - this.#owedSince >= STALL_MS) {
+      this.destroy(new RelayError('channel-dead', 'The other side took nothing of what was sent to it for ten minutes.'));
       return;
     }
     // Bytes that wait to be sent are a sign of life already.
     if (!this.#stream.writableNeedDrain) {
       if (now - this.#lastRekey >= REKEY_AFTER_MS) {
         this.#lastRekey = now;
-        this.#put(this.#sealer.control(FrameKind.rekey));
-      } else if (now - this.#lastSent >= this.#heartbeatIntervalMs) {
-        this.#put(this.#sealer.control(FrameKind.keepAlive));
+        this.#sendControl(FrameKind.rekey);
+      } else if (now - this.#lastSent >= HEARTBEAT_MS) {
+        this.#sendControl(FrameKind.keepAlive);
       }
     }
     this.#scheduleHeartbeat();

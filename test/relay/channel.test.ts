@@ -36,6 +36,15 @@ async function sendBlocks(channel: Channel, block: Buffer, count: number): Promi
   return hash.digest('hex');
 }
 
+/** Resolves when a connection that takes nothing any more has stopped taking. */
+async function stalled(stream: Duplex): Promise<void> {
+  for (let quiet = 0, before = -1; quiet < 200; quiet++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (stream.writableLength !== before) quiet = 0;
+    before = stream.writableLength;
+  }
+}
+
 async function hashOf(channel: Channel): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of channel.iterator({ destroyOnReturn: false })) hash.update(chunk as Buffer);
@@ -205,5 +214,49 @@ describe('a channel whose other side falls silent', () => {
     responder.on('error', () => undefined);
     clock.advance(30_000);
     expect((await failure).reason).toBe('channel-dead');
+  });
+
+  it('replaces its key after ten minutes in which it was used, in both directions, and what is sent then arrives', async () => {
+    const clock = new ManualClock();
+    const { initiator, responder } = await channels({ clock });
+    for (let second = 0; second < 610; second += 5) {
+      const before = [initiator.bytesReceived, responder.bytesReceived];
+      clock.advance(5000);
+      if (second % 10 === 5) while (initiator.bytesReceived === before[0] || responder.bytesReceived === before[1]) await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect([initiator.rekeys, responder.rekeys]).toEqual([1, 1]);
+    initiator.end('with another key');
+    responder.end('here too');
+    expect((await Promise.all([receivedBy(responder), receivedBy(initiator)])).map(String)).toEqual(['with another key', 'here too']);
+  });
+
+  it('ends after ten minutes in which the other side, though alive, took nothing', async () => {
+    const clock = new ManualClock();
+    const { initiator, responder, pair } = await channels({ clock });
+    const failure = failureOf(initiator);
+    responder.on('error', () => undefined);
+    // More than all buffers hold, and a reader that reads nothing of it.
+    const block = Buffer.alloc(1024 * 1024);
+    for (let count = 0; count < 32; count++) initiator.write(block, () => undefined);
+    await once(responder, 'readable');
+    while (!pair.near.writableNeedDrain) await new Promise((resolve) => setImmediate(resolve));
+    await stalled(pair.near);
+    const isOver = () => initiator.destroyed;
+    for (let second = 0; second < 600 && !isOver(); second += 5) {
+      const { bytesReceived } = initiator;
+      clock.advance(5000);
+      if (second % 10 === 5) while (!isOver() && initiator.bytesReceived === bytesReceived) await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(await failure).toMatchObject({ reason: 'channel-dead', message: expect.stringContaining('ten minutes') as string });
+  });
+
+  it('ends soon after a sleep through which the other side did not wait', async () => {
+    const clock = new ManualClock();
+    const { initiator, responder } = await channels({ clock }, () => meddledPair((frame, index) => (index < TRANSPORT_STARTS ? [frame] : [])));
+    const failures = Promise.all([failureOf(initiator), failureOf(responder)]);
+    // Both have begun to listen.
+    await new Promise((resolve) => setImmediate(resolve));
+    clock.advance(8 * 3_600_000);
+    expect((await failures).map(({ reason }) => reason)).toEqual(['channel-dead', 'channel-dead']);
   });
 });
