@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { request } from 'node:http';
-import { connect } from 'node:net';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { finished } from 'node:stream/promises';
 import { describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
@@ -12,6 +12,28 @@ import type { RelayEvent } from '../../src/relay/relayLog';
 import { proveKey } from '../../src/relay/relayProof';
 import { failureOf, ManualClock, receivedBy } from './channelPair';
 import { channelsThrough, closers, dial, host, registered, relay, statusOf } from './relayLaboratory';
+
+/** A way to a relay on which what is open can fall silent without being closed, as when the machine sleeps or has another address; what is new passes. */
+async function silentPath(port: number): Promise<{ url: string; silence: () => void }> {
+  const open = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect(port, '127.0.0.1');
+    for (const socket of [near, far]) {
+      open.add(socket.on('error', () => undefined));
+      closers.push(() => void socket.destroy());
+    }
+    near.pipe(far).pipe(near);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  closers.push(() => void server.close());
+  return {
+    url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    silence() {
+      for (const socket of open) socket.unpipe().pause();
+      open.clear();
+    },
+  };
+}
 
 describe('a channel through a relay', () => {
   it('carries 96 MiB to a slow reader unchanged, while the relay holds little', async () => {
@@ -216,6 +238,31 @@ describe('registration', () => {
     const again = await relay({ port: running.port });
     await server.client.whenConnected();
     await dial(again.url, server.hostId);
+  });
+
+  it.each(['sleep', 'change of address'])('comes back by itself after a %s, through which its connection is lost without a word, and its status is the true one', async (what) => {
+    const [hostClock, relayClock] = [new ManualClock(), new ManualClock()];
+    const running = await relay({ clock: relayClock });
+    const path = await silentPath(running.port);
+    const keyPair = generateKeyPair();
+    const statuses: string[] = [];
+    const client = new RelayClient({ url: path.url, keyPair, clock: hostClock, random: () => 0, onIncoming: (stream) => void stream.on('error', () => undefined).pipe(stream) });
+    closers.push(() => client.dispose());
+    client.onStatusChange(() => statuses.push(client.status));
+    client.start();
+    await client.whenConnected();
+    path.silence();
+    hostClock.advance(what === 'sleep' ? 8 * 3_600_000 : 35_000);
+    while (client.status !== 'errored') await new Promise((resolve) => setImmediate(resolve));
+    hostClock.advance(500);
+    const connected = client.whenConnected();
+    // The relay has to find out that the earlier connection is dead before it takes the new one.
+    while (!(await Promise.race([connected.then(() => true), new Promise<false>((resolve) => setImmediate(() => resolve(false)))]))) relayClock.advance(10);
+    expect(statuses).toEqual(['connected', 'errored', 'connecting', 'connected']);
+    expect(running.statistics().hosts).toBe(1);
+    const stream = await dial(running.url, hostIdOf(keyPair.publicKey));
+    stream.write('again');
+    expect(String((await once(stream, 'data'))[0])).toBe('again');
   });
 
   it('tries again after one second, then longer, never longer than thirty', () => {
