@@ -1,7 +1,7 @@
 /** The client of a real `codex app-server`: starts it or finds the one that an earlier run left, and speaks to it. */
 import type { ChildProcess } from 'node:child_process';
 import { mkdir, realpath } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { CodexError } from './codexError';
 import { codexEnvironment } from './environment';
 import { requireSupported, type CodexExecutable } from './executable';
@@ -10,6 +10,7 @@ import type { ClientRequests, ServerNotifications, ServerRequests } from './prot
 import { askedParams, notificationSchemas, readSchemas, resolvedParams } from './readSchemas';
 import { RpcConnection, type RpcId } from './rpc';
 import { endServer, isAlive, lastLogLines, livingServer, spawnOnSocket, spawnOnStdio } from './serverProcess';
+import { holderOf, holderText } from './threadHolder';
 import { connectUnix, overStdio, type Transport } from './transport';
 
 export type AppServerOptions = {
@@ -63,6 +64,8 @@ export class AppServer {
   #codexHome = '';
   #version = '';
   #adopted = false;
+  /** Somebody else's: it is asked, never started or ended. */
+  #foreign = false;
 
   private constructor(options: AppServerOptions) {
     this.#options = options;
@@ -83,6 +86,28 @@ export class AppServer {
       await server.stop();
       throw error;
     }
+    return server;
+  }
+
+  /**
+   * Connects to the app-server that this account's other Codex programs share (the daemon behind a TUI), and whose end is theirs to decide.
+   * @returns null where none answers for this Codex home
+   */
+  static async attach(options: Pick<AppServerOptions, 'codex' | 'codexHome' | 'clientInfo' | 'log' | 'complete'>): Promise<AppServer | null> {
+    const link = join(options.codexHome, 'app-server-control', 'app-server-control.sock');
+    // A symbolic link to a place with a short path; Codex listens on no socket on Windows.
+    const socketPath = await realpath(link).catch(() => null);
+    if (socketPath === null) return null;
+    const server = new AppServer({ ...options, socketPath, stateFile: '' });
+    server.#foreign = true;
+    try {
+      await server.#connect(await connectUnix(socketPath));
+    } catch (error) {
+      options.log(`app-server: the one on ${link} cannot be used: ${String(error)}`);
+      server.detach();
+      return null;
+    }
+    server.#become('connected', 'attached');
     return server;
   }
 
@@ -121,7 +146,10 @@ export class AppServer {
   /** Sends a request that somebody else composed, and returns the answer unchecked. @throws CodexError as {@link request} */
   async forward(method: string, params: unknown): Promise<unknown> {
     if (this.#rpc === null || this.#state === 'ended') throw new CodexError('connection-lost', `The Codex app-server is not connected, so ${method} was not sent.`);
-    const result = await this.#rpc.request(method, this.#options.complete?.(method, params) ?? params);
+    const result = await this.#rpc.request(method, this.#options.complete?.(method, params) ?? params).catch(async (error: unknown) => {
+      const named = CodexError.is(error, 'thread-in-use') ? askedParams.safeParse(params) : undefined;
+      throw named?.success === true ? await this.#inUse(named.data.threadId, error) : error;
+    });
     this.#followed.note(method, params, result);
     return result;
   }
@@ -172,12 +200,20 @@ export class AppServer {
 
   /** Interrupts what runs and ends the server. Doing it twice is harmless. */
   async stop(): Promise<void> {
+    if (this.#foreign) {
+      this.detach();
+      return;
+    }
     if (this.#state === 'connected' && this.#rpc !== null) await this.#interruptAll().catch((error: unknown) => this.#options.log(`app-server: turns were not interrupted before the stop: ${String(error)}`));
     this.#detached = true;
     this.#rpc?.close();
     if (this.#overStdio) await this.#endOnStdio();
     else if (this.#pid !== 0) await endServer(this.#pid, this.#options.stateFile, stopGraceMs);
     this.#become('ended', 'stopped');
+  }
+
+  async #inUse(threadId: string, cause: unknown): Promise<CodexError> {
+    return new CodexError('thread-in-use', `${holderText(await holderOf(this.#codexHome, threadId))} has the thread ${threadId} open on this machine. Close it there, then try again.`, { cause });
   }
 
   get #overStdio(): boolean {
@@ -276,7 +312,7 @@ export class AppServer {
 
   async #lost(why: string): Promise<void> {
     if (this.#detached || this.#state === 'ended') return;
-    if (this.#overStdio) {
+    if (this.#overStdio || this.#foreign) {
       this.#become('ended', why);
       return;
     }

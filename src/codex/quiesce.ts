@@ -133,7 +133,8 @@ export async function releaseThread(server: AppServer, threadId: string): Promis
   if ((await loadedThreads(server)).has(threadId)) throw new CodexError('thread-in-use', `Codex still has thread ${threadId} loaded after it was archived and unarchived. Close it in other Codex windows, then try again.`);
 }
 
-async function loadedThreads(server: AppServer): Promise<Set<string>> {
+/** The threads that a server has in memory. */
+export async function loadedThreads(server: AppServer): Promise<Set<string>> {
   const ids = new Set<string>();
   let cursor: string | null = null;
   do {

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { AppServer, type ServerRequest } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
 import { resolveCodex } from '../codex/executable';
+import { loadedThreads } from '../codex/quiesce';
 import { explicitPolicy, releaseIdleThreads } from '../codex/threads';
 import { approvalsReviewer, policyOf, requirements as requirementsSchema, writableRootsOf, type ApprovalsReviewer, type Policy, type Requirements } from '../handoff/policy';
 import type { DestinationFacts } from '../handoff/preflight';
@@ -132,7 +133,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
         // An unloaded thread's rollout is complete and its writer lock free; a handoff waits for that.
         config: [releaseIdleThreads],
         complete: (method, params) => this.asHeld(method, params),
-        clientInfo: { name: 'baton', title: 'Baton', version: this.options.version },
+        clientInfo: this.clientInfo,
         log: (message) => this.options.log.info(message),
       });
       this.server = server;
@@ -221,6 +222,40 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
     if (settings === null) throw new CodexError('protocol-unknown', 'Codex answered thread/resume without the thread\'s settings. Update Baton, or use an older Codex.');
     this.options.held.requireHeld(threadId, settings.policy);
     return settings;
+  }
+
+  /**
+   * The app-server that has a thread: this host's own, which loads it where nobody has, or the one that this account's other Codex programs
+   * share. `close` when done with it. Throws as `settingsOf`; `thread-in-use` says who has the thread where neither can.
+   */
+  async serverOf(threadId: string): Promise<{ readonly server: AppServer; readonly settings: ThreadSettings; readonly foreign: boolean; close(): void }> {
+    try {
+      const settings = await this.settingsOf(threadId);
+      return { server: await this.ready(), settings, foreign: false, close: () => undefined };
+    } catch (error) {
+      if (!CodexError.is(error, 'thread-in-use')) throw error;
+      const { codexHome, env } = this.options;
+      const server = await AppServer.attach({ codex: await resolveCodex({ env }), codexHome, clientInfo: this.clientInfo, log: (message) => this.options.log.info(message) });
+      if (server === null) throw error;
+      const close = () => {
+        // It is loaded there, and not here.
+        this.settings.delete(threadId);
+        server.detach();
+      };
+      try {
+        if (!(await loadedThreads(server)).has(threadId)) throw error;
+        const settings = this.remember(await server.request('thread/resume', { threadId, excludeTurns: true }));
+        if (settings === null) throw error;
+        return { server, settings, foreign: true, close };
+      } catch (failure) {
+        close();
+        throw failure;
+      }
+    }
+  }
+
+  private get clientInfo() {
+    return { name: 'baton', title: 'Baton', version: this.options.version };
   }
 
   /** Where a loaded thread works; null for one that is not loaded. */

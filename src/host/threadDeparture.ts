@@ -1,16 +1,19 @@
 import { stat } from 'node:fs/promises';
 import { portableInput, clearQueue, readAttachments, readGoal, readQueue, startQueue, restoreGoal } from '../codex/besideRollout';
+import type { AppServer } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
 import { quiesceThread, subAgentsOf } from '../codex/quiesce';
 import { describeRollout, hashBodyPrefix, readBody, readMetaLine } from '../codex/rollout';
 import { findRollouts, neededBytes, type RolloutFile } from '../codex/rolloutFamily';
+import { holderOf, holderText } from '../codex/threadHolder';
 import { injectNote, markMoved, movedMark, readThread } from '../codex/threads';
 import type { CarriedThread } from '../handoff/carriedThread';
 import { requirementsOfBoth, type Policy, type Requirements } from '../handoff/policy';
 import type { Finding } from '../handoff/finding';
 import type { HandoffIdentity } from '../handoff/sourceTransaction';
 import type { ApprovalBroker } from './approvalBroker';
-import type { CodexHost } from './codexHost';
+import type { CodexHost, ThreadSettings } from './codexHost';
+import { ForeignQuestions } from './foreignQuestions';
 import type { HeldPolicies } from './heldPolicies';
 import { HostError } from './hostError';
 import type { Log } from './log';
@@ -42,18 +45,39 @@ export class ThreadDeparture {
     const common = { requirements, codexVersion: server.version };
     if (!('threadId' in subject)) return { ...common, cwd: subject.directory, modelProvider: configured.modelProvider, policy: configured.policy ?? cautious, findings: [] };
     try {
-      const settings = await this.codex.settingsOf(subject.threadId);
-      if (settings.policy === null) throw new HostError('preflight-blocked', 'The thread runs in a sandbox that is not Codex\'s own, so another host cannot be told what it may do.');
-      return { ...common, ...settings, policy: settings.policy, findings: await this.staysBehind(subject.threadId, settings.writableRoots) };
+      return { ...common, ...(await this.describeThread(subject.threadId)) };
     } catch (error) {
+      if (CodexError.is(error, 'thread-in-use')) return { ...common, ...(await this.describeHeld(subject.threadId, error)), policy: configured.policy ?? cautious };
       if (CodexError.is(error, 'thread-not-found')) throw new HostError('no-such-thread', `There is no thread ${subject.threadId} on this host. "baton threads" lists those that are.`, { cause: error });
       throw error;
     }
   }
 
+  private async describeThread(threadId: string): Promise<Pick<SourceThread, 'cwd' | 'modelProvider' | 'policy' | 'findings'>> {
+    const having = await this.codex.serverOf(threadId);
+    const { server, settings, foreign } = having;
+    try {
+      const { policy } = settings;
+      if (policy === null) throw new HostError('preflight-blocked', 'The thread runs in a sandbox that is not Codex\'s own, so another host cannot be told what it may do.');
+      const findings = await this.staysBehind(server, threadId, settings.writableRoots);
+      if (foreign) {
+        const holder = await holderOf(this.codex.codexHome, threadId);
+        findings.push({ level: 'warning', code: 'held-elsewhere', message: `${holderText(holder)} has the thread open, for a terminal, an editor or another program of yours; the handoff stops the thread there. Close it there first if you want to see it end.` });
+      }
+      return { ...settings, policy, findings };
+    } finally {
+      having.close();
+    }
+  }
+
+  /** A thread that another program has, which cannot be asked: it stays where it is. */
+  private async describeHeld(threadId: string, { message }: CodexError): Promise<Pick<SourceThread, 'cwd' | 'modelProvider' | 'findings'>> {
+    const { cwd } = await readThread(await this.codex.ready(), threadId);
+    return { cwd, modelProvider: null, findings: [{ level: 'blocker', code: 'thread-in-use', message }] };
+  }
+
   /** What of a thread cannot go to another machine, or not as it is. */
-  private async staysBehind(threadId: string, writableRoots: readonly string[]): Promise<Finding[]> {
-    const server = await this.codex.ready();
+  private async staysBehind(server: AppServer, threadId: string, writableRoots: readonly string[]): Promise<Finding[]> {
     const findings: Finding[] = [];
     if (writableRoots.length > 0) {
       findings.push({ level: 'warning', code: 'writable-roots-stay', message: `The thread may also write to ${writableRoots.join(', ')} here. At the destination it writes to its worktree only; it can ask there for more.` });
@@ -93,8 +117,20 @@ export class ThreadDeparture {
 
   /** Stops the thread with its sub-agents and unloads it. Before that `record` is given what Codex then forgets, pending approvals above all. */
   async quiesce(threadId: string, record: (carried: CarriedThread) => Promise<void>, signal: AbortSignal): Promise<void> {
-    const server = await this.codex.ready();
-    const { model, modelProvider, policy, approvalsReviewer } = await this.codex.settingsOf(threadId);
+    const having = await this.codex.serverOf(threadId);
+    const { server, settings, foreign } = having;
+    const questions = foreign ? new ForeignQuestions(server, threadId, this.approvals) : null;
+    try {
+      await questions?.heard();
+      await this.stop(server, settings, threadId, record, signal);
+    } finally {
+      questions?.dispose();
+      having.close();
+    }
+  }
+
+  private async stop(server: AppServer, settings: ThreadSettings, threadId: string, record: (carried: CarriedThread) => Promise<void>, signal: AbortSignal): Promise<void> {
+    const { model, modelProvider, policy, approvalsReviewer } = settings;
     const [approvals, requirements, goal, { name, status }, waiting, attachments, agents] = await Promise.all([
       this.approvals.carry(threadId),
       this.requirements(threadId),
