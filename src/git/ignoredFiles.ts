@@ -1,6 +1,9 @@
+import { createHash } from 'node:crypto';
 import { lstat, open, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { absolutePath, childPath, parentPaths, type BytePath } from './bytePath';
+import { ignoredAmong } from './ignored';
+import { placeIn } from './submodules';
 
 /** What of a worktree's ignored files would be lost with it. */
 export interface IgnoredFiles {
@@ -8,8 +11,13 @@ export interface IgnoredFiles {
   readonly rebuilt: readonly BytePath[];
   /** Files that are the same in the user's own checkout. */
   readonly copies: number;
-  /** Files that nothing else is known to have. */
-  readonly own: { readonly count: number; readonly bytes: number; readonly names: readonly BytePath[] };
+  /** Files that nothing else is known to have: at most {@link NAMED} names, and a SHA-256 over all of them. */
+  readonly own: { readonly count: number; readonly bytes: number; readonly names: readonly BytePath[]; readonly digest: string };
+}
+
+/** A SHA-256 that names a list of paths. */
+export function digestOf(names: readonly BytePath[]): string {
+  return createHash('sha256').update(names.map((name) => `${name}\0`).join(''), 'latin1').digest('hex');
 }
 
 /** Directories whose content programs make again from what is tracked. */
@@ -41,7 +49,8 @@ export function isRebuilt(name: BytePath): boolean {
  */
 export async function readIgnored(root: string, entries: readonly BytePath[], checkout: string, carried: ReadonlySet<BytePath>): Promise<IgnoredFiles> {
   const rebuilt: BytePath[] = [];
-  const own = { count: 0, bytes: 0, names: [] as BytePath[] };
+  const own = { count: 0, bytes: 0 };
+  const names: BytePath[] = [];
   let copies = 0;
   let looked = 0;
   const look = async (name: BytePath): Promise<void> => {
@@ -64,31 +73,36 @@ export async function readIgnored(root: string, entries: readonly BytePath[], ch
     }
     own.count++;
     own.bytes += found.size;
-    if (own.names.length < NAMED) own.names.push(name);
+    names.push(name);
   };
   for (const entry of entries) await look(entry.replace(/\/$/, ''));
-  return { rebuilt, copies, own };
+  names.sort();
+  return { rebuilt, copies, own: { ...own, names: names.slice(0, NAMED), digest: digestOf(names) } };
 }
 
 /**
  * Repositories anywhere in a worktree besides its own and those of its submodules, ignored ones above all: a clone below `vendor` or
  * `build` may have commits that are nowhere else. Walks everything, which takes about as long as to delete it; links are not followed.
  *
- * @returns the directories that have a `.git`
+ * @returns the directories that have a `.git`, and ignored ones that are a Git directory themselves (bare ones; git lists what is in others)
  */
 export async function repositoriesBelow(root: string, submodules: ReadonlySet<BytePath>): Promise<BytePath[]> {
   const found: BytePath[] = [];
   const waiting: BytePath[] = [''];
   for (let place = waiting.pop(); place !== undefined; place = waiting.pop()) {
     const entries = await readdir(place === '' ? root : absolutePath(root, place), { encoding: 'buffer', withFileTypes: true }).catch(() => []);
-    for (const entry of entries) {
-      const name = childPath(place, entry.name);
-      if (entry.name.toString('latin1') === '.git') {
-        if (place !== '' && !submodules.has(place)) found.push(place);
-      } else if (entry.isDirectory()) waiting.push(name);
-    }
+    const names = new Set(entries.map(({ name }) => name.toString('latin1')));
+    const isBare = !names.has('.git') && ['HEAD', 'objects', 'refs'].every((name) => names.has(name));
+    if (place !== '' && !submodules.has(place) && (names.has('.git') || (isBare && (await isIgnored(root, place, submodules))))) found.push(place);
+    for (const entry of entries) if (entry.isDirectory() && entry.name.toString('latin1') !== '.git') waiting.push(childPath(place, entry.name));
   }
   return found.sort();
+}
+
+async function isIgnored(root: string, place: BytePath, submodules: ReadonlySet<BytePath>): Promise<boolean> {
+  const submodule = parentPaths(place).findLast((parent) => submodules.has(parent));
+  const [cwd, name] = submodule === undefined ? [root, place] : [placeIn(root, submodule), place.slice(submodule.length + 1)];
+  return (await ignoredAmong([name], { cwd })).has(name);
 }
 
 async function sameFile(a: Buffer | string, b: Buffer | string, bytes: number): Promise<boolean> {

@@ -11,6 +11,7 @@ import { readRepository, type ObjectId } from './repository';
 import { letGoOfPart, removePart, restorePart, takeBackPart } from './restorePart';
 import { inShadow } from './shadow';
 import { placeIn } from './submodules';
+import { keepUnfinished } from './unfinishedWorktree';
 import { WorktreeLooker } from './worktreeScan';
 
 export interface RestoreOptions {
@@ -130,17 +131,22 @@ async function capturePrevious(options: RestoreOptions, expected: string): Promi
 /**
  * Puts back what was before `restoreWorkingState`, also after a crash in the middle of it, and removes the quarantine.
  * Idempotent. Objects that something in a repository has come to need stay.
+ *
+ * @returns where a worktree is now that was being made, and in which somebody else has written; it is left alone
  */
-export async function rollbackRestore(quarantineDirectory: string): Promise<void> {
-  await takeBackParts(quarantineDirectory);
+export async function rollbackRestore(quarantineDirectory: string): Promise<string[]> {
+  const kept = await takeBackParts(quarantineDirectory);
   await rm(quarantineDirectory, { recursive: true, force: true });
+  return kept;
 }
 
 /** In the order opposite to that in which it was done. The records go last, so that all of it can be done again. */
-async function takeBackParts(quarantine: string): Promise<void> {
+async function takeBackParts(quarantine: string): Promise<string[]> {
   const directories = await partDirectories(quarantine);
+  const kept = await keepUnfinished(directories);
   for (const directory of [...directories].reverse()) await takeBackPart(directory);
   for (const directory of directories) await rm(path.join(directory, 'undo.json'), { force: true });
+  return kept;
 }
 
 /** Lets go of what a rollback would need, once the handoff is final. Idempotent. */

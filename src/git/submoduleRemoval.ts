@@ -10,7 +10,7 @@ import { inRepository, isGitDirectory } from './inRepository';
 import { readRepository, type Repository } from './repository';
 import type { KeptSubmodule } from './snapshotRecord';
 import { placeIn } from './submodules';
-import { linkWorktree, locateWorktree, removeEntry } from './worktreeEntry';
+import { linkWorktree, locateWorktree, lockEntry, removeEntry, unlockEntry } from './worktreeEntry';
 
 /** What happens to a submodule of a worktree that is removed. Its repository never goes. */
 export type SubmoduleFate = Pick<KeptSubmodule, 'place' | 'gitDir' | 'repository' | 'linked' | 'workTree'>;
@@ -68,9 +68,10 @@ function gitDirAt({ gitDir }: SubmoduleFate, from: string, to: string): string {
   return gitDir.startsWith(from + path.sep) ? path.join(to, path.relative(from, gitDir)) : gitDir;
 }
 
-/** Lets git find the submodules of a worktree that was moved from `from` to `to`, beside it. Idempotent. */
+/** Lets git find the submodules of a worktree that was moved from `from` to `to`, beside it, and not take those that are linked for gone. Idempotent. */
 export async function followSubmodules(submodules: readonly SubmoduleFate[], from: string, to: string): Promise<void> {
   for (const submodule of submodules) {
+    if (submodule.linked) await lockEntry(submodule.gitDir);
     if (submodule.workTree !== null) await setWorkTree(gitDirAt(submodule, from, to), placeIn(to, submodule.place));
   }
 }
@@ -79,6 +80,7 @@ export async function followSubmodules(submodules: readonly SubmoduleFate[], fro
 export async function returnSubmodules(submodules: readonly SubmoduleFate[], worktree: string): Promise<void> {
   for (const { place, gitDir, linked, workTree } of submodules) {
     if (workTree !== null) await setWorkTree(gitDir, workTree);
+    if (linked) await unlockEntry(gitDir);
     const directory = placeIn(worktree, place);
     if (linked && (await locateWorktree(directory, gitDir, worktree)).is !== 'here') await linkWorktree(directory, gitDir);
   }

@@ -1,6 +1,5 @@
 import { lstat, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { GitError } from './gitError';
 
 /**
  * How a linked worktree and its entry in the repository know each other: `<worktree>/.git` is a file that names
@@ -47,44 +46,79 @@ export async function locateWorktree(worktree: string, known: string | null, bas
   if (pointer === null) {
     const own = await lstat(path.join(worktree, '.git')).then(() => true, () => false);
     if (own) return { is: 'unlinked', gitDir: null, why: 'another repository lies in its place' };
+    const other = entryThere ? await claimant(known, worktree) : null;
+    if (other !== null && known !== null) return { is: 'moved', to: other, gitDir: known };
     return { is: 'unlinked', gitDir: entryThere ? known : null, why: 'its .git file is gone' };
   }
   if (!(await isEntry(pointer))) return { is: 'unlinked', gitDir: null, why: `the repository has no entry ${pointer} for it any more` };
   if (known !== null && !(await same(pointer, known))) return { is: 'unlinked', gitDir: null, why: 'its .git file names another worktree' };
   if (await same(await backPointerOf(pointer), worktree)) return { is: 'here', gitDir: pointer };
+  // A copy (cp -a) says the same of itself, and must not get what is the original's.
+  const other = await claimant(pointer, worktree);
+  if (other !== null) return { is: 'unlinked', gitDir: null, why: `${other} is that worktree too, and the one that git knows. Delete the .git file of the one that is a copy` };
   return { is: 'unlinked', gitDir: pointer, why: 'the repository looks for it elsewhere' };
+}
+
+/** The worktree that an entry is of, where that is another directory than `worktree` and says so too. */
+async function claimant(gitDir: string, worktree: string): Promise<string | null> {
+  const back = await backPointerOf(gitDir);
+  return back !== null && !(await same(back, worktree)) && (await same(await pointerOf(back), gitDir)) ? back : null;
 }
 
 /** Lets a worktree and its entry know each other again. Only for an entry that was the worktree's. */
 export async function linkWorktree(worktree: string, gitDir: string): Promise<void> {
   await mkdir(worktree, { recursive: true, mode: 0o700 });
   await writeWhole(path.join(worktree, '.git'), `gitdir: ${gitDir}\n`);
+  await redirectEntry(gitDir, worktree);
+}
+
+/** Lets an entry know where its worktree is. */
+export async function redirectEntry(gitDir: string, worktree: string): Promise<void> {
   await writeWhole(path.join(gitDir, 'gitdir'), `${path.join(worktree, '.git')}\n`);
 }
 
+/** Whether an entry is that of one of some worktrees. Git gives the name of an entry that it has pruned to the next worktree. */
+export async function isEntryOf(gitDir: string, worktrees: readonly string[]): Promise<boolean> {
+  const back = path.basename(path.dirname(gitDir)) === 'worktrees' ? await backPointerOf(gitDir) : null;
+  return back !== null && (await Promise.all(worktrees.map((worktree) => samePlace(back, worktree)))).includes(true);
+}
+
 /**
- * Removes a worktree's entry from its repository, if it is still that of one of `worktrees`. (`git worktree prune` would remove
- * also entries of the user's, whose directories are on a disk that is not there now.)
- *
- * @throws {GitError} `not-managed` where the entry is another worktree's
+ * Removes a worktree's entry from its repository; one that is another's by now stays. (`git worktree prune` would remove also
+ * entries of the user's, whose directories are on a disk that is not there now.)
  */
 export async function removeEntry(gitDir: string, worktrees: readonly string[]): Promise<void> {
-  if (!(await isDirectory(gitDir))) return;
-  const back = await backPointerOf(gitDir);
-  const ours = path.basename(path.dirname(gitDir)) === 'worktrees' && (back === null || worktrees.includes(back));
-  if (!ours) throw new GitError('not-managed', `${gitDir} is the entry of ${back ?? 'nothing'}. Baton leaves it alone.`);
+  if (!(await isEntryOf(gitDir, worktrees))) return;
+  // What says whose it is goes last, so that all of this can be done again.
+  for (const name of await readdir(gitDir)) if (name !== 'gitdir') await rm(path.join(gitDir, name), { recursive: true, force: true });
   await rm(gitDir, { recursive: true, force: true });
+}
+
+/** Why git says that an entry is locked whose worktree Baton has put aside: `git worktree prune` leaves it alone. (git-worktree(1), "lock") */
+const LOCK = 'Baton is removing this worktree. It unlocks it, or removes it, when it goes on.';
+
+export async function lockEntry(gitDir: string): Promise<void> {
+  await writeFile(path.join(gitDir, 'locked'), `${LOCK}\n`);
+}
+
+/** Idempotent; a lock of somebody else's stays. */
+export async function unlockEntry(gitDir: string): Promise<void> {
+  if ((await lockText(gitDir)) === LOCK) await rm(path.join(gitDir, 'locked'), { force: true });
+}
+
+/** Why somebody else than Baton locked a worktree (`git worktree lock`), empty where none was said; null where nobody did. */
+export async function lockReason(gitDir: string): Promise<string | null> {
+  const reason = await lockText(gitDir);
+  return reason === LOCK ? null : reason;
+}
+
+function lockText(gitDir: string): Promise<string | null> {
+  return readFile(path.join(gitDir, 'locked'), 'utf8').then((text) => text.trim(), () => null);
 }
 
 /** Removes whatever entry a repository has of a worktree that is gone, also where `git worktree add` was killed before it was complete. */
 export async function removeEntriesOf(commonDir: string, worktree: string): Promise<void> {
-  const above = await realpath(path.dirname(worktree)).catch(() => path.dirname(worktree));
-  const places = [worktree, path.join(above, path.basename(worktree))];
-  for (const name of await directoriesIn(path.join(commonDir, 'worktrees'))) {
-    const gitDir = path.join(commonDir, 'worktrees', name);
-    const back = await backPointerOf(gitDir);
-    if (back !== null && places.includes(back)) await rm(gitDir, { recursive: true, force: true });
-  }
+  for (const name of await directoriesIn(path.join(commonDir, 'worktrees'))) await removeEntry(path.join(commonDir, 'worktrees', name), [worktree]);
 }
 
 /** The worktrees two levels below a directory: `<base>/<id>/<name>`. */
@@ -117,6 +151,11 @@ async function same(a: string | null, b: string | null): Promise<boolean> {
   if (a === b) return true;
   const real = (place: string) => realpath(place).catch(() => place);
   return (await real(a)) === (await real(b));
+}
+
+/** {@link same}, also where the two are not there any more. */
+async function samePlace(a: string, b: string): Promise<boolean> {
+  return path.basename(a) === path.basename(b) && same(path.dirname(a), path.dirname(b));
 }
 
 async function writeWhole(file: string, content: string): Promise<void> {

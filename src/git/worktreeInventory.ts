@@ -1,14 +1,14 @@
-import { lstat, readFile } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import path from 'node:path';
 import { absolutePath, pathForPeople, type BytePath } from './bytePath';
 import { carriedPaths } from './carriedPaths';
 import { gitText, nulRecords, streamGit } from './git';
 import { GitError } from './gitError';
-import { diskUsage, readIgnored, type IgnoredFiles } from './ignoredFiles';
+import { digestOf, diskUsage, readIgnored, type IgnoredFiles } from './ignoredFiles';
 import { operationIn, readRepository, type ObjectId, type Operation, type Repository } from './repository';
 import { findHead, findLayout } from './repositoryFiles';
 import { isPlace, placeIn } from './submodules';
-import { locateWorktree, type Whereabouts } from './worktreeEntry';
+import { locateWorktree, lockReason, type Whereabouts } from './worktreeEntry';
 import { WorktreeLooker } from './worktreeScan';
 
 /** What a worktree is at, as git and the file system say it. */
@@ -86,7 +86,7 @@ export async function readStanding(root: string, gitDir: string, checkout: strin
     const [mine, its] = [standing.ignored, part.ignored];
     standing.ignored = {
       rebuilt: [...mine.rebuilt, ...its.rebuilt.map(below)], copies: mine.copies + its.copies,
-      own: { count: mine.own.count + its.own.count, bytes: mine.own.bytes + its.own.bytes, names: [...mine.own.names, ...its.own.names.map(below)] },
+      own: { count: mine.own.count + its.own.count, bytes: mine.own.bytes + its.own.bytes, names: [...mine.own.names, ...its.own.names.map(below)], digest: digestOf([mine.own.digest, place, its.own.digest]) },
     };
     standing.repositoriesWithin = [...standing.repositoriesWithin, ...part.repositoriesWithin];
     if (part.touchedAt > standing.touchedAt) standing.touchedAt = part.touchedAt;
@@ -103,8 +103,7 @@ type Part = { -readonly [K in keyof Omit<WorktreeStanding, 'submodules'>]: Workt
 /** What {@link readStanding} gives, without submodules. */
 async function readPart(root: string, gitDir: string, checkout: string): Promise<Part> {
   const [{ commonDir, operation }, status, locked] = await Promise.all([
-    readPlace(root), readStatus(root),
-    readFile(path.join(gitDir, 'locked'), 'utf8').then((text) => text.trim(), () => null),
+    readPlace(root), readStatus(root), lockReason(gitDir),
   ]);
   const [unpushed, carried] = await Promise.all([
     status.head === null ? 0 : countUnpushed(root, status.branch),

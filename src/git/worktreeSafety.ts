@@ -1,4 +1,5 @@
 import { pathForPeople } from './bytePath';
+import { quoteForPeople } from './git';
 import { UNPUSHED_LIMIT, type WorktreeFacts } from './worktreeInventory';
 
 /** What Baton knows of a worktree besides what git and the file system say. */
@@ -11,6 +12,8 @@ export interface WorktreeUse {
   readonly busy: string | null;
   /** Processes that work in it, as far as the system tells. */
   readonly processes: readonly number[];
+  /** Where other file systems are mounted in it, as far as the system tells. */
+  readonly mounts: readonly string[];
   /** It lies where Baton makes worktrees. */
   readonly below: boolean;
 }
@@ -45,6 +48,8 @@ export function safeToRemove(facts: WorktreeFacts, use: WorktreeUse): Verdict {
   if (standing.locked !== null) return no('locked', `It is locked${standing.locked === '' ? '' : `: ${pathForPeople(Buffer.from(standing.locked.slice(0, 200)).toString('latin1'))}`}; "git worktree unlock" ends that.`);
   if (standing.operation !== null) return no('operation', `A ${standing.operation} is in progress in it.`);
   if (use.processes.length > 0) return no('in-use', `Programs work in it (process ${use.processes.slice(0, 3).join(', ')}).`);
+  const [mount] = use.mounts;
+  if (mount !== undefined) return no('mounted', `Another file system is mounted at ${quoteForPeople(mount)}; "umount" ends that.`);
   if (standing.repositoriesWithin.length > 0) return no('repositories', `It holds repositories of their own, which no snapshot keeps: ${standing.repositoriesWithin.join(', ')}.`);
   const { own } = standing.ignored;
   if (own.count > 0) return no('ignored-files', `It has ${own.count === 1 ? 'an ignored file' : `${own.count} ignored files`} that nothing else has: ${own.names.slice(0, 3).map(pathForPeople).join(', ')}${own.count > 3 ? ', …' : ''}.`);

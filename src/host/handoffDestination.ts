@@ -18,12 +18,14 @@ import type { Actor } from './audit';
 import { HostError } from './hostError';
 import { freeBytes, IncomingHandoff, type IncomingRecord } from './incomingHandoff';
 import { InTurn } from './inTurn';
+import type { Log } from './log';
 import { OfferAnswers, partsOf, type OfferPorts } from './offerAnswers';
 import { mayBeTakenUp } from './overBreaks';
 import type { PeerLink } from './peerLink';
 import type { Manifest, Offer, PeerMethodName, PeerParams, PeerResult } from './peerProtocol';
 import { following, readHeader } from './transferChannel';
 import { describeError } from './wireError';
+import { keptNote } from './worktreeRestoration';
 
 /** What a destination needs of Codex and of the host's stores. */
 export interface DestinationPorts extends OfferPorts {
@@ -173,7 +175,7 @@ export class HandoffDestination {
       const announced = record.manifest;
       if (announced === null) throw new HostError('transfer-corrupt', 'Nothing was announced, so nothing can be prepared.');
       // A host before this one may have been killed in the middle of it; what it took from the spool has to come once more.
-      await takeBack(incoming);
+      await takeBack(incoming, this.ports.log);
       if (!(await incoming.isComplete(announced))) throw new HostError('transfer-incomplete', 'Not everything that was announced is here.');
       try {
         const part = ({ bundle, branch }: Manifest['parts'][number], index: number): ReceivePart => ({ ...bundle, branch, file: incoming.bundle(index), lfs: incoming.lfs(announced, index).filter(({ held }) => !held) });
@@ -340,7 +342,7 @@ export class HandoffDestination {
     else if (destination.is !== 'withdrawing') return;
     const incoming = await IncomingHandoff.load(this.ports.directory, handoffId);
     if (incoming !== null) {
-      await takeBack(incoming);
+      await takeBack(incoming, this.ports.log);
       if (mayBeTakenUp(destination.is === 'withdrawing' ? destination.reason : reason)) await incoming.keep(this.ports.kept).catch((error: unknown) => this.ports.log.warn(`What had arrived of handoff ${handoffId} could not be kept: ${describeError(error).message}`));
     }
     await IncomingHandoff.discard(this.ports.directory, handoffId);
@@ -402,9 +404,9 @@ export class HandoffDestination {
 }
 
 /** Undoes what was restored. Idempotent. */
-async function takeBack(incoming: IncomingHandoff): Promise<void> {
+async function takeBack(incoming: IncomingHandoff, log: Log): Promise<void> {
   await takeBackFiles(incoming.included);
-  await rollbackRestore(incoming.quarantine);
+  for (const place of await rollbackRestore(incoming.quarantine)) log.warn(keptNote(incoming.record.worktree, place));
 }
 
 function present<T>(value: T | undefined): T {

@@ -9,8 +9,11 @@ const snapshot = z.object({ ref: z.string().startsWith('refs/baton/snapshots/'),
 /** Where a worktree is in its life. Written before what it says is begun, so that a host after this one can end or undo it. */
 const life = z.discriminatedUnion('is', [
   z.object({ is: z.literal('here') }),
-  /** Its directory lies at `aside`, or is about to. Once `verified` the snapshot is known to have all of it, and it only goes forward. */
-  z.object({ is: z.literal('removing'), aside: z.string(), gitDir: z.string(), snapshot, verified: z.boolean() }),
+  /**
+   * Its directory lies at `aside`, or is about to. Once `verified` the snapshot is known to have all of it, and it only goes forward.
+   * What changed there `since` (nanoseconds, by the clock of its file system; null in what an earlier Baton wrote) is not deleted.
+   */
+  z.object({ is: z.literal('removing'), aside: z.string(), gitDir: z.string(), snapshot, verified: z.boolean(), since: z.string().regex(/^\d+$/).nullable().default(null) }),
   z.object({ is: z.literal('removed'), snapshot, at: z.iso.datetime() }),
   /** What was restored is taken back by what lies in `directory`. */
   z.object({ is: z.literal('restoring'), snapshot, at: z.iso.datetime(), directory: z.string() }),
@@ -33,6 +36,8 @@ const worktreeRecord = z.object({
   createdAt: z.iso.datetime().default(longAgo),
   lastUsedAt: z.iso.datetime().default(longAgo),
   life: life.default({ is: 'here' }),
+  /** What could not be deleted of it when it was removed; each sweep tries again. */
+  undeleted: z.object({ path: z.string(), since: z.string().regex(/^\d+$/).nullable(), why: z.string() }).nullable().default(null),
 });
 export const worktreeRecords = z.array(worktreeRecord);
 export type WorktreeRecord = z.output<typeof worktreeRecord>;

@@ -96,7 +96,7 @@ export const managedWorktree = z.object({
   /** Commits that no remote-tracking branch, tag or other branch has; at most 1000. */
   unpushed: count,
   /** Ignored files that nothing else has: they would be lost with it, so it is not removed by itself. */
-  ignored: z.object({ count, bytes: count, names: z.array(z.string()) }).nullable(),
+  ignored: z.object({ count, bytes: count, names: z.array(z.string()), digest: z.string().default('') }).nullable(),
   lastUsedAt: z.string(),
   /** On disk; null unless asked for. */
   bytes: count.nullable(),
@@ -401,8 +401,8 @@ export const methods = {
   'worktree/unpin': method('operator', z.object({ id: worktreeId }), z.object({ worktree: managedWorktree })),
   /** Baton never removes a permanent one. */
   'worktree/permanent': method('operator', z.object({ id: worktreeId, permanent: z.boolean().default(true) }), z.object({ worktree: managedWorktree })),
-  /** Takes a snapshot, verifies it, and removes the directory. `discardIgnored` lets ignored files go that nothing else has. */
-  'worktree/remove': method('operator', z.object({ id: worktreeId, discardIgnored: z.boolean().optional() }), z.object({ removed: z.literal(true), snapshot: z.string().nullable() })),
+  /** Takes a snapshot, verifies it, and removes the directory. `discardIgnored` lets ignored files go that nothing else has: those on the list of that digest, or of one that begins so. */
+  'worktree/remove': method('operator', z.object({ id: worktreeId, discardIgnored: z.string().regex(/^[0-9a-f]{12,64}$/).optional() }), z.object({ removed: z.literal(true), snapshot: z.string().nullable(), notes: z.array(z.string()).default([]) })),
   'worktree/restore': method('operator', z.object({ id: worktreeId }), z.object({ worktree: managedWorktree, notes: z.array(z.string()) })),
   /** Mends one that was moved or deleted by hand; `directory` says where it is now; `anew` makes one that was deleted again from what git still has. */
   'worktree/repair': method('operator', z.object({ id: worktreeId, directory: z.string().max(4096).optional(), anew: z.boolean().optional() }), z.object({ worktree: managedWorktree, done: text })),

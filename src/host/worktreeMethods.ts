@@ -34,10 +34,10 @@ export function worktreeMethods(host: HostService): Pick<Implementations, Remote
     'worktree/remove': async ({ id, discardIgnored }, { by }) => {
       if (keeper.known(id).life.is === 'here' && (await keeper.isGone(id))) {
         await keeper.forget(id);
-        return { removed: true as const, snapshot: null };
+        return { removed: true as const, snapshot: null, notes: [] };
       }
-      const { ref } = await keeper.remove(id, by, { discardIgnored });
-      return { removed: true as const, snapshot: ref };
+      const { ref, notes } = await keeper.remove(id, by, { discardIgnored });
+      return { removed: true as const, snapshot: ref, notes: [...notes] };
     },
     'worktree/restore': async ({ id }, { by }) => {
       const notes = await keeper.restore(id, by);

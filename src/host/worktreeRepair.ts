@@ -24,6 +24,7 @@ export async function repairWorktree(record: WorktreeRecord, worktrees: ManagedW
       await worktrees.save({ id, gitDir: where.gitDir });
       return 'Nothing was wrong with it.';
     case 'moved':
+      if (directory !== undefined && directory !== where.to) throw new HostError('worktree-kept', `${where.to} is the worktree ${id}, and git knows it there. Nothing was changed. If that is a copy, delete its .git file and try again.`);
       return relink(where.to, where.gitDir, `Baton and git know now that it is at ${where.to}.`);
     case 'unlinked':
       if (where.gitDir === null) throw new HostError('worktree-kept', `${record.path} cannot be mended: ${where.why}. Nothing was changed.`);

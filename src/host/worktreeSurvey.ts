@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { pathForPeople } from '../git/bytePath';
+import { isKeptOf } from '../git/keptBeside';
 import { worktreesBelow } from '../git/worktreeEntry';
 import type { WorktreeFacts } from '../git/worktreeInventory';
 import { planSweep, type Verdict } from '../git/worktreeSafety';
 import type { ManagedWorktrees, WorktreeRecord } from './managedWorktrees';
-import { workingDirectories } from './processesIn';
+import { workplaces, type Workplaces } from './processesIn';
 import type { ManagedWorktree } from './protocol';
 import type { WorktreeKeeper } from './worktreeKeeper';
 
@@ -24,7 +25,7 @@ const AT_ONCE = 4;
 export async function survey(worktrees: ManagedWorktrees, keeper: WorktreeKeeper, sizes: boolean): Promise<Surveyed[]> {
   const waiting = worktrees.all().filter(({ life }) => life.is === 'here');
   const seen: Surveyed[] = [];
-  const processes = await workingDirectories();
+  const processes = await workplaces(false);
   const next = async (): Promise<void> => {
     for (let record = waiting.shift(); record !== undefined; record = waiting.shift()) seen.push(await look(record, keeper, sizes, processes));
   };
@@ -32,9 +33,9 @@ export async function survey(worktrees: ManagedWorktrees, keeper: WorktreeKeeper
   return seen.sort((a, b) => b.lastUsedAt.getTime() - a.lastUsedAt.getTime());
 }
 
-async function look(record: WorktreeRecord, keeper: WorktreeKeeper, sizes: boolean, processes?: ReadonlyMap<number, string>): Promise<Surveyed> {
+async function look(record: WorktreeRecord, keeper: WorktreeKeeper, sizes: boolean, processes?: Workplaces): Promise<Surveyed> {
   const facts = await keeper.facts(record, sizes);
-  const verdict = await keeper.verdict(record, facts, {}, processes);
+  const verdict = await keeper.verdict(record, facts, processes);
   const lastUsedAt = new Date(Math.max(Date.parse(record.lastUsedAt), facts.standing?.touchedAt.getTime() ?? 0));
   return { record, facts, verdict, lastUsedAt };
 }
@@ -100,7 +101,7 @@ async function foreign(worktrees: ManagedWorktrees, moved: readonly string[]): P
   for (const path of await worktreesBelow(worktrees.base)) {
     if (ours.has(path) || [...ours].some((known) => path.startsWith(join(known, '/')))) continue;
     const head = await readFile(join(path, '.git'), 'utf8').catch(() => null);
-    const reason = head === null ? 'Baton did not make it, and leaves it alone.' : 'It is a worktree or a repository that Baton has no record of, and leaves alone.';
+    const reason = worktrees.all().some((record) => isKeptOf(path, record.path)) ? 'It holds what was written into a worktree while Baton removed or restored it, or what could not be deleted. Take what you need, then delete it.' : head === null ? 'Baton did not make it, and leaves it alone.' : 'It is a worktree or a repository that Baton has no record of, and leaves alone.';
     found.push({ ...unknown, id: basename(join(path, '..')), path, project: null, threadIds: [], branch: null, permanent: false, pinned: false, lastUsedAt: new Date(0).toISOString(), state: 'foreign', reason, snapshot: null });
   }
   return found;

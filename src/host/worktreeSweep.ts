@@ -5,7 +5,8 @@ import { dropSnapshot, isOnlyCopy, listSnapshots, type KnownSnapshot } from '../
 import { locateWorktree } from '../git/worktreeEntry';
 import { REST_MS } from '../git/worktreeSafety';
 import type { Snapshot, SweepReport, WorktreeRetention } from './protocol';
-import type { KeeperPorts, WorktreeActor, WorktreeKeeper } from './worktreeKeeper';
+import type { KeeperPorts, WorktreeActor } from './keeperPorts';
+import type { WorktreeKeeper } from './worktreeKeeper';
 import { holdRepository } from './repositoryClaim';
 import { plan, survey } from './worktreeSurvey';
 import type { WorktreeRecord } from './managedWorktrees';

@@ -23,7 +23,8 @@ export async function removeWorktree(client: HostClient, worktree: ManagedWorktr
   ].join('\n\n');
   const verb = own ? t('Remove, and Lose Those Files') : remove;
   if ((await vscode.window.showWarningMessage(t('Remove the worktree {0}?', plainLabel(path, 200)), { modal: true, detail }, verb)) !== verb) return;
-  await client.call('worktree/remove', { id, ...(own ? { discardIgnored: true } : {}) });
+  const { notes } = await client.call('worktree/remove', { id, ...(own ? { discardIgnored: ignored.digest } : {}) });
+  if (notes.length > 0) void vscode.window.showWarningMessage(plainLabel(notes.join(' '), 1000));
 }
 
 export async function restoreWorktree(client: HostClient, { id, path }: ManagedWorktree): Promise<void> {

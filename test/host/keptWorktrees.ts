@@ -27,6 +27,8 @@ export interface Kept {
   readonly running: Map<string, string>;
   readonly underWay: Map<string, string>;
   readonly audited: { type: string }[];
+  /** What its log warns of. */
+  readonly warned: string[];
   /** Moves the clock on. */
   later(milliseconds: number): void;
   /** Makes a worktree, on a branch of its own unless told otherwise. */
@@ -43,9 +45,10 @@ export async function openKept(home: string, checkout: string, options: { readon
   const worktrees = new ManagedWorktrees(base, await JsonStore.open(path.join(home, 'worktrees.json'), worktreeRecords, []), now);
   const [running, underWay] = [new Map<string, string>(), new Map<string, string>()];
   const audited: { type: string }[] = [];
+  const warned: string[] = [];
   const retention: WorktreeRetention = { keep: 0, snapshotDays: 30 };
   const ports = {
-    worktrees, now, log: silentLog,
+    worktrees, now, log: { ...silentLog, warn: (message: string) => { warned.push(message); } },
     directory: path.join(home, 'snapshots'),
     audit: { append: (event: { type: string }) => { audited.push(event); return Promise.resolve(); } },
     inUse: (id: string) => Promise.resolve(running.get(id) ?? null),
@@ -55,7 +58,7 @@ export async function openKept(home: string, checkout: string, options: { readon
   const keeper = new WorktreeKeeper(ports);
   const sweep = new WorktreeSweep({ ...ports, retention: () => retention, checkouts: () => [checkout], lastApply: async (id) => (await readApplyRecord(path.join(home, 'applies', id)))?.change ?? null }, keeper);
   return {
-    home, base, checkout, worktrees, keeper, sweep, retention, running, underWay, audited,
+    home, base, checkout, worktrees, keeper, sweep, retention, running, underWay, audited, warned,
     later: (milliseconds) => { ahead += milliseconds; },
     make: async ({ threads = [], branch } = {}) => {
       const { id, path: place } = worktrees.plan(checkout);

@@ -1,30 +1,14 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { bundleScript } from '../fixtures/bundledScript';
-import { runUntilKilled } from '../fixtures/meddlingGit';
-import { git, makePair, ownCheckout, removeTemporaryDirectories, temporaryDirectory, write, type Pair } from '../git/laboratory';
+import { git, makePair, ownCheckout, removeTemporaryDirectories, write, type Pair } from '../git/laboratory';
 import { makeSubmodulePair, observeAll, workEverywhere } from '../git/submoduleClones';
 import { contentOf, openKept, work, type Kept } from './keptWorktrees';
-
-/** Acts on the worktrees of a home, and dies by its own hand right after it has written down that a worktree is at `moment`. */
-const script = `
-import { openKept } from './test/host/keptWorktrees';
-const [home, checkout, act, id, moment] = process.argv.slice(2);
-const kept = await openKept(home, checkout);
-const save = kept.worktrees.save.bind(kept.worktrees);
-kept.worktrees.save = async (record) => {
-  const saved = await save(record);
-  const { life } = saved;
-  if (moment === life.is || moment === life.is + ' verified ' + life.verified) process.kill(process.pid, 'SIGKILL');
-  return saved;
-};
-await kept.keeper[act](id, 'local');
-`;
+import { bundleKeeper, killKeeper, type Death } from './killedKeeper';
 
 let program: string;
 beforeAll(async () => {
-  program = await bundleScript(script, path.join(temporaryDirectory(), 'keeper.mjs'));
+  program = await bundleKeeper();
 });
 afterAll(removeTemporaryDirectories);
 
@@ -35,17 +19,7 @@ beforeEach(async () => {
   kept = await openKept(path.join(pair.directory, 'home'), pair.server);
 });
 
-interface Death {
-  /** Killed when its git is about to run a command with this word for the nth time. */
-  readonly at?: readonly [word: string, nth: number];
-  /** Killed right after this was written down. */
-  readonly after?: string;
-}
-
-/** Runs `act` in a process of its own, which is killed as told. */
-function die(act: 'remove' | 'restore' | 'recover', id: string, { at: [word, nth] = ['no such word', 0], after = '' }: Death): Promise<NodeJS.Signals | null> {
-  return runUntilKilled(temporaryDirectory(), program, [kept.home, pair.server, act, id, after], [word], nth);
-}
+const die = (act: 'remove' | 'restore' | 'recover', id: string, death: Death) => killKeeper(program, kept.home, pair.server, act, id, death);
 
 /** The host that starts next, after what it finds was ended or undone. */
 async function startNext(): Promise<Kept> {

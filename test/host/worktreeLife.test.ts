@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { statesOfFiles } from '../git/statesOfFiles';
@@ -19,6 +19,11 @@ afterEach(removeTemporaryDirectories);
 
 const refs = (root: string) => git(root, 'for-each-ref', '--format=%(refname)', 'refs/baton/snapshots').split('\n').filter((name) => name !== '');
 const whyKept = async (id: string) => (await kept.sweep.preview()).kept.find((entry) => entry.id === id)?.reason;
+
+/** What names the ignored files of a worktree in the inventory. */
+const shownIgnored = async (id: string) => (await kept.list()).find((entry) => entry.id === id)?.ignored?.digest ?? '';
+/** The code in the command that a refused removal gives. */
+const refusedIgnored = async (id: string) => /--discard-ignored ([0-9a-f]{12})"/.exec(await kept.keeper.remove(id, 'local').then(() => '', (error: unknown) => (error as Error).message))?.[1] ?? '';
 
 describe('a worktree that is removed and restored', () => {
   it('has the same commits, index, files and branch at the same place, and the user\'s checkout is as it was', async () => {
@@ -51,7 +56,7 @@ describe('a worktree that is removed and restored', () => {
     const { id, path: place } = await kept.make();
     make(place, pair);
     const before = observe(place);
-    await kept.keeper.remove(id, 'local', { discardIgnored: true });
+    await kept.keeper.remove(id, 'local', { discardIgnored: await shownIgnored(id) });
     expect(existsSync(place)).toBe(false);
     await kept.keeper.restore(id, 'local');
     expect(observe(place)).toEqual(before);
@@ -177,7 +182,26 @@ describe('a sweep', () => {
     expect(left.find((entry) => entry.id === id)?.reason).toMatch(/repositories that git ignores there and no snapshot keeps: "?ignored\/vendor\/lib/);
     expect(git(clone, 'log', '--format=%s')).toContain('nowhere else');
     expect(refs(pair.server)).toEqual([]);
-    await kept.keeper.remove(id, 'local', { discardIgnored: true });
+    // The inventory does not look for clones.
+    await expect(kept.keeper.remove(id, 'local', { discardIgnored: await shownIgnored(id) })).rejects.toMatchObject({ reason: 'worktree-kept' });
+    await kept.keeper.remove(id, 'local', { discardIgnored: await refusedIgnored(id) });
+    expect(existsSync(place)).toBe(false);
+  });
+
+  it('leaves one with an ignored bare repository, and not for a bare one that is tracked or untracked', async () => {
+    const { id, path: place } = await kept.make();
+    const bare = (name: string) => { git(place, 'clone', '-q', '--bare', pair.laptop, name); };
+    bare('untracked.git');
+    bare('tracked.git');
+    git(place, 'add', 'tracked.git');
+    git(place, 'commit', '-qm', 'with a repository for tests');
+    const before = contentOf(place);
+    await kept.keeper.remove(id, 'local');
+    await kept.keeper.restore(id, 'local');
+    expect(contentOf(place)).toEqual(before);
+    bare('ignored/vendor/mirror.git');
+    await expect(kept.keeper.remove(id, 'local')).rejects.toThrow(/repositories that git ignores there and no snapshot keeps: "ignored\/vendor\/mirror\.git"/);
+    await kept.keeper.remove(id, 'local', { discardIgnored: await refusedIgnored(id) });
     expect(existsSync(place)).toBe(false);
   });
 
@@ -202,10 +226,16 @@ describe('a sweep', () => {
     expect(await whyKept(id)).toContain(name);
   });
 
-  it('lets ignored files go only where the user said so', async () => {
+  it('lets ignored files go only where the user said so, and only those that he saw', async () => {
     const { id, path: place } = await kept.make();
     write(place, 'ignored/.env', 'TOKEN=1\n');
-    await kept.keeper.remove(id, 'local', { discardIgnored: true });
+    const [shown, refused] = [await shownIgnored(id), await refusedIgnored(id)];
+    expect(shown.startsWith(refused)).toBe(true);
+    write(place, 'ignored/notes.txt', 'written since\n');
+    await expect(kept.keeper.remove(id, 'local', { discardIgnored: shown })).rejects.toThrow(/not, or no longer, what you let go.*"ignored\/\.env", "ignored\/notes\.txt"/);
+    expect(readFileSync(path.join(place, 'ignored/notes.txt'), 'utf8')).toBe('written since\n');
+    rmSync(path.join(place, 'ignored/notes.txt'));
+    await kept.keeper.remove(id, 'local', { discardIgnored: refused });
     expect(existsSync(place)).toBe(false);
   });
 
@@ -282,6 +312,26 @@ describe('a worktree that somebody moved or deleted', () => {
     expect(await whyKept(id)).toMatch(/outside the folder/);
     expect((await kept.sweep.sweep()).removed).toEqual([]);
     expect(existsSync(to)).toBe(true);
+  });
+
+  it.each([true, false])('and of which a copy lies at its place stays the original\'s, and is followed where git knows it (the copy has a .git file: %s)', async (linked) => {
+    const { id, path: place } = await kept.make();
+    work(place);
+    const to = path.join(pair.directory, 'original');
+    git(pair.server, 'worktree', 'move', place, to);
+    cpSync(to, place, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+    git(to, 'status');
+    if (!linked) rmSync(path.join(place, '.git'));
+    const before = contentOf(to);
+    if (linked) {
+      await expect(kept.keeper.repair(id)).rejects.toThrow(/original is that worktree too, and the one that git knows/);
+      await expect(kept.keeper.repair(id, { directory: place })).rejects.toMatchObject({ reason: 'worktree-kept' });
+      rmSync(path.join(place, '.git'));
+    } else await expect(kept.keeper.repair(id, { directory: place })).rejects.toThrow(/original is the worktree/);
+    expect(contentOf(to)).toEqual(before);
+    expect(await kept.keeper.repair(id)).toContain(to);
+    expect(contentOf(to)).toEqual(before);
+    expect(await kept.list()).toContainEqual(expect.objectContaining({ id, state: 'here', path: to }));
   });
 
   it('by git itself is found', async () => {

@@ -6,7 +6,7 @@ const now = new Date('2026-03-01T12:00:00.000Z');
 const worktree: ManagedWorktree = {
   id: '1a2b3c4d', path: '/home/ada/.baton/worktrees/1a2b3c4d/orrery', project: '/home/ada/work/orrery', threadIds: ['019a1b2c-3d4e-7f00-8000-0123456789ab'], branch: 'baton/019a1b2c-3d4e/main', head: 'a'.repeat(40),
   dirty: true, permanent: false, pinned: true, state: 'here', changes: { staged: 2, unstaged: 1, untracked: 3, unmerged: 0 }, operation: null, locked: false, unpushed: 4,
-  ignored: { count: 1, bytes: 120, names: ['".env"'] }, lastUsedAt: '2026-02-27T10:00:00.000Z', bytes: 123_456_789, safeToRemove: false, reason: 'It has an ignored file that nothing else has: ".env".', snapshot: null,
+  ignored: { count: 1, bytes: 120, names: ['".env"'], digest: 'd'.repeat(64) }, lastUsedAt: '2026-02-27T10:00:00.000Z', bytes: 123_456_789, safeToRemove: false, reason: 'It has an ignored file that nothing else has: ".env".', snapshot: null,
 };
 const removed: ManagedWorktree = { ...worktree, id: '5e6f7a8b', path: '/home/ada/.baton/worktrees/5e6f7a8b/orrery', threadIds: [], pinned: false, state: 'removed', changes: null, unpushed: 0, ignored: null, bytes: null, reason: 'It was removed; a snapshot keeps it, and "restore" brings it back.' };
 

@@ -121,15 +121,15 @@ export function addWorktreeCommands({ program, session }: CommandTable): void {
     .command('remove')
     .argument(...ID)
     .option(...HOST)
-    .option('--discard-ignored', 'also where it has ignored files that nothing else has; they are lost')
+    .option('--discard-ignored <CODE>', 'also where it has ignored files that nothing else has: those that the refusal named with this code are lost')
     .description('remove a worktree; a snapshot keeps all of its working state')
-    .action(async (word: string, options: HostOption & { discardIgnored?: true }) => {
+    .action(async (word: string, options: HostOption & { discardIgnored?: string }) => {
       const on = await Worktrees.of(session, options);
       const { id, path, state } = await on.find(word);
-      const result = await on.ask('worktree/remove', { id, ...(options.discardIgnored === true ? { discardIgnored: true } : {}) });
+      const result = await on.ask('worktree/remove', { id, ...(options.discardIgnored === undefined ? {} : { discardIgnored: options.discardIgnored }) });
       session.result(result, () => (result.snapshot === null
         ? `Forgot ${id}, which was ${state}.`
-        : `Removed ${inertLine(path)}.\nIts working state is in the snapshot ${inertLine(result.snapshot)}.\n\`baton worktree restore ${id}\`, or opening its thread, brings it back.`));
+        : [`Removed ${inertLine(path)}.`, `Its working state is in the snapshot ${inertLine(result.snapshot)}.`, `\`baton worktree restore ${id}\`, or opening its thread, brings it back.`, ...notes(result.notes, session.columns)].join('\n')));
     });
   command
     .command('restore')
