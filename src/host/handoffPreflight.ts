@@ -11,6 +11,7 @@ import { announceSubmodule } from '../git/submodulePlaces';
 import type { Claim } from '../handoff/claim';
 import type { DivergenceChoice } from '../handoff/divergence';
 import type { Finding } from '../handoff/finding';
+import { clockFinding } from '../handoff/surroundings';
 import { PREFLIGHT_SPOOL } from './handoffSpools';
 import { considerIncluded } from './includedTravel';
 import { HostError } from './hostError';
@@ -48,7 +49,7 @@ export async function preflight(ports: SourceHostPorts, subject: Subject, to: st
       if (describeError(error).reason !== 'changed-while-capturing') throw error;
       return null;
     });
-    const [{ offer, held, diverged }, checkout] = await sideBySide(asked, looked);
+    const [{ offer, held, diverged }, checkout, surroundings] = await sideBySide(asked, looked, ports.surroundings(thread.cwd, root, signal));
     if (checkout === null) {
       findings.push({ level: 'warning', code: 'still-changing', message: 'Files change while the thread runs, so what would travel is not known yet; the handoff stops the turn first.' });
     } else {
@@ -71,7 +72,10 @@ export async function preflight(ports: SourceHostPorts, subject: Subject, to: st
     const rolloutBytes = offer.rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
     const { travelling } = included;
     const sized = { ...offer, facts: { ...offer.facts, bytes: counts.bytes + rolloutBytes + travelling, worktreeBytes: counts.worktreeBytes + travelling } };
-    const answer = await link.call('handoff/offer', { threadId, epoch, offer: sized }, signal);
+    const sentAt = Date.now();
+    const answer = await link.call('handoff/offer', { threadId, epoch, offer: sized, surroundings: travelling === 0 ? surroundings : { ...surroundings, ignored: [] } }, signal);
+    const clock = answer.clock === undefined ? null : clockFinding({ sentAt, answeredAt: Date.now(), theirs: answer.clock }, { source: ports.name(), destination: ports.peerName(to) });
+    if (clock !== null) findings.push(clock);
     const rival = threadId !== null && diverged.claim !== null && diverged.claim.epoch >= ports.ledger.get(threadId).epoch ? diverged.claim : null;
     const there = rival === null || wish.choice !== 'fork' ? answer.findings : forkedHere(answer.findings, rival, ports.peerName(to));
     return { rival, preflight: {

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { pathForPeople } from '../git/bytePath';
 import { requireGit } from '../git/git';
 import { reachableAmong } from '../git/haves';
 import { holdsLfsObjects } from '../git/lfsTransfer';
@@ -9,6 +10,7 @@ import { choicesFor, divergenceFindings, type DivergenceChoice } from '../handof
 import { claimOf } from '../handoff/ownership';
 import type { Finding } from '../handoff/finding';
 import { destinationFindings, type DestinationFacts } from '../handoff/preflight';
+import { surroundingsFindings, type OwnSurroundings, type Surroundings } from '../handoff/surroundings';
 import { findDivergences, type DivergencePorts } from './findDivergences';
 import { freeBytes, type IncomingRecord } from './incomingHandoff';
 import type { KeptTransfers } from './keptTransfers';
@@ -20,6 +22,8 @@ export interface OfferPorts extends DivergencePorts {
   /** What arrived in handoffs that broke off. */
   readonly kept: KeptTransfers;
   projectsOf(repository: Offer['repository']): Promise<Pick<DestinationFacts, 'projects' | 'unusable'>>;
+  /** What this host has of what a thread is used to; `root`: the checkout that it would belong to. */
+  surroundings(theirs: Surroundings, root: string | null): Promise<OwnSurroundings>;
   codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>>;
 }
 
@@ -33,12 +37,22 @@ export class OfferAnswers {
   constructor(private readonly ports: OfferPorts) {}
 
   /** Preflight: what speaks for and against the offer, and what this host has. */
-  async offer({ threadId, epoch, offer }: PeerParams<'handoff/offer'>, source: string): Answer<'handoff/offer'> {
+  async offer({ threadId, epoch, offer, surroundings }: PeerParams<'handoff/offer'>, source: string): Answer<'handoff/offer'> {
     const { findings, place } = await this.consider({ threadId, epoch, offer, source });
+    if (surroundings !== undefined) findings.push(...(await this.missed(surroundings, offer, place)));
     // The path of one that is yet to be made is drawn anew each time.
     const removed = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
     const known = removed?.life.is === 'removed' && removed.projectRoot === place?.projectRoot ? removed.path : null;
-    return { findings, worktree: place?.expectedFingerprint == null ? known : place.worktree, parts: place === null ? [] : (await partsOf(place, offer)).parts, takesIncluded: true };
+    return { findings, worktree: place?.expectedFingerprint == null ? known : place.worktree, parts: place === null ? [] : (await partsOf(place, offer)).parts, takesIncluded: true, clock: Date.now() };
+  }
+
+  /** What the thread would miss here. A Codex that does not run tells nothing, and is a finding of its own. */
+  private async missed(surroundings: Surroundings, offer: Offer, place: Place | null): Promise<Finding[]> {
+    const own = await this.ports.surroundings(surroundings, place?.projectRoot ?? null).catch((error: unknown) => {
+      this.ports.log.info(`What a thread would miss here cannot be told: ${describeError(error).message}`);
+      return null;
+    });
+    return own === null ? [] : surroundingsFindings(surroundings, { ...own, lacking: own.lacking.map(pathForPeople) }, { source: offer.facts.sourceName, destination: this.ports.name() });
   }
 
   /** Whether both sides of the thread changed since its last handoff, and which choices settle that. */

@@ -11,6 +11,7 @@ import { divergenceChoice } from '../handoff/divergence';
 import { requirements } from '../handoff/policy';
 import { offerFacts } from '../handoff/preflight';
 import { holdings, receipt } from '../handoff/receipt';
+import { surroundings } from '../handoff/surroundings';
 import { grantText } from '../relay/relayMessages';
 import { finding, handoffId, handoffPreflight, handoffResult, hostId, hostName, remoteMethods, repositoryIdentity, threadId } from './protocol';
 
@@ -102,7 +103,17 @@ export const peerMethods = {
     z.object({ protocolVersion: z.number().int(), name: hostName, batonVersion: z.string().max(64), codexVersion: z.string().max(64).nullable(), relayGrant: grantText.nullish() }),
   ),
   /** Preflight: nothing is kept. `takesIncluded`: this Baton knows of ignored files that cross. */
-  'handoff/offer': method(z.object({ threadId: threadId.nullable(), epoch: bytes, offer }), z.object({ findings: z.array(finding), worktree: z.string().nullable(), parts: held, takesIncluded: z.literal(true).optional() })),
+  'handoff/offer': method(
+    z.object({
+      threadId: threadId.nullable(),
+      epoch: bytes,
+      offer,
+      /** What the thread is used to at the source and that does not travel; asked about once. */
+      surroundings: surroundings.optional(),
+    }),
+    /** `clock`: the destination's, ms since the epoch. */
+    z.object({ findings: z.array(finding), worktree: z.string().nullable(), parts: held, takesIncluded: z.literal(true).optional(), clock: z.number().optional() }),
+  ),
   /**
    * Preflight: whether both sides of the thread changed since its last handoff. Findings are blockers unless `choice` settles them; `choices`
    * are those that do. `claim`: who owns the thread as the destination knows, where that is neither unknown nor the caller.

@@ -35,6 +35,7 @@ import { PROTOCOL_VERSION, type InitializeResult, type NotificationOf, type Role
 import { RelayAccess, type RelayRight } from './relayAccess';
 import { SealedBundles } from './sealedBundles';
 import { SettingsStore } from './settings';
+import { SurroundingsReader } from './surroundings';
 import { ThreadArrival } from './threadArrival';
 import { ThreadDeparture } from './threadDeparture';
 import { ThreadFork } from './threadFork';
@@ -274,6 +275,7 @@ export class HostService implements RunningHost {
       },
       handlers: peerHandlers(this),
     });
+    const surroundings = new SurroundingsReader(this.codex, env);
     this.handoffs = new Handoffs({
       ...shared,
       sealed: new SealedBundles(this.kept[1]),
@@ -284,6 +286,7 @@ export class HostService implements RunningHost {
         if ('threadId' in subject) await this.claims.settled(subject.threadId);
         return this.departure.describe(subject);
       },
+      surroundings: (cwd, root, signal) => surroundings.of(cwd, root, signal),
       rolloutSizes: (threadId) => this.departure.rolloutSizes(threadId),
       quiesce: (threadId, record, signal) => this.departure.quiesce(threadId, record, signal),
       rollouts: (threadId) => this.departure.rollouts(threadId),
@@ -314,6 +317,7 @@ export class HostService implements RunningHost {
       ...shared,
       kept: new KeptTransfers(this.kept[0]),
       projectsOf: (repository) => this.projectsOf(repository),
+      surroundings: (theirs, root) => surroundings.own(theirs, root),
       codexFacts: () => this.codex.facts(),
       hasThread: (threadId) => this.arrival.hasThread(threadId),
       hasGrown: (threadId, left) => this.arrival.hasGrown(threadId, left),

@@ -2,6 +2,7 @@ import type { CarriedThread } from '../handoff/carriedThread';
 import type { DivergenceChoice } from '../handoff/divergence';
 import type { Policy, Requirements } from '../handoff/policy';
 import type { Finding } from '../handoff/finding';
+import type { Surroundings } from '../handoff/surroundings';
 import type { HandoffIdentity } from '../handoff/sourceTransaction';
 import type { Channel } from '../relay/channel';
 import type { HandoffSide } from './handoffSide';
@@ -41,6 +42,8 @@ export interface SourceHostPorts extends HandoffSide {
   requireOwner(threadId: string): void;
   /** Reads a thread without changing it. For a directory: the settings with which a thread would start there. */
   describe(subject: Subject): Promise<SourceThread>;
+  /** What a thread in `cwd`, of the checkout `root`, is used to here and that does not travel. */
+  surroundings(cwd: string, root: string, signal?: AbortSignal): Promise<Surroundings>;
   /** The thread's rollout files with their lengths, while it may still grow. */
   rolloutSizes(threadId: string): Promise<readonly { readonly name: string; readonly bodyBytes: number }[]>;
   /** Stops the thread and unloads it; before that, `record` keeps what has to travel or be put back. */
