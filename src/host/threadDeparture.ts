@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { portableInput, clearQueue, readAttachments, readGoal, readQueue, startQueue, restoreGoal } from '../codex/besideRollout';
 import type { AppServer } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
+import { onceWritten } from '../codex/onceWritten';
 import { quiesceThread, subAgentsOf } from '../codex/quiesce';
 import { describeRollout, hashBodyPrefix, readBody, readMetaLine } from '../codex/rollout';
 import { findRollouts, neededBytes, type RolloutFile } from '../codex/rolloutFamily';
@@ -57,6 +58,9 @@ export class ThreadDeparture {
     const having = await this.codex.serverOf(threadId);
     const { server, settings, foreign } = having;
     try {
+      // One whose first turn has just begun can be neither read nor stopped yet.
+      await onceWritten(() => server.request('thread/turns/list', { threadId, limit: 1 }));
+      await onceWritten(() => this.rolloutSizes(threadId));
       const { policy } = settings;
       if (policy === null) throw new HostError('preflight-blocked', 'The thread runs in a sandbox that is not Codex\'s own, so another host cannot be told what it may do.');
       const findings = await this.staysBehind(server, threadId, settings.writableRoots);

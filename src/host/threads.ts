@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
 import { CodexError } from '../codex/codexError';
+import { onceWritten } from '../codex/onceWritten';
+import { readThread } from '../codex/threads';
 import { describeLedger, mayRun } from '../handoff/ownership';
 import type { CodexHost, ThreadSettings } from './codexHost';
 import { asksForPolicy, type HeldPolicies } from './heldPolicies';
@@ -23,6 +24,13 @@ const policyMethods = new Set(['thread/resume', 'thread/fork', 'turn/start', 'tu
 
 const withThreadId = z.looseObject({ threadId: z.string() });
 const startedThread = z.looseObject({ thread: z.looseObject({ id: z.string() }), cwd: z.string() });
+
+const listed = z.looseObject({ data: z.array(z.looseObject({ id: z.string() })) });
+/** The first page of the threads that are not archived, whatever they are about. */
+const wholeList = z.strictObject({ archived: z.literal(false).nullish(), modelProviders: z.unknown(), sortKey: z.unknown(), sortDirection: z.literal('desc').nullish(), limit: z.unknown(), cursor: z.null().optional() });
+/** Longest time from the start of a first turn until Codex lists its thread. */
+const LISTED_WITHIN_MS = 30_000;
+const MOST_BEGUN = 100;
 
 export interface ThreadsPorts {
   readonly hostId: string;
@@ -47,6 +55,9 @@ export class Threads {
   constructor(private readonly ports: ThreadsPorts) {
     ({ hostId: this.hostId, codex: this.codex, ledger: this.ledger, worktrees: this.worktrees } = ports);
   }
+
+  /** Threads that were started here and have not been seen in a list yet: as Codex answered, and since when they have a turn, on the monotonic clock. */
+  private readonly begun = new Map<string, { readonly thread: unknown; since: number | null }>();
 
   /** Threads whose worktree is being changed by an apply. */
   readonly held = new Set<string>();
@@ -89,7 +100,34 @@ export class Threads {
       if (named.success && settings !== null) await this.holdTo(method, named.data.threadId, params, answer, settings);
     }
     if (method === 'thread/start' || method === 'thread/fork') await this.settle(answer);
+    if (method === 'thread/start') this.noteStarted(answer);
+    const begun = method === 'turn/start' && named.success ? this.begun.get(named.data.threadId) : undefined;
+    if (begun !== undefined) begun.since ??= performance.now();
+    if (method === 'thread/list') return this.withOwnership(await this.withBegun(given, answer));
     return this.withOwnership(answer);
+  }
+
+  /** Codex lists a thread once its first turn is on disk; until then the first page of a list of all threads gets it from here. */
+  private async withBegun(given: unknown, answer: unknown): Promise<unknown> {
+    const list = listed.safeParse(answer);
+    if (!list.success || this.begun.size === 0 || !wholeList.safeParse(given).success) return answer;
+    const { data } = list.data;
+    const early = [];
+    for (const [threadId, { thread, since }] of this.begun) {
+      if (since === null) continue;
+      if (data.some(({ id }) => id === threadId) || performance.now() - since > LISTED_WITHIN_MS) this.begun.delete(threadId);
+      // In its first moments it cannot even be read.
+      else early.unshift(await readThread(await this.codex.ready(), threadId).catch(() => thread));
+    }
+    return { ...list.data, data: [...early, ...data] };
+  }
+
+  private noteStarted(answer: unknown): void {
+    const started = startedThread.safeParse(answer);
+    if (started.success) this.begun.set(started.data.thread.id, { thread: started.data.thread, since: null });
+    // One that never gets a turn is nobody's any more when as many others have come.
+    const [oldest] = this.begun.keys();
+    if (this.begun.size > MOST_BEGUN && oldest !== undefined) this.begun.delete(oldest);
   }
 
   /** After a thread was loaded: it runs under what it is held to, or under what the caller, who may, asked for instead. A fork inherits that. */
@@ -183,24 +221,6 @@ export class Threads {
       throw error;
     }
   }
-}
-
-const WRITTEN_DELAYS_MS = [25, 50, 100, 200, 400, 800, 1600];
-
-/**
- * Codex 0.169 writes a new thread's rollout some moments into its first turn, and until then refuses what reads the thread
- * (`list_turns is not supported yet`), without any event that would tell when.
- */
-async function onceWritten<T>(request: () => Promise<T>): Promise<T> {
-  for (const delayMs of WRITTEN_DELAYS_MS) {
-    try {
-      return await request();
-    } catch (error) {
-      if (!CodexError.is(error, 'refused') || !error.message.includes('not supported yet')) throw error;
-      await setTimeout(delayMs);
-    }
-  }
-  return request();
 }
 
 function looksLikeThread(entry: unknown): boolean {

@@ -221,3 +221,17 @@ describe('a policy', () => {
     expect(await server.say(threadId, said.hello)).toBe('completed');
   });
 });
+
+describe('a thread whose first turn has just begun', () => {
+  it('is listed, and can be looked at and handed off at once, though Codex has yet to write it down', async () => {
+    for (let round = 0; round < 3; round++) {
+      const { thread } = (await laptop.client.codex('thread/start', { cwd: laptop.checkout, approvalPolicy: 'on-request', sandbox: 'workspace-write' })) as { thread: Thread };
+      await laptop.client.codex('turn/start', { threadId: thread.id, input: [{ type: 'text', text: said.hello, text_elements: [] }] });
+      const { data } = (await laptop.client.codex('thread/list', { archived: false, modelProviders: [], sortKey: 'updated_at', limit: 100 })) as { data: Thread[] };
+      expect(data.filter(({ id }) => id === thread.id)).toHaveLength(1);
+      expect((await laptop.client.call('handoff/preflight', { threadId: thread.id, to: server.hostId })).findings.filter(({ level }) => level === 'blocker')).toEqual([]);
+    }
+    const { threadId } = await laptop.machine.json<{ threadId: string }>('new', laptop.checkout, said.hello);
+    expect(await laptop.machine.json<HandoffResult>('handoff', threadId.slice(0, 20), '--to', 'server')).toMatchObject({ threadId, epoch: 1 });
+  });
+});
