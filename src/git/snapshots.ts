@@ -5,7 +5,7 @@ import { shadowOf, type CapturedState } from './capture';
 import { captureCheckout, type CapturedCheckout } from './captureCheckout';
 import { pathForPeople } from './bytePath';
 import { syncRefs } from './durable';
-import { lines, runGit, streamGit } from './git';
+import { gitText, lines, runGit, streamGit } from './git';
 import { openRepository } from './gitDirectory';
 import { GitError } from './gitError';
 import { inRepository, isGitDirectory } from './inRepository';
@@ -179,6 +179,12 @@ export async function listSnapshots(commonDir: string, signal?: AbortSignal): Pr
     found.push({ ref, tip, worktreeId: worktree?.[1] ?? null, threadId: apply?.[1] ?? null, takenAt: new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}.${millisecond}Z`) });
   }
   return found.sort((a, b) => a.takenAt.getTime() - b.takenAt.getTime());
+}
+
+/** The ids of the worktrees of which a repository has snapshots, whosever they are. */
+export async function snapshotOwners(root: string, signal?: AbortSignal): Promise<string[]> {
+  const refs = (await gitText(['for-each-ref', '--format=%(refname)', PREFIX], inRepository(root, signal))).split('\n');
+  return refs.flatMap((ref) => OF_WORKTREE.exec(ref)?.[1] ?? []);
 }
 
 /**

@@ -1,6 +1,6 @@
-import { lstat } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { absolutePath, pathForPeople, type BytePath } from './bytePath';
+import { absolutePath, childPath, pathForPeople, type BytePath } from './bytePath';
 import { carriedPaths } from './carriedPaths';
 import { gitText, nulRecords, streamGit } from './git';
 import { GitError } from './gitError';
@@ -46,8 +46,8 @@ export interface WorktreeFacts {
 }
 
 export const UNPUSHED_LIMIT = 1_000;
-/** Changed files whose times are looked at; those of git's own files tell the rest. */
-const TIMES_LOOKED_AT = 200;
+/** Changed and untracked files whose times are looked at; with more, those of git's own files and of directories tell the rest. */
+const TIMES_LOOKED_AT = 5_000;
 
 /** What is known of the worktree that should be at `path`. Reads only; never throws for the state that a worktree is in. */
 export async function inspectWorktree(options: {
@@ -117,7 +117,7 @@ async function readPart(root: string, gitDir: string, checkout: string): Promise
     operation,
     ignored: await readIgnored(root, status.ignored, checkout, new Set(carried)),
     repositoriesWithin: nested.slice(0, 5),
-    touchedAt: await latestTime([root, ...['index', 'HEAD', 'logs/HEAD'].map((name) => path.join(gitDir, name)), ...[...status.changed, ...status.untracked].slice(0, TIMES_LOOKED_AT).map((name) => absolutePath(root, name.replace(/\/$/, '')))]),
+    touchedAt: await latestTime([root, ...['index', 'HEAD', 'logs/HEAD'].map((name) => path.join(gitDir, name)), ...(await withFilesBelow(root, [...status.changed, ...status.untracked])).map((name) => absolutePath(root, name.replace(/\/$/, '')))]),
   };
 }
 
@@ -179,6 +179,18 @@ async function readStatus(root: string): Promise<Status> {
 async function countUnpushed(root: string, branch: string | null): Promise<number> {
   const others = [...(branch === null ? [] : [`--exclude=${branch}`]), '--branches', '--tags', '--remotes'];
   return Number(await gitText(['rev-list', '--count', `--max-count=${UNPUSHED_LIMIT}`, 'HEAD', '--not', ...others], { cwd: root }));
+}
+
+/** Some paths, and what is in those that end in a slash; at most {@link TIMES_LOOKED_AT}. */
+async function withFilesBelow(root: string, names: readonly BytePath[]): Promise<BytePath[]> {
+  const found = [...names];
+  for (const name of found) {
+    if (found.length >= TIMES_LOOKED_AT) break;
+    if (!name.endsWith('/')) continue;
+    const directory = name.slice(0, -1);
+    for (const entry of await readdir(absolutePath(root, directory), { encoding: 'buffer', withFileTypes: true }).catch(() => [])) found.push(`${childPath(directory, entry.name)}${entry.isDirectory() ? '/' : ''}`);
+  }
+  return found.slice(0, TIMES_LOOKED_AT);
 }
 
 async function latestTime(files: readonly (string | Buffer)[]): Promise<Date> {

@@ -89,7 +89,7 @@ export class HandoffDestination {
       this.answers.diverged({ threadId, offer, source: link.hostId, choice: choice ?? null }),
     ]);
     const findings = [...found, ...diverged.findings];
-    const place = usual !== null && diverged.any ? this.answers.anotherPlace(usual) : usual;
+    const place = usual !== null && diverged.any ? await this.answers.anotherPlace(usual) : usual;
     if (place === null || findings.some((finding) => finding.level === 'blocker')) {
       throw new HostError('preflight-blocked', findings.filter((finding) => finding.level === 'blocker').map((finding) => finding.message).join(' '), { findings });
     }
@@ -360,7 +360,7 @@ export class HandoffDestination {
     } catch (error) {
       if (!GitError.is(error, 'worktree-diverged')) throw error;
       if (!incoming.record.apart) throw new HostError('diverged', `The thread's worktree ${worktree} on ${this.ports.name()} changed during the handoff, and stays as it is: ${error.message} The thread stays where it is. Try again with --second-worktree to go on beside it, or with --fork to keep it as a thread of its own.`, { cause: error });
-      const { id, path } = this.ports.worktrees.plan(projectRoot);
+      const { id, path } = await this.ports.worktrees.plan(projectRoot);
       await incoming.update({ worktreeId: id, worktree: path, expectedFingerprint: null });
       const restored = await restoreWorkingState({ ...options, worktree: path });
       return { ...restored, notes: [...restored.notes, `The thread's earlier worktree ${worktree} was changed since the thread left it. It stays as it is; the thread goes on in ${path}.`] };

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { basename, join, relative, sep } from 'node:path';
 import { z } from 'zod';
 import { keptSubmodule } from '../git/snapshotRecord';
+import { snapshotOwners } from '../git/snapshots';
 import type { JsonStore } from './jsonStore';
 
 const snapshot = z.object({ ref: z.string().startsWith('refs/baton/snapshots/'), tip: z.string(), fingerprint: z.string(), head: z.string().nullable(), branch: z.string().nullable(), submodules: z.array(keptSubmodule).readonly().default([]) });
@@ -51,6 +53,7 @@ export class ManagedWorktrees {
     readonly base: string,
     private readonly store: JsonStore<typeof worktreeRecords>,
     private readonly now: () => Date = () => new Date(),
+    private readonly freshId: () => string = () => randomBytes(4).toString('hex'),
   ) {}
 
   all(): readonly WorktreeRecord[] {
@@ -70,10 +73,14 @@ export class ManagedWorktrees {
     return this.store.value.find((record) => record.id === id);
   }
 
-  /** A fresh id and path for a worktree of a project; nothing is made yet. */
-  plan(projectRoot: string): { id: string; path: string } {
-    const id = randomBytes(4).toString('hex');
-    return { id, path: join(this.base, id, basename(projectRoot) || 'repository') };
+  /** A fresh id and path for a worktree of a project, that no other has, here or by the snapshots in its repository; nothing is made yet. */
+  async plan(projectRoot: string): Promise<{ id: string; path: string }> {
+    const taken = new Set(await snapshotOwners(projectRoot));
+    for (;;) {
+      const id = this.freshId();
+      const directory = join(this.base, id);
+      if (this.get(id) === undefined && !taken.has(id) && !existsSync(directory)) return { id, path: join(directory, basename(projectRoot) || 'repository') };
+    }
   }
 
   /** Adds a record or changes one. A thread is in one worktree: it leaves any other that it had. */
@@ -97,6 +104,28 @@ export class ManagedWorktrees {
   async left(threadId: string, fingerprint: string): Promise<void> {
     const record = this.ofThread(threadId);
     if (record !== undefined) await this.save({ id: record.id, leftWith: fingerprint });
+  }
+
+  /** Worktrees that something is about to work in, and for how many. */
+  private readonly uses = new Map<string, number>();
+
+  /** Whether something is about to work in a worktree that does not show in it yet. */
+  isAwaited(id: string): boolean {
+    return this.uses.has(id);
+  }
+
+  /** Keeps a worktree from being removed until `act` ends, and notes when it began and ended. */
+  async whileAwaited<T>(id: string, act: () => Promise<T>): Promise<T> {
+    this.uses.set(id, (this.uses.get(id) ?? 0) + 1);
+    try {
+      await this.touch(id);
+      return await act();
+    } finally {
+      const left = (this.uses.get(id) ?? 1) - 1;
+      if (left > 0) this.uses.set(id, left);
+      else this.uses.delete(id);
+      await this.touch(id);
+    }
   }
 
   /** Notes that a worktree is used now. */

@@ -91,20 +91,20 @@ export class OfferAnswers {
       if (ledger.epoch > 0 && ledger.movedTo === null) findings.push({ level: 'blocker', code: 'thread-owned', message: `${this.ports.name()} owns the thread already, at epoch ${ledger.epoch}, so the copy of ${offer.facts.sourceName} and that one have diverged: one of them comes from a backup. --fork hands off the copy of ${offer.facts.sourceName} as a thread of its own.` });
       else if (epoch <= ledger.epoch) findings.push({ level: 'blocker', code: 'stale-epoch', message: `${this.ports.name()} knows the thread at epoch ${ledger.epoch}, so this copy is out of date; look for the thread's owner with "baton threads".` });
     }
-    return { findings, place: unfitGit === null ? this.placeOf(threadId, offer, projects) : null };
+    return { findings, place: unfitGit === null ? await this.placeOf(threadId, offer, projects) : null };
   }
 
   /** What has diverged, as findings that a choice of the user's may have settled. */
   async diverged({ threadId, offer, source, choice }: { readonly threadId: string; readonly offer: Offer; readonly source: string; readonly choice: DivergenceChoice | null }): Promise<{ findings: Finding[]; choices: DivergenceChoice[]; any: boolean }> {
     const { projects } = await this.ports.projectsOf(offer.repository);
-    const divergences = await findDivergences(this.ports, { threadId, offer, source, projectRoot: this.placeOf(threadId, offer, projects)?.projectRoot ?? null });
+    const divergences = await findDivergences(this.ports, { threadId, offer, source, projectRoot: (await this.placeOf(threadId, offer, projects))?.projectRoot ?? null });
     const names = { source: offer.facts.sourceName, destination: this.ports.name(), threadId };
     return { findings: divergenceFindings(divergences, choice, names), choices: choicesFor(divergences), any: divergences.length > 0 };
   }
 
   /** The repository that a part of an offer belongs to, if it is there. */
   private async rootOf({ threadId, offer, part }: Pick<PeerParams<'handoff/negotiate'>, 'threadId' | 'offer' | 'part'>): Promise<string | null> {
-    const place = this.placeOf(threadId, offer, (await this.ports.projectsOf(offer.repository)).projects);
+    const place = await this.placeOf(threadId, offer, (await this.ports.projectsOf(offer.repository)).projects);
     const asked = offer.submodules[part - 1];
     if (place === null || (part > 0 && asked === undefined)) return null;
     // Only what it lies in says where it is.
@@ -114,7 +114,7 @@ export class OfferAnswers {
   }
 
   /** Where an offered checkout would go: to the thread's worktree of an earlier stay, unless another one is to be made. */
-  private placeOf(threadId: string | null, offer: Offer, projects: readonly { readonly root: string; readonly subdirectory: string }[]): Place | null {
+  private async placeOf(threadId: string | null, offer: Offer, projects: readonly { readonly root: string; readonly subdirectory: string }[]): Promise<Place | null> {
     const project = projects.find((candidate) => candidate.subdirectory === offer.facts.subdirectory);
     if (project === undefined) return null;
     const existing = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
@@ -125,8 +125,8 @@ export class OfferAnswers {
   }
 
   /** A place in a worktree that is yet to be made. */
-  anotherPlace({ projectRoot, subdirectory }: Pick<Place, 'projectRoot' | 'subdirectory'>): Place {
-    const { id, path } = this.ports.worktrees.plan(projectRoot);
+  async anotherPlace({ projectRoot, subdirectory }: Pick<Place, 'projectRoot' | 'subdirectory'>): Promise<Place> {
+    const { id, path } = await this.ports.worktrees.plan(projectRoot);
     return { projectRoot, subdirectory, worktreeId: id, worktree: path, expectedFingerprint: null };
   }
 }

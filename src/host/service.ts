@@ -185,7 +185,7 @@ export class HostService implements RunningHost {
       worktrees,
       held,
       pendingApprovals: (threadId) => this.approvals.list(threadId).length,
-      wake: (threadId) => this.keeper.wake(threadId),
+      atWork: (worktreeId, act) => this.keeper.atWork(worktreeId, act),
       settled: (threadId) => this.claims.settled(threadId),
     });
     const keeping = {

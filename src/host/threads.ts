@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
+import type { AppServer } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
 import { onceWritten } from '../codex/onceWritten';
 import { readThread } from '../codex/threads';
@@ -8,7 +9,7 @@ import type { CodexHost, ThreadSettings } from './codexHost';
 import { asksForPolicy, type HeldPolicies } from './heldPolicies';
 import { HostError } from './hostError';
 import type { LedgerStore } from './ledgerStore';
-import { isWithin, type ManagedWorktrees } from './managedWorktrees';
+import { isWithin, type ManagedWorktrees, type WorktreeRecord } from './managedWorktrees';
 import type { ThreadOwnership } from './protocol';
 
 /** Methods that only a thread's owner may carry out. Reading, also of a thread that moved on, is always possible. */
@@ -39,8 +40,8 @@ export interface ThreadsPorts {
   readonly worktrees: ManagedWorktrees;
   readonly held: HeldPolicies;
   pendingApprovals(threadId: string): number;
-  /** Brings the thread's worktree back where it was removed. */
-  wake(threadId: string): Promise<void>;
+  /** Brings a worktree back where it was removed, and keeps it there until `act` ends. */
+  atWork<T>(worktreeId: string, act: () => Promise<T>): Promise<T>;
   /** Waits until it is known whether another host has reclaimed the thread. */
   settled(threadId: string): Promise<void>;
 }
@@ -90,18 +91,29 @@ export class Threads {
       await this.ports.settled(named.data.threadId);
       this.requireOwner(named.data.threadId);
       if (policyMethods.has(method)) this.ports.held.requirePermitted(named.data.threadId, params);
-      if (needsWorktree.has(method)) await this.ports.wake(named.data.threadId);
-      if (loadedOnly.has(method) && !this.codex.isLoaded(named.data.threadId)) await this.codex.settingsOf(named.data.threadId);
     }
+    const worktree = named.success && needsWorktree.has(method) ? this.worktrees.ofThread(named.data.threadId) : method === 'thread/start' ? this.aroundStart(params) : undefined;
+    const pass = () => this.passOn(server, method, params, named.data?.threadId);
+    return worktree === undefined ? pass() : this.ports.atWork(worktree.id, pass);
+  }
+
+  /** The worktree in which a thread is to begin. */
+  private aroundStart(params: unknown): WorktreeRecord | undefined {
+    const cwd = z.looseObject({ cwd: z.string() }).safeParse(params).data?.cwd;
+    return cwd === undefined ? undefined : this.worktrees.around(cwd);
+  }
+
+  private async passOn(server: AppServer, method: string, params: unknown, threadId: string | undefined): Promise<unknown> {
+    if (threadId !== undefined && loadedOnly.has(method) && !this.codex.isLoaded(threadId)) await this.codex.settingsOf(threadId);
     const given = method === 'thread/list' ? { modelProviders: [], ...(params as object) } : method === 'turn/start' ? this.inItsWorktree(params) : params;
     const answer = await onceWritten(() => server.forward(method, given));
     if (method === 'thread/start' || method === 'thread/resume' || method === 'thread/fork') {
       const settings = this.codex.remember(answer);
-      if (named.success && settings !== null) await this.holdTo(method, named.data.threadId, params, answer, settings);
+      if (threadId !== undefined && settings !== null) await this.holdTo(method, threadId, params, answer, settings);
     }
     if (method === 'thread/start' || method === 'thread/fork') await this.settle(answer);
     if (method === 'thread/start') this.noteStarted(answer);
-    const begun = method === 'turn/start' && named.success ? this.begun.get(named.data.threadId) : undefined;
+    const begun = method === 'turn/start' && threadId !== undefined ? this.begun.get(threadId) : undefined;
     if (begun !== undefined) begun.since ??= performance.now();
     if (method === 'thread/list') return this.withOwnership(await this.withBegun(given, answer));
     return this.withOwnership(answer);

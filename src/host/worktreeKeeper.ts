@@ -93,9 +93,16 @@ export class WorktreeKeeper {
   async wake(threadId: string): Promise<void> {
     const record = this.ports.worktrees.ofThread(threadId);
     if (record === undefined) return;
-    await this.ports.worktrees.touch(record.id);
-    // A removal or restore that is under way is waited for.
-    if (record.life.is !== 'here' || this.turns.has(record.id)) await this.inTurn(record.id, () => this.bringBack(record.id));
+    await this.atWork(record.id, () => Promise.resolve());
+  }
+
+  /** Codex is about to load or begin a thread in a worktree: it is brought back where it was removed, and stays until `act` ends. */
+  atWork<T>(id: string, act: () => Promise<T>): Promise<T> {
+    return this.ports.worktrees.whileAwaited(id, async () => {
+      // A removal or restoration that is under way is waited for.
+      if (this.known(id).life.is !== 'here' || this.turns.has(id)) await this.inTurn(id, () => this.bringBack(id));
+      return act();
+    });
   }
 
   /** Has a worktree to itself: it is brought back where it was removed, and until `act` ends nothing here removes, restores or mends it. */

@@ -20,7 +20,7 @@ export function worktreeMethods(host: HostService): Pick<Implementations, Remote
     'worktree/create': async ({ project: word, branch, permanent }, { by }) => {
       const project = host.projects.list().find(({ id, root }) => id === word || root === word);
       if (project === undefined) throw new HostError('no-such-project', `No project "${word}" is saved on this host. "baton project list" shows those that are.`);
-      const { id, path } = worktrees.plan(project.root);
+      const { id, path } = await worktrees.plan(project.root);
       const gitDir = await createWorktree({ root: project.root, path, branch: branch ?? null });
       const record = await worktrees.save({ id, path, gitDir, projectRoot: project.root, permanent: permanent ?? false });
       await host.audit.append({ type: 'worktree-created', worktreeId: id, path, snapshot: null, by });

@@ -36,8 +36,12 @@ export async function survey(worktrees: ManagedWorktrees, keeper: WorktreeKeeper
 async function look(record: WorktreeRecord, keeper: WorktreeKeeper, sizes: boolean, processes?: Workplaces): Promise<Surveyed> {
   const facts = await keeper.facts(record, sizes);
   const verdict = await keeper.verdict(record, facts, processes);
-  const lastUsedAt = new Date(Math.max(Date.parse(record.lastUsedAt), facts.standing?.touchedAt.getTime() ?? 0));
-  return { record, facts, verdict, lastUsedAt };
+  return { record, facts, verdict, lastUsedAt: usedAt(record, facts) };
+}
+
+/** When a worktree was used last, by Baton or by anybody who wrote to it. */
+export function usedAt({ lastUsedAt }: Pick<WorktreeRecord, 'lastUsedAt'>, { standing }: WorktreeFacts): Date {
+  return new Date(Math.max(Date.parse(lastUsedAt), standing?.touchedAt.getTime() ?? 0));
 }
 
 /** What a sweep would do with each worktree that is there. */

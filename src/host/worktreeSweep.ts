@@ -8,7 +8,7 @@ import type { Snapshot, SweepReport, WorktreeRetention } from './protocol';
 import type { KeeperPorts, WorktreeActor } from './keeperPorts';
 import type { WorktreeKeeper } from './worktreeKeeper';
 import { holdRepository } from './repositoryClaim';
-import { plan, survey } from './worktreeSurvey';
+import { plan, survey, usedAt } from './worktreeSurvey';
 import type { WorktreeRecord } from './managedWorktrees';
 import { describeError } from './wireError';
 
@@ -66,12 +66,11 @@ export class WorktreeSweep {
 
   /** What a sweep would do now. Nothing is changed. */
   async preview(): Promise<SweepReport> {
-    const { removed, kept } = await this.decide();
+    const { removed, kept } = this.decide(await survey(this.ports.worktrees, this.keeper, false));
     return { removed, kept, expired: (await this.snapshots()).filter(({ expiresAt }) => expiresAt !== null && Date.parse(expiresAt) <= this.ports.now().getTime()).map(({ ref }) => ref) };
   }
 
-  private async decide(): Promise<Pick<SweepReport, 'removed' | 'kept'>> {
-    const surveyed = await survey(this.ports.worktrees, this.keeper, false);
+  private decide(surveyed: Awaited<ReturnType<typeof survey>>): Pick<SweepReport, 'removed' | 'kept'> {
     const planned = plan(surveyed, this.ports.retention().keep, this.ports.now());
     const report = (remove: boolean) => planned.filter((entry) => entry.remove === remove).map(({ id, reason }) => ({ id, path: this.keeper.known(id).path, reason }));
     return { removed: report(true), kept: report(false) };
@@ -79,12 +78,15 @@ export class WorktreeSweep {
 
   private async sweepNow(): Promise<SweepReport> {
     await this.keeper.recover();
-    const decided = await this.decide();
+    const surveyed = await survey(this.ports.worktrees, this.keeper, false);
+    // A turn may have run for hours, and have ended just before the next sweep.
+    for (const { record, verdict: { code } } of surveyed) if (code === 'in-use' || code === 'busy') await this.ports.worktrees.touch(record.id);
+    const decided = this.decide(surveyed);
     const removed: SweepReport['removed'] = [];
     const kept = [...decided.kept];
     for (const entry of decided.removed) {
       try {
-        await this.keeper.remove(entry.id, 'sweep', { still: ({ lastUsedAt, pinned, permanent }) => !pinned && !permanent && this.ports.now().getTime() - Date.parse(lastUsedAt) >= REST_MS });
+        await this.keeper.remove(entry.id, 'sweep', { still: ({ pinned, permanent, ...record }, facts) => !pinned && !permanent && this.ports.now().getTime() - usedAt(record, facts).getTime() >= REST_MS });
         removed.push(entry);
       } catch (error) {
         const { message } = describeError(error);

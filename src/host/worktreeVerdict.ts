@@ -11,7 +11,7 @@ export function factsOf({ worktrees }: Pick<KeeperPorts, 'worktrees'>, record: W
 
 /** Whether a worktree may be removed. `overruling` leaves out what the user has decided otherwise; `workplaces` are of a moment ago. */
 export async function verdictOf(ports: Pick<KeeperPorts, 'worktrees' | 'inUse' | 'underWay'>, record: WorktreeRecord, facts: WorktreeFacts, overruling: { readonly ignoredFiles?: boolean } = {}, workplaces?: Workplaces): Promise<Verdict> {
-  const running = (await Promise.all(record.threadIds.map((id) => ports.inUse(id)))).find((why) => why !== null) ?? null;
+  const running = (await Promise.all(record.threadIds.map((id) => ports.inUse(id)))).find((why) => why !== null) ?? (ports.worktrees.isAwaited(record.id) ? 'it is just being loaded' : null);
   const isHere = facts.whereabouts.is === 'here';
   const use: WorktreeUse = {
     pinned: record.pinned, permanent: record.permanent, running,

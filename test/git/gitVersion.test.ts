@@ -38,7 +38,7 @@ describe('the git that Baton runs with', () => {
     write(pair.laptop, 'a.txt', 'changed\n');
     const own = ownCheckout(pair.server);
     const kept = await openKept(path.join(pair.directory, 'home'), pair.server);
-    const { id, path: worktree } = kept.worktrees.plan(pair.server);
+    const { id, path: worktree } = await kept.worktrees.plan(pair.server);
     await carry(pair, pair.laptop, pair.server, worktree);
     expect(ownCheckout(pair.server), 'its config, too').toEqual(own);
 

@@ -36,13 +36,15 @@ export interface Kept {
   list(): ReturnType<typeof inventory>;
 }
 
-/** Opens the records in `home`, as a host that starts does; `recover` is the test's to call. */
-export async function openKept(home: string, checkout: string, options: { readonly afterMs?: number } = {}): Promise<Kept> {
+/** Opens the records in `home`, as a host that starts does; `recover` is the test's to call. `ids` are the next that chance gives. */
+export async function openKept(home: string, checkout: string, options: { readonly afterMs?: number; readonly ids?: readonly string[] } = {}): Promise<Kept> {
   mkdirSync(home, { recursive: true });
   let ahead = options.afterMs ?? 0;
   const now = () => new Date(Date.now() + ahead);
   const base = path.join(home, 'worktrees');
-  const worktrees = new ManagedWorktrees(base, await JsonStore.open(path.join(home, 'worktrees.json'), worktreeRecords, []), now);
+  const ids = [...(options.ids ?? [])];
+  const worktrees = new ManagedWorktrees(base, await JsonStore.open(path.join(home, 'worktrees.json'), worktreeRecords, []), now, options.ids === undefined ? undefined : () => ids.shift() ?? '');
+
   const [running, underWay] = [new Map<string, string>(), new Map<string, string>()];
   const audited: { type: string }[] = [];
   const warned: string[] = [];
@@ -61,7 +63,7 @@ export async function openKept(home: string, checkout: string, options: { readon
     home, base, checkout, worktrees, keeper, sweep, retention, running, underWay, audited, warned,
     later: (milliseconds) => { ahead += milliseconds; },
     make: async ({ threads = [], branch } = {}) => {
-      const { id, path: place } = worktrees.plan(checkout);
+      const { id, path: place } = await worktrees.plan(checkout);
       const gitDir = await createWorktree({ root: checkout, path: place, branch: branch === undefined ? `work-${id}` : branch });
       return worktrees.save({ id, path: place, gitDir, projectRoot: checkout, threadIds: [...threads] });
     },

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { statesOfFiles } from '../git/statesOfFiles';
@@ -146,6 +146,53 @@ describe('a sweep', () => {
     await kept.worktrees.touch(id);
     expect(await whyKept(id)).toBe('It was used within the last hour.');
     expect(existsSync(place)).toBe(true);
+  });
+
+  it('leaves one in whose untracked directory a file was changed in place within the hour', async () => {
+    const { id, path: place } = await kept.make();
+    write(place, 'notes/today/a.md', 'a\n');
+    kept.later(2 * HOUR);
+    expect(await whyKept(id)).toBeUndefined();
+    const soon = new Date(Date.now() + 2 * HOUR);
+    utimesSync(path.join(place, 'notes/today/a.md'), soon, soon);
+    expect(await whyKept(id)).toBe('It was used within the last hour.');
+  });
+
+  it('leaves one that somebody wrote to after the sweep had decided', async () => {
+    const { id, path: place } = await kept.make();
+    kept.later(2 * HOUR);
+    const soon = new Date(Date.now() + 2 * HOUR);
+    const remove = kept.keeper.remove.bind(kept.keeper);
+    kept.keeper.remove = (...args) => {
+      write(place, 'notes.md', 'begun\n');
+      utimesSync(path.join(place, 'notes.md'), soon, soon);
+      return remove(...args);
+    };
+    expect(await kept.sweep.sweep()).toMatchObject({ removed: [], kept: [{ id, reason: `${place} was used meanwhile.` }] });
+    expect(refs(pair.server)).toEqual([]);
+  });
+
+  it('leaves one whose thread Codex is just loading, also when it is to be removed by hand', async () => {
+    const { id, path: place } = await kept.make({ threads: [THREAD] });
+    kept.later(DAY);
+    await kept.keeper.atWork(id, async () => {
+      kept.later(DAY);
+      expect((await kept.sweep.sweep()).kept).toMatchObject([{ id, reason: 'A thread works in it: it is just being loaded.' }]);
+      await expect(kept.keeper.remove(id, 'local')).rejects.toMatchObject({ reason: 'worktree-kept' });
+    });
+    expect(await whyKept(id)).toBe('It was used within the last hour.');
+    kept.later(DAY);
+    await kept.keeper.remove(id, 'local');
+    expect(await kept.keeper.atWork(id, () => Promise.resolve(existsSync(place)))).toBe(true);
+  });
+
+  it('leaves one for an hour after a turn that ran for longer', async () => {
+    const { id } = await kept.make({ threads: [THREAD] });
+    kept.later(DAY);
+    kept.running.set(THREAD, 'its turn runs');
+    await kept.sweep.sweep();
+    kept.running.clear();
+    expect(await whyKept(id)).toBe('It was used within the last hour.');
   });
 
   it.each<[string, RegExp, (worktree: { id: string; path: string; gitDir: string | null }) => unknown]>([
@@ -522,6 +569,14 @@ describe('snapshots', () => {
     expect((await kept.sweep.sweep()).expired).toEqual([]);
     expect(refs(pair.server)).toEqual([ref]);
   });
+});
+
+it('the id of a worktree is none that another has: not by its record, its directory, or its snapshots in the repository', async () => {
+  const other = await openKept(path.join(pair.directory, 'other-home'), pair.server, { ids: ['aaaaaaaa'] });
+  await other.keeper.remove((await other.make()).id, 'local');
+  kept = await openKept(kept.home, pair.server, { ids: ['bbbbbbbb', 'bbbbbbbb', 'aaaaaaaa', 'cccccccc', 'dddddddd'] });
+  mkdirSync(path.join(kept.base, 'cccccccc'), { recursive: true });
+  expect([(await kept.make()).id, (await kept.make()).id]).toEqual(['bbbbbbbb', 'dddddddd']);
 });
 
 describe('two hosts that sweep one repository at once', () => {

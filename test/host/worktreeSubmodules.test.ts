@@ -61,7 +61,7 @@ describe('a worktree with submodules', () => {
   });
 
   it('that came with a handoff loses no commit that only it is at, and the user\'s repositories know no more of it', async () => {
-    const { id: came, path: worktree } = kept.worktrees.plan(pair.server);
+    const { id: came, path: worktree } = await kept.worktrees.plan(pair.server);
     await carry(pair, pair.laptop, pair.server, worktree);
     await kept.worktrees.save({ id: came, path: worktree, gitDir: await pointerOf(worktree), projectRoot: pair.server, threadIds: [] });
     const lib = path.join(worktree, 'vendor/lib');
