@@ -14,7 +14,10 @@ export type AuditEvent =
   | { readonly type: 'thread-set-aside'; readonly threadId: string; readonly fork: string; readonly peer: string; readonly by: Actor; readonly epoch: number }
   | { readonly type: 'apply-done' | 'apply-undone'; readonly threadId: string; readonly directory: string; readonly by: Actor }
   | { readonly type: 'host-paired'; readonly hostId: string; readonly role: string }
-  | { readonly type: 'device-paired'; readonly deviceId: string; readonly name: string; readonly kind: 'device' | 'host'; readonly role: string; readonly threadId?: string; readonly expiresAt: string | null }
+  | { readonly type: 'device-paired'; readonly deviceId: string; readonly name: string; readonly kind: 'device' | 'host'; readonly role: string; readonly threadId?: string; readonly expiresAt: string | null; readonly inviteId: string; readonly words: string }
+  | { readonly type: 'invite-made'; readonly inviteId: string; readonly role: string; readonly threadId?: string; readonly expiresAt: string; readonly by: Actor }
+  | { readonly type: 'invite-ended'; readonly inviteId: string; readonly outcome: string }
+  | { readonly type: 'invite-refused'; readonly inviteId: string; readonly why: string }
   | { readonly type: 'device-revoked'; readonly deviceId: string; readonly name: string; readonly kind: 'device' | 'host'; readonly by: Actor }
   | { readonly type: 'worktree-created' | 'worktree-removed' | 'worktree-restored'; readonly worktreeId: string; readonly path: string; readonly snapshot: string | null; readonly by: Actor | 'sweep' }
   | { readonly type: 'snapshot-expired'; readonly ref: string; readonly tip: string; readonly by: Actor | 'sweep' }

@@ -3,9 +3,12 @@ import { listHandoffs } from './handoffList';
 import type { HostService } from './service';
 
 /** Whom this host trusts, and the end of that. */
-export function deviceMethods(host: HostService): Pick<Implementations, 'device/list' | 'device/revoke'> {
+export function deviceMethods(host: HostService): Pick<Implementations, 'device/list' | 'device/revoke' | 'invite/list' | 'invite/cancel' | 'invite/wait'> {
   const { trust } = host;
   return {
+    'invite/list': () => Promise.resolve({ invites: host.network.pairing.invites.list() }),
+    'invite/cancel': ({ id }) => Promise.resolve({ cancelled: host.network.pairing.invites.end(id, 'cancelled') }),
+    'invite/wait': ({ id }) => host.network.pairing.invites.wait(id),
     'device/list': () => Promise.resolve({ devices: trust.list() }),
     'device/revoke': async ({ id }, { by }) => {
       const known = trust.list().filter((entry) => entry.id === id);

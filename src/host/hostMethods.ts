@@ -30,16 +30,15 @@ export function hostMethods(host: HostService): Implementations {
       host.network.setRelay(url);
       return details(host);
     },
-    'host/invite': ({ role }) => host.network.invite(role),
-    'host/join': async ({ invite }) => {
-      const joined = await host.network.join(invite);
+    'host/invite': (wish, { by }) => host.network.pairing.invite({ ...wish, by }),
+    'host/join': async ({ invite, relayUrl: at }) => {
+      const { relayUrl, ...joined } = await host.network.pairing.join(invite, at ?? null);
       // Without a relay of its own this host could not be called back.
       if (host.settings.value.relayUrl === null) {
-        await host.settings.change({ relayUrl: joined.relayUrl });
-        host.network.setRelay(joined.relayUrl);
+        await host.settings.change({ relayUrl });
+        host.network.setRelay(relayUrl);
       }
-      await host.audit.append({ type: 'host-paired', hostId: joined.hostId, role: 'peer' });
-      return { hostId: joined.hostId, name: joined.name };
+      return joined;
     },
     'host/stop': () => {
       setImmediate(() => void host.close());

@@ -1,32 +1,29 @@
 import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
-import { acceptChannel, openChannel, pairChannel, type Channel } from '../relay/channel';
-import { createInvite, parseInvite } from '../relay/invite';
+import { acceptChannel, openChannel, type Channel } from '../relay/channel';
+import type { Clock } from '../relay/clock';
 import { hostIdOf, publicKeyOf, type KeyPair } from '../relay/keys';
 import { RelayClient } from '../relay/relayClient';
 import { dialThroughRelay } from '../relay/relayDial';
 import { RelayError } from '../relay/relayError';
+import { HostClient } from './hostClient';
 import { HostError } from './hostError';
 import type { Log } from './log';
 import { PeerLink, type PeerHandlers } from './peerLink';
-import type { Peer } from './peers';
+import type { Invite } from './invites';
+import { Pairing } from './pairing';
 import type { RelayAccess } from './relayAccess';
 import { PROTOCOL_VERSION, type HandoffProgress, type HostDetails } from './protocol';
 import type { Access } from './access';
+import type { AuditLog } from './audit';
 import type { Trust } from './trust';
+import { batonVersion } from './version';
 import { describeError } from './wireError';
 
-const INVITE_LIFETIME_MS = 10 * 60_000;
 /** How long a peer may take to come to the relay and shake hands before it counts as offline. */
 const CONNECT_TIMEOUT_MS = 15_000;
 /** How long a peer may take to say who it is: it may have to start its Codex first, on a large Codex home. */
 const HELLO_TIMEOUT_MS = 60_000;
-
-interface PendingInvite {
-  readonly psk: Uint8Array;
-  readonly role: Peer['role'];
-  readonly expiresAt: number;
-}
 
 export interface PeerNetworkOptions {
   readonly keyPair: KeyPair;
@@ -40,7 +37,11 @@ export interface PeerNetworkOptions {
   readonly onProgress: (progress: HandoffProgress) => void;
   /** The relay's status, or who is a peer, changed. */
   readonly onChanged: (what: 'relay' | 'hosts') => void;
+  readonly audit: Pick<AuditLog, 'append'>;
   readonly log: Log;
+  readonly clock?: Clock;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
 }
 
 /** This host among its peers: it is reachable through its relay, and reaches them through theirs. */
@@ -50,11 +51,12 @@ export class PeerNetwork {
   private relayUrl: string | null = null;
   private readonly links = new Map<string, Promise<PeerLink>>();
   private readonly incoming = new Set<Duplex>();
-  private readonly invites = new Map<string, PendingInvite>();
+  readonly pairing: Pairing;
   private disposed = false;
 
   constructor(private readonly options: PeerNetworkOptions) {
     this.hostId = hostIdOf(options.keyPair.publicKey);
+    this.pairing = new Pairing({ ...options, relayUrl: () => this.relayUrl, hello: (params, link) => options.handlers['host/hello'](params, link), onChanged: () => options.onChanged('hosts') });
   }
 
   private get peers() {
@@ -82,42 +84,10 @@ export class PeerNetwork {
     await this.relay?.whenConnected(signal);
   }
 
-  /** Makes a one-time invite. Throws HostError `relay-not-set` where nobody could use it, RelayError where the relay does not let in whom it invites. */
-  async invite(role: Peer['role']): Promise<{ invite: string; expiresAt: string }> {
-    if (this.relayUrl === null) throw new HostError('relay-not-set', 'An invite needs a relay at which this host can be met. End this host with "baton stop" and start it with "baton host --relay URL".');
-    const pass = await this.options.relays.at(this.relayUrl).pass();
-    const { invite, room, psk, expiresAt } = createInvite({ relayUrl: this.relayUrl, hostId: this.hostId, name: this.options.name(), pass, lifetimeMs: INVITE_LIFETIME_MS });
-    for (const [old, pending] of this.invites) if (pending.expiresAt <= Date.now()) this.invites.delete(old);
-    this.invites.set(room, { psk, role, expiresAt: expiresAt.getTime() });
-    return { invite, expiresAt: expiresAt.toISOString() };
-  }
-
-  /** Pairs with the host that made an invite. Throws HostError `invite-invalid`, `invite-expired`, `invite-used`, `invite-own`, `host-offline`. */
-  async join(text: string): Promise<{ hostId: string; name: string; relayUrl: string }> {
-    const invite = parseInvite(text);
-    if (invite.hostId === this.hostId) throw new HostError('invite-own', 'This invite was made by this host. Use it on the other machine.');
-    const stream = await dialThroughRelay({ url: invite.relayUrl, hostId: invite.hostId, pass: invite.pass, membership: this.options.relays.at(invite.relayUrl), timeoutMs: CONNECT_TIMEOUT_MS });
-    let channel: Channel;
-    try {
-      channel = await pairChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(invite.hostId), psk: invite.psk, room: invite.room });
-    } catch (cause) {
-      throw new HostError('invite-used', `${invite.name} did not accept the invite: it was used already, or that host was restarted since. Make a new one there with "baton invite".`, { cause });
-    }
-    const link = this.link(channel, {});
-    try {
-      const ownUrl = this.relayUrl ?? invite.relayUrl;
-      const hello = await link.call('host/hello', { ...this.hello(ownUrl), relayGrant: ownUrl === invite.relayUrl ? null : await this.grantFor(invite.hostId) });
-      await this.keepGrant(invite.relayUrl, hello.relayGrant);
-      await this.peers.save({ hostId: invite.hostId, name: hello.name, role: 'peer', relayUrl: invite.relayUrl, addedAt: new Date().toISOString() });
-      this.options.onChanged('hosts');
-      return { hostId: invite.hostId, name: hello.name, relayUrl: invite.relayUrl };
-    } finally {
-      link.dispose();
-    }
-  }
-
   /** The control channel to a peer, opened if there is none. Throws HostError `no-such-host`, `host-offline`, `cancelled`, RelayError `relay-unreachable`. */
   async connect(hostId: string, signal?: AbortSignal): Promise<PeerLink> {
+    const peer = this.peers.get(hostId);
+    if (peer?.role === 'none') throw new HostError('not-permitted', `${peer.name} let this host in to see or steer threads there, not for handoffs. For those, make an invite there with "baton invite", and join it here.`);
     const open = this.links.get(hostId);
     if (open !== undefined) return unlessAborted(open, signal);
     const forget = () => {
@@ -147,11 +117,23 @@ export class PeerNetwork {
   /** Asks a peer who it is now; null where it cannot be reached. */
   async probe(hostId: string, signal: AbortSignal): Promise<{ name: string; codexVersion: string | null } | null> {
     try {
+      if (this.peers.get(hostId)?.role === 'none') return await this.probeAsDevice(hostId, signal);
       const link = await this.connect(hostId, signal);
       return await link.call('host/hello', this.hello(this.relayUrl), signal);
     } catch (error) {
       this.options.log.info(`${hostId.slice(0, 8)} is not reachable: ${describeError(error).message}`);
       return null;
+    }
+  }
+
+  private async probeAsDevice(hostId: string, signal: AbortSignal): Promise<{ name: string; codexVersion: string | null }> {
+    const controller = await HostClient.over(await this.open(hostId, 'control', signal), { clientInfo: { name: 'baton-host', version: batonVersion }, signal, log: this.options.log });
+    try {
+      const { name, codexVersion } = await controller.call('host/read', undefined, { signal });
+      await this.peers.rename(hostId, name);
+      return { name, codexVersion };
+    } finally {
+      controller.dispose();
     }
   }
 
@@ -161,6 +143,7 @@ export class PeerNetwork {
 
   dispose(): void {
     this.disposed = true;
+    this.pairing.dispose();
     this.relay?.dispose();
     for (const link of this.links.values()) void link.then((open) => open.dispose()).catch(() => undefined);
     for (const stream of this.incoming) stream.destroy();
@@ -168,22 +151,6 @@ export class PeerNetwork {
 
   private hello(relayUrl: string | null) {
     return { protocolVersion: PROTOCOL_VERSION, name: this.options.name(), relayUrl };
-  }
-
-  /** What lets another host into this host's relay; null where it needs nothing, or this host cannot give it. */
-  private async grantFor(hostId: string): Promise<string | null> {
-    if (this.relayUrl === null) return null;
-    try {
-      return (await this.options.relays.at(this.relayUrl).grantFor(hostId)) ?? null;
-    } catch (error) {
-      this.options.log.warn(`The relay gave nothing that would let ${hostId.slice(0, 8)} in: ${describeError(error).message}`);
-      return null;
-    }
-  }
-
-  /** A right of this host's own stays: the user has chosen it. */
-  private async keepGrant(relayUrl: string | null, grant: string | null | undefined): Promise<void> {
-    if (relayUrl !== null && grant != null && !this.options.relays.knows(relayUrl)) await this.options.relays.save(relayUrl, { grant });
   }
 
   private async open(hostId: string, purpose: 'control' | 'transfer', signal?: AbortSignal): Promise<Channel> {
@@ -218,25 +185,22 @@ export class PeerNetwork {
   private async accept(stream: Duplex): Promise<void> {
     this.incoming.add(stream);
     stream.once('close', () => this.incoming.delete(stream));
+    let attempt: Invite | undefined;
     try {
-      let invited: PendingInvite | undefined;
       const channel = await acceptChannel(stream, {
         keyPair: this.options.keyPair,
         isTrusted: (key: Uint8Array) => this.options.trust.knows(hostIdOf(key)),
-        pskForRoom: (room: string) => {
-          invited = this.invites.get(room);
-          // One attempt, right or wrong: whoever holds the link can only try it once.
-          this.invites.delete(room);
-          return invited === undefined || invited.expiresAt <= Date.now() ? undefined : invited.psk;
-        },
+        pskForRoom: (room: string) => this.pairing.pskFor(room, (invite) => (attempt = invite)),
       });
       this.watched(channel);
       if (this.disposed) return void channel.destroy();
       if (channel.purpose !== 'pairing') this.serve(channel);
-      else if (invited !== undefined) this.pair(channel, invited.role);
+      else if (attempt !== undefined) this.pairing.serve(channel, attempt);
     } catch (error) {
       this.options.log.warn(`An incoming channel was refused: ${describeError(error).message}`);
       stream.destroy();
+      // One attempt, right or wrong: whoever holds the link can only try it once.
+      if (attempt !== undefined) this.pairing.failed(attempt);
     }
   }
 
@@ -255,18 +219,6 @@ export class PeerNetwork {
     } else {
       channel.destroy(new HostError('not-permitted', `${id.slice(0, 8)} may not open a ${channel.purpose} channel.`));
     }
-  }
-
-  private pair(channel: Channel, role: Peer['role']): void {
-    this.link(channel, {
-      'host/hello': async (params, link) => {
-        const answer = await this.options.handlers['host/hello'](params, link);
-        await this.peers.save({ hostId: link.hostId, name: params.name, role, relayUrl: params.relayUrl, addedAt: new Date().toISOString() });
-        await this.keepGrant(params.relayUrl, params.relayGrant);
-        this.options.onChanged('hosts');
-        return { ...answer, relayGrant: await this.grantFor(link.hostId) };
-      },
-    });
   }
 }
 

@@ -13,7 +13,7 @@ import { offerFacts } from '../handoff/preflight';
 import { holdings, receipt } from '../handoff/receipt';
 import { surroundings } from '../handoff/surroundings';
 import { grantText } from '../relay/relayMessages';
-import { finding, handoffId, handoffPreflight, handoffResult, hostId, hostName, remoteMethods, repositoryIdentity, threadId } from './protocol';
+import { finding, handoffId, handoffPreflight, handoffResult, hostId, hostName, remoteMethods, repositoryIdentity, role, threadId } from './protocol';
 
 const bytes = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -100,7 +100,9 @@ export const peerMethods = {
   /** Who the caller is, and who answers. `relayGrant`, when they pair: what lets the other into the relay of the one who gives it. */
   'host/hello': method(
     z.object({ protocolVersion: z.number().int(), name: hostName, relayUrl: z.url({ protocol: /^wss?$/ }).max(1024).nullable(), relayGrant: grantText.nullish() }),
-    z.object({ protocolVersion: z.number().int(), name: hostName, batonVersion: z.string().max(64), codexVersion: z.string().max(64).nullable(), relayGrant: grantText.nullish() }),
+    z.object({ protocolVersion: z.number().int(), name: hostName, batonVersion: z.string().max(64), codexVersion: z.string().max(64).nullable(), relayGrant: grantText.nullish(),
+      /** When they pair: what the caller may do there, and until when. */
+      role: role.optional(), threadId: threadId.nullish(), expiresAt: z.iso.datetime().nullish() }),
   ),
   /** Preflight: nothing is kept. `takesIncluded`: this Baton knows of ignored files that cross. */
   'handoff/offer': method(

@@ -8,7 +8,7 @@
 import { z } from 'zod';
 import { divergenceChoice, type DivergenceChoice } from '../handoff/divergence';
 import { auditEntry } from './auditEntry';
-import { deviceSummary } from './deviceSchemas';
+import { deviceSummary, inviteId, inviteParams, inviteSummary, joinedHost, madeInvite } from './deviceSchemas';
 import { hostId, hostName, role, threadId, type Role } from './identifiers';
 
 export { hostId, hostName, role, threadId, type Role };
@@ -379,8 +379,15 @@ export const methods = {
   'host/list': method('viewer', empty, z.object({ hosts: z.array(hostSummary) })),
   'host/rename': method('operator', z.object({ name: hostName }), hostDetails),
   'host/setRelay': method('operator', z.object({ url: z.url({ protocol: /^wss?$/ }).nullable() }), hostDetails),
-  'host/invite': method('operator', z.object({ role: z.enum(['peer', 'operator']).default('peer') }), z.object({ invite: z.string(), expiresAt: z.string() })),
-  'host/join': method('operator', z.object({ invite: z.string().max(4096) }), z.object({ hostId, name: z.string() })),
+  /** A one-time invite: a link, and a code for the same. It works for `lifetimeMs`, and whoever uses it is let in for `accessMs`. */
+  'host/invite': method('operator', inviteParams, madeInvite),
+  /** `invite` is a link or a code; `relayUrl` says where the host that made a code is to be met, if not at this host's own relay. */
+  'host/join': method('operator', z.object({ invite: z.string().max(4096), relayUrl: z.url({ protocol: /^wss?$/ }).max(512).optional() }), joinedHost),
+  /** The invites of this run of the host, also those that are over. */
+  'invite/list': method('operator', empty, z.object({ invites: z.array(inviteSummary) })),
+  'invite/cancel': method('operator', z.object({ id: inviteId }), z.object({ cancelled: z.boolean() })),
+  /** Answers when the invite was used or has ended otherwise. */
+  'invite/wait': method('operator', z.object({ id: inviteId }), inviteSummary),
   'host/stop': method('operator', empty, z.object({ stopped: z.literal(true) })),
   'host/doctor': method('viewer', empty, z.object({ checks: z.array(doctorCheck) })),
 

@@ -261,6 +261,7 @@ export class HostService implements RunningHost {
       name: shared.name,
       trust,
       relays,
+      audit: this.audit,
       log,
       onTransfer: (channel) => void this.destination.transfer(channel),
       onController: (channel, access) => this.controllers.serve(channel, access),

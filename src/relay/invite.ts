@@ -16,7 +16,8 @@ export interface ParsedInvite {
   readonly expiresAt: Date;
 }
 
-const SCHEME = 'baton:';
+/** What follows the `#` is a URL's fragment, which nobody sends anywhere who is given the link to open. */
+const SCHEME = 'baton:join#';
 const VERSION = 2;
 const SECRET_LENGTH = 32;
 const CHECKSUM_LENGTH = 8;

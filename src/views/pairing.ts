@@ -21,11 +21,11 @@ export async function joinHost(client: HostClient): Promise<void> {
   const invite = await vscode.window.showInputBox({
     title: t('Join Host'),
     prompt: t('Paste the invite that “Baton: Invite Host” or `baton invite` made on the other machine.'),
-    placeHolder: 'baton:…',
+    placeHolder: 'baton:join#…',
     ignoreFocusOut: true,
     // An invite is a secret for as long as it works.
     password: true,
-    validateInput: (value) => (value.trim() === '' || value.trim().startsWith('baton:') ? undefined : t('An invite begins with “baton:”.')),
+    validateInput: (value) => (value.trim() === '' || value.trim().startsWith('baton:') || /^[A-Za-z]+[ -]+[A-Za-z]+[ -]+\d{4}$/.test(value.trim()) ? undefined : t('An invite begins with “baton:”, or is two words and four digits.')),
   });
   if (invite === undefined || invite.trim() === '') return;
   const { name } = await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: t('Joining host') }, async () => await client.call('host/join', { invite: invite.trim() }));

@@ -48,7 +48,7 @@ async function member(name: string): Promise<Member> {
   const keyPair = generateKeyPair();
   const access = await RelayAccess.open(home, keyPair);
   const hello: PeerHandlers['host/hello'] = () => Promise.resolve({ protocolVersion: PROTOCOL_VERSION, name, batonVersion: '0', codexVersion: null });
-  const network = new PeerNetwork({ keyPair, name: () => name, trust: new Trust(await PeerStore.open(home), await DeviceStore.open(home)), relays: access, handlers: { 'host/hello': hello } as PeerHandlers, onTransfer: () => undefined, onController: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
+  const network = new PeerNetwork({ keyPair, name: () => name, trust: new Trust(await PeerStore.open(home), await DeviceStore.open(home)), relays: access, handlers: { 'host/hello': hello } as PeerHandlers, onTransfer: () => undefined, onController: () => undefined, audit: { append: () => Promise.resolve() }, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
   closers.push(() => network.dispose());
   return { home, access, network };
 }
@@ -74,15 +74,15 @@ describe('a host that is invited to a relay with a secret', () => {
     const { url } = await closedRelay();
     const laptop = await holder('laptop', url);
     const server = await member('server');
-    const { invite } = await laptop.network.invite('peer');
-    expect(Buffer.from(invite.slice('baton:'.length), 'base64url').toString('latin1')).not.toContain(secret);
-    await server.network.join(invite);
+    const { invite } = await laptop.network.pairing.invite({ role: 'peer', by: 'local' });
+    expect(Buffer.from(invite.slice('baton:join#'.length), 'base64url').toString('latin1')).not.toContain(secret);
+    await server.network.pairing.join(invite);
     server.network.setRelay(url);
     await server.network.registered();
     expect((await laptop.network.connect(server.network.hostId)).hostId).toBe(server.network.hostId);
     // What it has lets it invite others too.
     const third = await member('third');
-    await third.network.join((await server.network.invite('peer')).invite);
+    await third.network.pairing.join((await server.network.pairing.invite({ role: 'peer', by: 'local' })).invite);
     third.network.setRelay(url);
     await third.network.registered();
     for (const { home } of [laptop, server, third]) expect(await contentOf(home)).not.toContain(secret);
@@ -103,7 +103,7 @@ describe('a host that is invited to a relay with a secret', () => {
     const [first, second] = [await closedRelay(), await closedRelay()];
     const laptop = await holder('laptop', first.url);
     const server = await holder('server', second.url);
-    await server.network.join((await laptop.network.invite('peer')).invite);
+    await server.network.pairing.join((await laptop.network.pairing.invite({ role: 'peer', by: 'local' })).invite);
     expect((await server.network.connect(laptop.network.hostId)).hostId).toBe(laptop.network.hostId);
     expect((await laptop.network.connect(server.network.hostId)).hostId).toBe(server.network.hostId);
   });
@@ -115,7 +115,7 @@ describe('a host', () => {
     closers.push(() => open.close());
     const { network } = await holder('laptop', open.url);
     expect(network.relayStatus.status).toBe('connected');
-    await network.invite('peer');
+    await network.pairing.invite({ role: 'peer', by: 'local' });
   });
 
   it('takes the secret that is in the file at the time', async () => {
@@ -158,7 +158,7 @@ describe('the secret of a relay', () => {
     const made = await laptop.json<{ invite: string }>('invite');
     await server.json('join', made.invite);
     await connected(server);
-    const said = [relay.log(), laptop.hostLog, server.hostLog, Buffer.from(made.invite.slice(6), 'base64url').toString('latin1'), ...(await Promise.all(machines.map(({ batonHome }) => contentOf(batonHome).catch(() => ''))))];
+    const said = [relay.log(), laptop.hostLog, server.hostLog, Buffer.from(made.invite.slice('baton:join#'.length), 'base64url').toString('latin1'), ...(await Promise.all(machines.map(({ batonHome }) => contentOf(batonHome).catch(() => ''))))];
     if (process.platform === 'linux') {
       for (const child of [relay.child, laptop.hostProcess, server.hostProcess]) said.push(await readFile(`/proc/${String(child.pid)}/cmdline`, 'latin1'));
       for (const { hostProcess } of machines) said.push(await readFile(`/proc/${String(hostProcess.pid)}/environ`, 'latin1'));

@@ -9,6 +9,7 @@ import { addDoctorCommand } from './doctorCommand';
 import { addHandoffCommand } from './handoffCommand';
 import { addHostCommands } from './hostCommands';
 import { inertBlock, inertJson } from './inertText';
+import { addInviteCommands } from './inviteCommands';
 import { addOwnershipCommands } from './ownershipCommands';
 import { addPairingCommands } from './pairingCommands';
 import { addProjectCommands } from './projectCommands';
@@ -40,6 +41,7 @@ async function run(argv: readonly string[]): Promise<number> {
   const commands = { program, session, exitWith: (code: number) => (exit.code = code) };
   addRelayCommand(commands);
   addHostCommands(commands);
+  addInviteCommands(commands);
   addPairingCommands(commands);
   addDeviceCommands(commands);
   addProjectCommands(commands);

@@ -1,12 +1,12 @@
-import { createInterface } from 'node:readline/promises';
 import type { HostClient } from '../hostClient';
 import { HostError } from '../hostError';
 import { threadId as threadIdSchema, type HandoffSummary, type ReclaimReport, type VerifyReport } from '../protocol';
 import type { CommandTable } from './commandTable';
+import { confirmed } from './confirm';
 import { inertLine } from './inertText';
 import { labelled, wrap } from './layout';
 import { resolveHandoff, resolveThread } from './resolve';
-import { UsageError, type Session } from './session';
+import { UsageError } from './session';
 import { listThreads } from './threadList';
 
 /** What is done about handoffs that are stuck, and about threads whose host is gone. `handoff resume|abort` is in handoffCommand.ts. */
@@ -105,13 +105,4 @@ export function verifyText({ receipt, handoffId, epoch, side, intact, checks }: 
   const summary = labelled([['Receipt', receipt], ['Handoff', `${handoffId.slice(0, 12)}, epoch ${epoch}; this host was its ${side}`]], width);
   const lines = checks.map(({ what, is, message }) => `  ${wrap(inertLine(what), width, 2)}\n    ${wrap(`${is}: ${inertLine(message)}`, width, 4)}`);
   return [intact ? 'All that the receipt covers is here.' : 'Something that the receipt covers is NOT here.', summary, ...lines].join('\n');
-}
-
-async function confirmed(session: Session, question: string): Promise<boolean> {
-  const prompt = createInterface({ input: session.stdin, output: session.stderr });
-  try {
-    return (await prompt.question(question)).trim().toLowerCase() === 'yes';
-  } finally {
-    prompt.close();
-  }
 }

@@ -1,25 +1,30 @@
-import { Option } from 'commander';
+import { fingerprintOf, publicKeyOf } from '../../relay/keys';
+import { parseInvite } from '../../relay/invite';
+import { looksLikeCode } from '../../relay/pairingCode';
+import { HostError } from '../hostError';
 import type { CommandTable } from './commandTable';
+import { confirmed } from './confirm';
 import { inertLine } from './inertText';
-import { table } from './layout';
+import { labelled, table, wrap } from './layout';
+import { parseRelayUrl } from './relayCommand';
 
 export function addPairingCommands({ program, session }: CommandTable): void {
   program
-    .command('invite')
-    .description('make a one-time invite, valid 10 minutes')
-    .addOption(new Option('--role <ROLE>', 'what the one who joins may do').choices(['peer', 'operator']).default('peer'))
-    .action(async (options: { role: 'peer' | 'operator' }) => {
-      const made = await (await session.host()).call('host/invite', { role: options.role });
-      session.result(made, () => `Run this on the other machine, until ${new Date(made.expiresAt).toLocaleTimeString()}:\n\n  baton join '${inertLine(made.invite)}'\n\nThe invite works once. Who has it can pair with this host: send it by a way you trust.`);
-    });
-
-  program
     .command('join')
-    .argument('<INVITE>')
+    .argument('<INVITE>', 'the link of an invite, or its code')
+    .option('--relay <URL>', 'where the host that made a code is to be met; this host\'s own relay unless given', parseRelayUrl)
+    .option('--yes', 'do not ask')
     .description('pair with the host that made an invite; both then know each other')
-    .action(async (invite: string) => {
-      const joined = await (await session.host()).call('host/join', { invite });
-      session.result(joined, () => `Paired with "${inertLine(joined.name)}" (${joined.hostId}).`);
+    .action(async (invite: string, options: { relay?: string; yes?: true }) => {
+      const host = await session.host();
+      if (!session.json && options.yes !== true && session.stdin.isTTY && !looksLikeCode(invite)) {
+        const { name, hostId, relayUrl } = parseInvite(invite);
+        session.print(labelled([['Host', inertLine(name)], ['Key', fingerprintOf(publicKeyOf(hostId))], ['Relay', inertLine(relayUrl)]], session.columns));
+        session.print(wrap('A host that you pair with may hand threads to this one, and they run here. Only go on if you know who made this invite.', session.columns, 0));
+        if (!(await confirmed(session, 'Pair with it? Type yes: '))) throw new HostError('cancelled', 'Nothing was done; the invite can still be used.');
+      }
+      const joined = await host.call('host/join', { invite, relayUrl: options.relay });
+      session.result(joined, () => `Paired with "${inertLine(joined.name)}" (${joined.hostId}), which lets this host in as ${joined.role}${joined.threadId === null ? '' : ` for the thread ${joined.threadId}`}${joined.expiresAt === null ? '' : ` until ${new Date(joined.expiresAt).toLocaleString()}`}. The other side must show these words, too:\n\n  ${inertLine(joined.words)}`);
     });
 
   program

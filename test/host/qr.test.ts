@@ -1,0 +1,95 @@
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { chromium } from 'playwright-core';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { qrSvg, qrText } from '../../src/host/qr';
+import { createInvite } from '../../src/relay/invite';
+import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
+
+const execute = promisify(execFile);
+const has = (program: string): boolean => {
+  try {
+    execFileSync(program, [program === 'tmux' ? '-V' : '--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+};
+const browser = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find(has);
+
+let directory: string;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'baton-qr-'));
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+const { invite } = createInvite({ relayUrl: 'wss://relay.example.org:7440', hostId: hostIdOf(generateKeyPair().publicKey), name: 'the big server', pass: 'A'.repeat(98), lifetimeMs: 60_000 });
+
+/** What a real decoder reads off a picture. */
+async function scan(picture: string): Promise<string> {
+  return (await execute('zbarimg', ['--quiet', '--raw', picture])).stdout.trim();
+}
+
+/** A terminal's text as it looks, cells of 8 by 16: a grey picture (PGM). `ink` and `paper` are grey values, where the text does not set colours itself. */
+async function photograph(text: string, ink: number, paper: number): Promise<string> {
+  const lines = text.split('\n').map((line) => {
+    const coloured = line.includes('\u001b[97;40m');
+    // eslint-disable-next-line no-control-regex -- the sequences that set colours
+    return { cells: Array.from(line.replace(/\u001b\[[\d;]*m/g, '')), ink: coloured ? 255 : ink, paper: coloured ? 0 : paper };
+  });
+  const columns = Math.max(...lines.map(({ cells }) => cells.length)) + 4;
+  const [width, height] = [columns * 8, lines.length * 16];
+  const pixels = Buffer.alloc(width * height, paper);
+  lines.forEach(({ cells, ink: foreground, paper: background }, row) => cells.forEach((cell, column) => {
+    for (let y = 0; y < 16; y++) {
+      const inked = cell === '█' || (cell === '▀' && y < 8) || (cell === '▄' && y >= 8);
+      pixels.fill(inked ? foreground : background, (row * 16 + y) * width + (column + 2) * 8, (row * 16 + y) * width + (column + 3) * 8);
+    }
+  }));
+  const path = join(directory, 'terminal.pgm');
+  await writeFile(path, Buffer.concat([Buffer.from(`P5 ${width} ${height} 255\n`), pixels]));
+  return path;
+}
+
+describe.skipIf(!has('zbarimg'))('the QR code of an invite is read back', () => {
+  it.each([['dark', 255, 0, false], ['dark', 255, 0, true], ['light', 0, 255, true]] as const)('from a %s terminal', async (_, ink, paper, colour) => {
+    expect(await scan(await photograph(qrText(invite, colour), ink, paper))).toBe(invite);
+  });
+
+  it.skipIf(!has('tmux'))('from what a real terminal shows', async () => {
+    const file = join(directory, 'code.txt');
+    await writeFile(file, `${qrText(invite, true)}\n`);
+    const tmux = (...args: string[]) => execute('tmux', ['-S', join(directory, 'tmux'), ...args], { env: { ...process.env, LANG: 'C.UTF-8' } });
+    // `wait-for` and not a pause: the command says itself that everything is on the screen.
+    await tmux('-u', 'new-session', '-d', '-x', '120', '-y', '60', `cat '${file}'; tmux -S '${join(directory, 'tmux')}' wait-for -S shown; cat`);
+    try {
+      await tmux('wait-for', 'shown');
+      const { stdout } = await tmux('capture-pane', '-p');
+      expect(await scan(await photograph(stdout.trimEnd(), 255, 0))).toBe(invite);
+    } finally {
+      await tmux('kill-server');
+    }
+  });
+
+  it.skipIf(browser === undefined)('from the SVG, as a browser draws it', async () => {
+    const running = await chromium.launch({ executablePath: browser ?? '', args: ['--no-sandbox'] });
+    try {
+      const page = await running.newPage();
+      await page.setContent(`<body style="background:#123"><style>svg { width: 500px }</style>${qrSvg(invite)}</body>`);
+      await page.locator('svg').screenshot({ path: join(directory, 'svg.png') });
+      expect(await scan(join(directory, 'svg.png'))).toBe(invite);
+    } finally {
+      await running.close();
+    }
+  });
+});
+
+it('the SVG of an invite runs nothing and loads nothing', () => {
+  expect(qrSvg(invite)).toMatch(/^<svg /);
+  expect(qrSvg(invite)).not.toMatch(/script|href|style|url\(|on\w+=/i);
+  expect(qrSvg(invite)).not.toContain(invite.slice(-20));
+});
+
