@@ -5,10 +5,10 @@ import { Worker } from 'node:worker_threads';
 import { openChannel } from '../../src/relay/channel';
 import { generateKeyPair, hostIdOf, publicKeyOf } from '../../src/relay/keys';
 import { dialThroughRelay } from '../../src/relay/relayDial';
-import type { ChannelRole, FromRole } from './channelRoles';
+import type { ChannelRole, FromRole, ToRole } from './channelRoles';
 
-const volume = 128 * 1024 * 1024;
-const chunk = Buffer.alloc(256 * 1024, 0x5a);
+export const volume = 128 * 1024 * 1024;
+export const chunk = Buffer.alloc(256 * 1024, 0x5a);
 
 /** MiB per second of one run, between two threads with the relay in a third place. */
 export interface ChannelRun {
@@ -56,13 +56,14 @@ async function throughput(stream: Writable, receiver: RunningRole): Promise<numb
   return volume / 1024 / 1024 / ((performance.now() - begun) / 1000);
 }
 
-interface RunningRole {
+export interface RunningRole {
   /** The next message of that kind; rejects where the thread fails first. */
   next(is: FromRole['is']): Promise<FromRole>;
+  tell(what: ToRole): void;
   end(): Promise<unknown>;
 }
 
-function startRole(program: string, role: ChannelRole): RunningRole {
+export function startRole(program: string, role: ChannelRole): RunningRole {
   const worker = new Worker(program, { workerData: role });
   return {
     next: (is) =>
@@ -76,6 +77,7 @@ function startRole(program: string, role: ChannelRole): RunningRole {
         };
         worker.on('message', hear);
       }),
+    tell: (what) => worker.postMessage(what),
     end: () => worker.terminate(),
   };
 }

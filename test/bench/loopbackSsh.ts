@@ -21,6 +21,8 @@ export interface LoopbackSsh {
   readonly sharedConfig: string;
   /** Every connection passes through it, so that what is on the wire can be counted. */
   readonly wire: CountingProxy;
+  /** Options of `ssh` beside the configuration, for a connection that does not pass through it. */
+  readonly direct: readonly string[];
   /** Ends the connection that commands shared, if there is one. */
   endShared(): Promise<void>;
   close(): Promise<void>;
@@ -57,6 +59,7 @@ export async function startLoopbackSsh(directory: string): Promise<LoopbackSsh |
       config,
       sharedConfig,
       wire,
+      direct: ['-p', String(port), '-o', `HostKeyAlias=[127.0.0.1]:${wire.port}`],
       endShared,
       close: async () => {
         await endShared();

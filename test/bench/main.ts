@@ -24,6 +24,7 @@ import { handOffOnce, type Run } from './handoffBench';
 import { measureInclude } from './includeBench';
 import { startLoopbackSsh } from './loopbackSsh';
 import { jsonReport, textReport, type Measurements } from './report';
+import { measureCrowd, measureRelay } from './relayBench';
 import { measureResume } from './resumeBench';
 import { demoSubject, largeSubject } from './subjects';
 import { measureScale, type ScaleMeasurement } from './workingState';
@@ -31,11 +32,11 @@ import { moveWorkingState, type WorkingStateRun } from './workingStateBench';
 import { measureWorktrees } from './worktreesBench';
 
 const program = fileURLToPath(import.meta.url);
-const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include|worktrees|bytes|resume] [--files N] [--in DIR]\n';
+const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include|worktrees|bytes|resume|relay|crowd] [--files N] [--in DIR]\n';
 const note = (text: string) => void process.stderr.write(`${text}\n`);
 
-type Part = 'demo' | 'large' | 'pieces' | 'scale' | 'include' | 'worktrees' | 'bytes' | 'resume';
-const everyPart: Part[] = ['demo', 'large', 'pieces', 'scale', 'include', 'worktrees', 'bytes', 'resume'];
+type Part = 'demo' | 'large' | 'pieces' | 'scale' | 'include' | 'worktrees' | 'bytes' | 'resume' | 'relay' | 'crowd';
+const everyPart: Part[] = ['demo', 'large', 'pieces', 'scale', 'include', 'worktrees', 'bytes', 'resume', 'relay', 'crowd'];
 
 /** Sizes of the repositories in which capture and restore are measured by themselves, unless `--files` names others. */
 const everyScale = [1000, 20_000, 100_000];
@@ -65,6 +66,8 @@ async function bench(runs: number, parts: readonly Part[], scales: readonly numb
     const sent = parts.includes('bytes') ? await measureBytes(join(directory, 'bytes')) : [];
     const include = parts.includes('include') ? await measureInclude(join(directory, 'include'), runs) : [];
     const worktrees = parts.includes('worktrees') ? await measureWorktrees(join(directory, 'worktrees'), runs) : [];
+    const relayRuns = parts.includes('relay') ? await measureRelay(relay.url, program, ssh, join(directory, 'relay'), runs) : [];
+    const crowd = parts.includes('crowd') ? await measureCrowd(program) : null;
     const resume = parts.includes('resume') ? await measureResume(join(directory, 'resume'), ground, runs) : [];
     for (const [part, subject] of [['demo', demoSubject], ['large', largeSubject]] as const) {
       const pieces = part === 'large' && parts.includes('pieces');
@@ -84,7 +87,7 @@ async function bench(runs: number, parts: readonly Part[], scales: readonly numb
       if (done.length > 0) handoffs.push({ title: subject.title, runs: done });
     }
     if (model.unanswered.length > 0) throw new Error(`The scripted model had no answer to: ${model.unanswered.join('; ')}`);
-    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, scale, include, worktrees, sent, resume };
+    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, relay: relayRuns, crowd, scale, include, worktrees, sent, resume };
   } finally {
     for (const end of endings.reverse()) await end();
   }

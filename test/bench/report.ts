@@ -3,6 +3,7 @@ import { bytesTable, type BytesRun } from './bytesBench';
 import type { ChannelRun } from './channelBench';
 import type { HandoffRun, Run } from './handoffBench';
 import { includeTable, type IncludeRun } from './includeBench';
+import { crowdTable, relayTable, type CrowdRun, type RelayRun } from './relayBench';
 import { resumeTable, type ResumeRun } from './resumeBench';
 import { summarise, type Summary } from './statistics';
 import { bytes, formatTable, milliseconds, ratio, spread } from './table';
@@ -18,6 +19,8 @@ export interface Measurements {
   readonly handoffs: readonly { readonly title: string; readonly runs: readonly Run[] }[];
   readonly workingState: { readonly title: string; readonly runs: readonly WorkingStateRun[] };
   readonly channel: readonly ChannelRun[];
+  readonly relay: readonly RelayRun[];
+  readonly crowd: CrowdRun | null;
   /** Repositories of growing size, each with the same few changes. */
   readonly scale: readonly ScaleMeasurement[];
   readonly include: readonly IncludeRun[];
@@ -69,6 +72,8 @@ export function textReport(measured: Measurements): string {
   if (measured.handoffs.length > 0) sections.push(`By hand\n${measured.carriers.map((name, index) => `  ${index + 1}. ${name}`).join('\n')}\nBy hand nothing is checked, and the index, pending approvals and ownership\nstay behind; stopping and resuming the thread is not counted there.`);
   for (const { title, runs } of measured.handoffs) sections.push(phaseTable(title, runs));
   if (measured.channel.length > 0) sections.push(pieces(measured));
+  if (measured.relay.length > 0) sections.push(relayTable(measured.relay));
+  if (measured.crowd !== null) sections.push(crowdTable(measured.crowd));
   for (const measurement of measured.scale) sections.push(scaleTable(measurement, measured.scale[0] ?? measurement));
   if (measured.sent.length > 0) sections.push(bytesTable(measured.sent));
   if (measured.include.length > 0) sections.push(includeTable(measured.include));
