@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
-import { pairChannel, type Channel } from '../relay/channel';
+import type { Channel } from '../relay/channel';
+import { pairChannel } from '../relay/openChannel';
 import { systemClock, type Clock } from '../relay/clock';
 import { joinByCode } from '../relay/codeExchange';
 import { createInvite, parseInvite } from '../relay/invite';

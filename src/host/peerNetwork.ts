@@ -1,8 +1,9 @@
 import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
-import { acceptChannel, openChannel, type Channel } from '../relay/channel';
+import type { Channel } from '../relay/channel';
 import type { Clock } from '../relay/clock';
 import { hostIdOf, publicKeyOf, type KeyPair } from '../relay/keys';
+import { acceptChannel, openChannel } from '../relay/openChannel';
 import { RelayClient } from '../relay/relayClient';
 import { dialThroughRelay } from '../relay/relayDial';
 import { RelayError } from '../relay/relayError';

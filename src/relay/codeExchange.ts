@@ -1,9 +1,10 @@
 import type { Duplex } from 'node:stream';
-import { acceptChannel, pairChannel, type Channel } from './channel';
+import type { Channel } from './channel';
 import { systemClock, type Clock } from './clock';
 import { calculateGenerator, ELEMENT_LENGTH, intermediateSessionKey, lvCat, sampleScalar, scalarMult } from './cpace';
 import { HandshakeLink } from './handshakeLink';
 import { deriveInvite } from './invite';
+import { acceptChannel, pairChannel } from './openChannel';
 import { concatBytes, equalBytes, KEY_LENGTH, type KeyPair } from './keys';
 import type { PairingCode } from './pairingCode';
 import { RelayError } from './relayError';

@@ -2,8 +2,8 @@
 import { createConnection } from 'node:net';
 import type { Writable } from 'node:stream';
 import { Worker } from 'node:worker_threads';
-import { openChannel } from '../../src/relay/channel';
 import { generateKeyPair, hostIdOf, publicKeyOf } from '../../src/relay/keys';
+import { openChannel } from '../../src/relay/openChannel';
 import { dialThroughRelay } from '../../src/relay/relayDial';
 import type { ChannelRole, FromRole, ToRole } from './channelRoles';
 

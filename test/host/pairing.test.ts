@@ -12,7 +12,7 @@ import { PeerStore } from '../../src/host/peers';
 import { PROTOCOL_VERSION } from '../../src/host/protocol';
 import { RelayAccess } from '../../src/host/relayAccess';
 import { Trust } from '../../src/host/trust';
-import { pairChannel } from '../../src/relay/channel';
+import { pairChannel } from '../../src/relay/openChannel';
 import { joinByCode } from '../../src/relay/codeExchange';
 import { createInvite, parseInvite } from '../../src/relay/invite';
 import { generateKeyPair, hostIdOf, publicKeyOf, randomBytes, type KeyPair } from '../../src/relay/keys';

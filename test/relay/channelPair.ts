@@ -2,8 +2,9 @@ import { createServer, connect, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { Transform, type Duplex } from 'node:stream';
 import type { Clock } from '../../src/relay/clock';
-import { acceptChannel, openChannel, type Channel, type ChannelOptions } from '../../src/relay/channel';
+import type { Channel, ChannelOptions } from '../../src/relay/channel';
 import { generateKeyPair } from '../../src/relay/keys';
+import { acceptChannel, openChannel } from '../../src/relay/openChannel';
 
 /** Two ends of one real TCP connection on loopback. */
 export async function socketPair(): Promise<{ near: Socket; far: Socket; close: () => void }> {

@@ -2,13 +2,13 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { chooseAead } from '../../src/relay/aead';
-import { acceptChannel } from '../../src/relay/channel';
 import { ChunkSource, FrameKind, FrameOpener, FrameSealer, frameOf, FrameSplitter } from '../../src/relay/frames';
 import { createInvite, parseInvite } from '../../src/relay/invite';
 import { concatBytes, generateKeyPair, hostIdOf, publicKeyOf, type KeyPair } from '../../src/relay/keys';
 import { CipherState } from '../../src/relay/noise/cipherState';
 import { HandshakeState } from '../../src/relay/noise/handshakeState';
 import { parseProtocolName } from '../../src/relay/noise/patterns';
+import { acceptChannel } from '../../src/relay/openChannel';
 import { encodePreamble, MAX_HANDSHAKE_LENGTH, parsePreamble } from '../../src/relay/preamble';
 import { readMessage, toHost, toMember } from '../../src/relay/relayMessages';
 import { RelayError, type RelayErrorReason } from '../../src/relay/relayError';

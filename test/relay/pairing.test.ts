@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
-import { acceptChannel, openChannel, pairChannel } from '../../src/relay/channel';
 import { createInvite, parseInvite, type ParsedInvite } from '../../src/relay/invite';
 import { generateKeyPair, hostIdOf, publicKeyOf } from '../../src/relay/keys';
+import { acceptChannel, openChannel, pairChannel } from '../../src/relay/openChannel';
 import { encodePreamble, parsePreamble } from '../../src/relay/preamble';
 import { ManualClock, meddledPair, receivedBy, socketPair } from './channelPair';
 
