@@ -99,7 +99,7 @@ export class ApprovalBroker {
     if (this.pending.has(id)) return;
     const raised = this.show(id, asked, root, digest, false);
     // A request that is not shown leaves its turn waiting for ever; only a decision needs the audit log first.
-    await this.ports.audit.append({ type: 'approval-requested', threadId, digest, kind: asked.kind }).catch((error: unknown) => this.ports.onAuditFailed(error));
+    await this.ports.audit.append({ type: 'approval-requested', threadId, digest, kind: asked.kind, epoch: this.ports.epochOf(threadId) }).catch((error: unknown) => this.ports.onAuditFailed(error));
     // Its turn may have ended meanwhile; then nobody waits for a decision any more.
     if (arrival.settled || this.pending.has(id)) return;
     this.pending.set(id, { approval: raised, asked, method, params, requestId, reply });
@@ -164,7 +164,7 @@ export class ApprovalBroker {
     });
     await this.ports.store.update((stored) => ({ ...stored, pending: [...stored.pending.filter((candidate) => candidate.threadId !== threadId), ...raised] }));
     for (const one of raised) {
-      await this.ports.audit.append({ type: 'approval-carried', threadId, digest: one.digest, kind: one.kind });
+      await this.ports.audit.append({ type: 'approval-carried', threadId, digest: one.digest, kind: one.kind, epoch: this.ports.epochOf(threadId) });
       this.ports.onRequested(one);
     }
   }

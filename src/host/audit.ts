@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { mkdir, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { auditEntry, type AuditEntry } from './auditEntry';
@@ -5,8 +6,24 @@ import { auditEntry, type AuditEntry } from './auditEntry';
 /** Who caused something: a controller on this machine, or a paired device or another host by its id. */
 export type Actor = 'local' | `device:${string}` | `host:${string}`;
 
+/** Through what a host was asked. */
+export interface Controller {
+  /** The local socket of the account itself, or an encrypted channel. */
+  readonly over: 'socket' | 'channel';
+  /** What a local controller says of itself. */
+  readonly client?: string;
+  readonly pid?: number;
+  /** The key that the other end of a channel has proven to hold. */
+  readonly key?: string;
+}
+
+const asking = new AsyncLocalStorage<Controller>();
+
+/** Runs `act`; what it, and all that it sets going, writes to the audit log names the controller that asked for it. */
+export const askedBy = <T>(controller: Controller, act: () => T): T => asking.run(controller, act);
+
 export type AuditEvent =
-  | { readonly type: 'approval-requested' | 'approval-carried'; readonly threadId: string; readonly digest: string; readonly kind: string }
+  | { readonly type: 'approval-requested' | 'approval-carried'; readonly threadId: string; readonly digest: string; readonly kind: string; readonly epoch: number }
   | { readonly type: 'approval-decided'; readonly threadId: string; readonly digest: string; readonly decision: string; readonly by: Actor; readonly epoch: number }
   | { readonly type: 'approval-applied'; readonly threadId: string; readonly digest: string; readonly epoch: number }
   | { readonly type: 'handoff-begun' | 'handoff-committed' | 'handoff-aborted' | 'handoff-activated'; readonly threadId: string; readonly handoffId: string; readonly peer: string; readonly by?: Actor; readonly epoch: number }
@@ -21,7 +38,7 @@ export type AuditEvent =
   | { readonly type: 'device-revoked'; readonly deviceId: string; readonly name: string; readonly kind: 'device' | 'host'; readonly by: Actor }
   | { readonly type: 'worktree-created' | 'worktree-removed' | 'worktree-restored'; readonly worktreeId: string; readonly path: string; readonly snapshot: string | null; readonly by: Actor | 'sweep' }
   | { readonly type: 'snapshot-expired'; readonly ref: string; readonly tip: string; readonly by: Actor | 'sweep' }
-  | { readonly type: 'handoff-requested'; readonly threadId: string; readonly by: Actor };
+  | { readonly type: 'handoff-requested'; readonly threadId: string | null; readonly peer: string; readonly by: Actor };
 
 /** The audit log: JSON Lines, one file a month under `audit/`, appended and synced before the act it tells of is reported. */
 export class AuditLog {
@@ -33,12 +50,13 @@ export class AuditLog {
   ) {}
 
   append(event: AuditEvent): Promise<void> {
+    const controller = ofItself(event) ? undefined : asking.getStore();
     const result = this.tail.then(async () => {
       await mkdir(this.directory, { recursive: true, mode: 0o700 });
       const at = this.now().toISOString();
       const handle = await open(join(this.directory, `${at.slice(0, 7)}.jsonl`), 'a', 0o600);
       try {
-        await handle.appendFile(`${JSON.stringify({ at, ...event })}\n`);
+        await handle.appendFile(`${JSON.stringify({ at, ...event, ...(controller === undefined ? {} : { controller }) })}\n`);
         await handle.sync();
       } finally {
         await handle.close();
@@ -69,6 +87,9 @@ export class AuditLog {
     return { events: events.reverse(), unreadable };
   }
 }
+
+/** What an agent or the host does by itself, in whoever's wake. */
+const ofItself = (event: AuditEvent): boolean => ['approval-requested', 'approval-carried', 'approval-applied'].includes(event.type) || ('by' in event && event.by === 'sweep');
 
 function parsed(line: string): AuditEntry | null {
   try {

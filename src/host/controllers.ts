@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { z } from 'zod';
 import { admit, mayHear, shown, type Access } from './access';
+import { askedBy, type Controller } from './audit';
 import { HostError } from './hostError';
 import { connect } from './jsonLines';
 import type { Log } from './log';
@@ -21,15 +22,16 @@ export interface ControllerPorts {
   forward(method: string, params: unknown): Promise<unknown>;
 }
 
-interface Controller {
+interface Connected {
   readonly notify: (method: string, params: unknown) => void;
   readonly muted: ReadonlySet<string>;
   readonly access: Access;
+  readonly asks: Controller;
 }
 
 /** The controllers that are connected, whatever they are: VS Code windows, command lines, paired devices. All see the same events, as far as they may. */
 export class Controllers {
-  private readonly connected = new Set<Controller>();
+  private readonly connected = new Set<Connected>();
 
   constructor(private readonly ports: ControllerPorts) {}
 
@@ -37,19 +39,19 @@ export class Controllers {
   serve(stream: Duplex, access: Access): void {
     const { log } = this.ports;
     const connection = connect(stream, { log });
-    let controller: Controller | null = null;
+    let controller: Connected | null = null;
     connection.onRequest(async (method: string, params: unknown) => {
       try {
         if (method === 'initialize') {
           if (controller !== null) throw new HostError('invalid-params', 'Already initialized.');
-          const { capabilities } = initializeParams.parse(params);
+          const { capabilities, clientInfo } = initializeParams.parse(params);
           const result = await this.ports.initialize(access.role);
-          controller = { access, muted: new Set(capabilities?.optOutNotificationMethods ?? []), notify: (name, value) => void connection.sendNotification(name, value).catch(() => undefined) };
+          controller = { access, asks: asking(access, clientInfo), muted: new Set(capabilities?.optOutNotificationMethods ?? []), notify: (name, value) => void connection.sendNotification(name, value).catch(() => undefined) };
           this.connected.add(controller);
           return result;
         }
         if (controller === null) throw new HostError('invalid-params', 'Not initialized: the first request must be "initialize".');
-        return await this.answer(method, params, access);
+        return await askedBy(controller.asks, () => this.answer(method, params, access));
       } catch (error) {
         log.warn(`${method} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
         throw toResponseError(error);
@@ -79,4 +81,10 @@ export class Controllers {
     const implementation = this.ports.implementations[name] as (params: unknown, caller: Access) => Promise<unknown>;
     return shown(access, method, await implementation(methods[name].params.parse(admitted), access));
   }
+}
+
+/** What the audit log says of a controller: what a local one says of itself, of another the key that it has proven to hold. */
+function asking({ by }: Access, { name, version, pid }: z.output<typeof initializeParams>['clientInfo']): Controller {
+  if (by !== 'local') return { over: 'channel', key: by.slice(by.indexOf(':') + 1) };
+  return { over: 'socket', client: `${name} ${version}`, ...(pid === undefined ? {} : { pid }) };
 }

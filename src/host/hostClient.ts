@@ -61,7 +61,7 @@ export class HostClient {
   static async over(stream: Duplex, options: Options & { readonly signal?: AbortSignal }): Promise<HostClient> {
     const client = new HostClient(stream, options.log ?? silentLog);
     try {
-      const params = { clientInfo: options.clientInfo, capabilities: { experimentalApi: true } };
+      const params = { clientInfo: { ...options.clientInfo, pid: process.pid }, capabilities: { experimentalApi: true } };
       const host = check(initializeResult, await client.#request('initialize', params, options.signal), 'initialize');
       if (host.baton.protocolVersion !== PROTOCOL_VERSION) {
         const newer = host.baton.protocolVersion > PROTOCOL_VERSION ? 'host' : 'controller';

@@ -88,6 +88,7 @@ export function hostMethods(host: HostService): Implementations {
       if ('threadId' in subject && askedBy === subject.threadId) {
         throw new HostError('own-thread', 'A thread cannot hand itself off: its own turn would be interrupted before the handoff is done. Run the command outside the thread.');
       }
+      await host.audit.append({ type: 'handoff-requested', threadId: 'threadId' in subject ? subject.threadId : null, peer: to, by });
       return { handoffId: await host.handoffs.start(subject, destinationId(host, to), { by, included: included ?? null, choice: choice ?? null }) };
     },
     'handoff/wait': ({ handoffId }) => host.handoffs.wait(handoffId),

@@ -30,7 +30,7 @@ export function peerHandlers(host: HostService): PeerHandlers {
       return host.handoffs.preflight({ threadId }, link.hostId, { included: included === true ? 'show' : null, choice: choice ?? null });
     },
     'handoff/request': async ({ threadId, included, choice }, link) => {
-      await host.audit.append({ type: 'handoff-requested', threadId, by: `host:${link.hostId}` });
+      await host.audit.append({ type: 'handoff-requested', threadId, peer: link.hostId, by: `host:${link.hostId}` });
       requireFetchable(host, threadId, link.hostId);
       return { handoffId: await host.handoffs.start({ threadId }, link.hostId, { by: `host:${link.hostId}`, requestedBy: link.hostId, included: included ?? null, choice: choice ?? null }) };
     },

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { CancellationTokenSource, type MessageConnection } from 'vscode-jsonrpc/node';
+import { askedBy } from './audit';
 import { HostError } from './hostError';
 import { connect } from './jsonLines';
 import type { Log } from './log';
@@ -46,7 +47,7 @@ export class PeerLink {
     const name = method as PeerMethodName;
     const handler = Object.hasOwn(peerMethods, method) ? (handlers[name] as ((params: unknown, link: PeerLink) => Promise<unknown>) | undefined) : undefined;
     if (handler === undefined) throw new HostError('unknown-method', `This host has no method ${method} for other hosts.`);
-    return handler(peerMethods[name].params.parse(params), this);
+    return askedBy({ over: 'channel', key: this.hostId }, () => handler(peerMethods[name].params.parse(params), this));
   }
 
   /** Asks the other host. Throws HostError with the other host's reason, `connection-lost`, or `protocol-mismatch`. */

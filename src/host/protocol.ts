@@ -318,7 +318,7 @@ export type DoctorCheck = z.infer<typeof doctorCheck>;
 
 /** A controller's first request, Codex's own; then it may send the notification `initialized`. */
 export const initializeParams = z.looseObject({
-  clientInfo: z.looseObject({ name: z.string().min(1).max(64), title: z.string().max(128).nullish(), version: z.string().max(64) }),
+  clientInfo: z.looseObject({ name: z.string().min(1).max(64), title: z.string().max(128).nullish(), version: z.string().max(64), /** For the audit log. */ pid: z.number().int().positive().optional() }),
   capabilities: z.looseObject({ experimentalApi: z.boolean().optional(), optOutNotificationMethods: z.array(z.string()).nullish() }).nullish(),
 });
 

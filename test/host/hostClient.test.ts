@@ -56,7 +56,7 @@ describe('a client of a host', () => {
   it('introduces itself and learns who the host is', async () => {
     const made = await client();
     expect(made.host.baton.name).toBe('laptop');
-    expect(heard[0]).toEqual({ method: 'initialize', params: { clientInfo, capabilities: { experimentalApi: true } } });
+    expect(heard[0]).toEqual({ method: 'initialize', params: { clientInfo: { ...clientInfo, pid: process.pid }, capabilities: { experimentalApi: true } } });
   });
 
   it('says that no host runs, and what to do', async () => {

@@ -206,8 +206,12 @@ it('the audit log tells who did what over which thread, newest last, and counts 
   const { handoffId } = await laptop.handOff({ threadId, to: server.hostId });
   const { events, unreadable } = await laptop.client.call('audit/list', { threadId });
   expect(unreadable).toBe(0);
-  expect(events.map(({ type }) => type)).toEqual(['approval-requested', 'approval-decided', 'handoff-begun', 'handoff-committed']);
+  expect(events.map(({ type }) => type)).toEqual(['approval-requested', 'approval-decided', 'handoff-requested', 'handoff-begun', 'handoff-committed']);
   expect(events[1]).toMatchObject({ digest: approval?.digest, decision: 'decline', by: 'local', epoch: 0 });
-  expect(events[3]).toMatchObject({ handoffId, peer: server.hostId, epoch: 1 });
+  expect(events[0]).toMatchObject({ digest: approval?.digest, epoch: 0 });
+  expect(events[0]).not.toHaveProperty('controller');
+  for (const event of events.slice(1)) expect(event).toMatchObject({ controller: { over: 'socket', client: 'test 0', pid: process.pid } });
+  expect(events[4]).toMatchObject({ handoffId, peer: server.hostId, epoch: 1 });
+  expect(server.audit().findLast((event) => event['type'] === 'handoff-activated')).toMatchObject({ threadId, by: `host:${laptop.hostId}`, controller: { over: 'channel', key: laptop.hostId } });
   expect((await laptop.client.call('audit/list', { limit: 1 })).events).toEqual([events.at(-1)]);
 });
