@@ -8,10 +8,10 @@ const PATIENCE_MS = 30_000;
  * Runs `act` while no other act, of this host or of another of this account, removes or restores worktrees of a repository or drops
  * its snapshots. Not reentrant.
  *
- * @throws {HostError} `worktree-busy` where another keeps it for longer than half a minute
+ * @throws {HostError} `worktree-busy` where another keeps it for longer than `patienceMs`
  */
-export async function holdRepository<T>(commonDir: string, act: () => Promise<T>): Promise<T> {
-  const release = await awaitClaim(commonDir, 'worktrees', PATIENCE_MS);
+export async function holdRepository<T>(commonDir: string, act: () => Promise<T>, patienceMs = PATIENCE_MS): Promise<T> {
+  const release = await awaitClaim(commonDir, 'worktrees', patienceMs);
   if (release === null) throw new HostError('worktree-busy', `Another Baton host is at work on the worktrees of ${commonDir}. Try again in a moment.`);
   try {
     return await act();

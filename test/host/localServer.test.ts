@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { answers, listenLocal, type LocalServer } from '../../src/host/localServer';
 import { localSocketPath, socketPathFile } from '../../src/host/localSocket';
+import { bundleScript } from '../fixtures/bundledScript';
 
 const modeOf = (path: string) => statSync(path).mode & 0o777;
 
@@ -50,6 +51,29 @@ describe('the local socket of a host', () => {
     await leaveStaleSocket(path);
     const starts = await Promise.allSettled(Array.from({ length: 8 }, () => listen()));
     expect(starts.filter((start) => start.status === 'fulfilled')).toHaveLength(1);
+    expect(await answers(path)).toBe(true);
+  });
+
+  it('is one process\'s of several on one home, and the next one\'s when that was killed', async () => {
+    const script = `
+import { listenLocal } from './src/host/localServer';
+process.stdin.resume();
+const told = await listenLocal({ batonHome: process.argv[2], onConnection: (stream) => stream.end() }).then(() => 'listens', ({ reason }) => reason);
+process.stdout.write(told);
+`;
+    const program = await bundleScript(script, join(home, 'host.mjs'));
+    const hosts = await Promise.all(Array.from({ length: 3 }, async () => {
+      const child = spawn(process.execPath, [program, home], { stdio: ['pipe', 'pipe', 'inherit'] });
+      const [said] = (await once(child.stdout, 'data')) as [Buffer];
+      return { child, said: said.toString() };
+    }));
+    expect(hosts.map(({ said }) => said).sort()).toEqual(['host-already-running', 'host-already-running', 'listens']);
+    await expect(listen()).rejects.toMatchObject({ reason: 'host-already-running' });
+    await Promise.all(hosts.map(async ({ child }) => {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    }));
+    const { path } = await listen();
     expect(await answers(path)).toBe(true);
   });
 
