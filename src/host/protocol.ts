@@ -400,8 +400,8 @@ export const methods = {
   'project/list': method('viewer', empty, z.object({ projects: z.array(project) })),
   'project/remove': method('operator', z.object({ id: z.string() }), z.object({ removed: z.boolean() })),
 
-  /** `sizes` reads every directory, which takes its time. */
-  'worktree/list': method('viewer', z.object({ sizes: z.boolean().optional() }).optional(), z.object({ worktrees: z.array(managedWorktree) })),
+  /** `sizes` reads every directory, which takes its time; `records` looks at none, and says only what the host has noted of each. */
+  'worktree/list': method('viewer', z.object({ sizes: z.boolean().optional(), records: z.boolean().optional() }).optional(), z.object({ worktrees: z.array(managedWorktree) })),
   /** `project` is the id of a saved one, or its folder. Without `branch` HEAD is detached where the checkout's is; a branch that does not exist is made. */
   'worktree/create': method('operator', z.object({ project: z.string().max(4096), branch: z.string().min(1).max(1024).optional(), permanent: z.boolean().optional() }), z.object({ worktree: managedWorktree, notes: z.array(z.string()) })),
   'worktree/pin': method('operator', z.object({ id: worktreeId }), z.object({ worktree: managedWorktree })),
@@ -410,7 +410,7 @@ export const methods = {
   'worktree/permanent': method('operator', z.object({ id: worktreeId, permanent: z.boolean().default(true) }), z.object({ worktree: managedWorktree })),
   /** Takes a snapshot, verifies it, and removes the directory. `discardIgnored` lets ignored files go that nothing else has: those on the list of that digest, or of one that begins so. */
   'worktree/remove': method('operator', z.object({ id: worktreeId, discardIgnored: z.string().regex(/^[0-9a-f]{12,64}$/).optional() }), z.object({ removed: z.literal(true), snapshot: z.string().nullable(), notes: z.array(z.string()).default([]) })),
-  'worktree/restore': method('operator', z.object({ id: worktreeId }), z.object({ worktree: managedWorktree, notes: z.array(z.string()) })),
+  'worktree/restore': method('operator', z.object({ id: worktreeId }), z.object({ worktree: managedWorktree, notes: z.array(z.string()), restored: z.boolean().default(true) })),
   /** Mends one that was moved or deleted by hand; `directory` says where it is now; `anew` makes one that was deleted again from what git still has. */
   'worktree/repair': method('operator', z.object({ id: worktreeId, directory: z.string().max(4096).optional(), anew: z.boolean().optional() }), z.object({ worktree: managedWorktree, done: text })),
   /** What the host does by itself every hour and after each handoff; `dryRun` only tells. */

@@ -1,5 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { GitError } from '../git/gitError';
 import { readRepository } from '../git/repository';
 import { locateWorktree } from '../git/worktreeEntry';
 import type { WorktreeFacts } from '../git/worktreeInventory';
@@ -13,7 +14,7 @@ import { holdRepository } from './repositoryClaim';
 import { describeError } from './wireError';
 import { finishRemoval, removeWorktree, retryDeletion, undoRemoval, type RemovalOptions, type Removed } from './worktreeRemoval';
 import { repairWorktree } from './worktreeRepair';
-import { finishRestoration, includeListed, isBuilt, restoreWorktree, takeBackRestoration } from './worktreeRestoration';
+import { finishRestoration, includeListed, isBuilt, restoreWorktree, snapshotFor, takeBackRestoration } from './worktreeRestoration';
 import { factsOf, verdictOf } from './worktreeVerdict';
 
 /**
@@ -61,19 +62,33 @@ export class WorktreeKeeper {
     return where.is === 'gone' && where.gitDir === null;
   }
 
-  /** Forgets a worktree whose directory somebody else has deleted, where git has all of it elsewhere. Throws HostError `worktree-kept`. */
-  async forget(id: string): Promise<void> {
-    const record = this.known(id);
-    if (!(await this.isGone(id))) throw new HostError('worktree-kept', `${record.path} is not gone.`);
-    await this.ports.worktrees.forget(id);
-    this.ports.onChanged();
-  }
-
-  /** Brings a removed worktree back, exactly, at its place. Gives what the user should know. Throws GitError, HostError `snapshot-expired`. */
-  restore(id: string, by: WorktreeActor): Promise<readonly string[]> {
+  /**
+   * Gives up a worktree whose directory somebody else has deleted, and which git has forgotten. Where there are snapshots of it, it counts as
+   * removed with the last of them, so that they stay this host's and expire like others; else nothing is left of it.
+   *
+   * @returns the ref of that snapshot
+   * @throws {HostError} `worktree-kept`
+   */
+  forget(id: string): Promise<string | null> {
     return this.inTurn(id, async () => {
       const record = this.known(id);
-      if (record.life.is === 'here' && (await exists(record.path))) return [];
+      if (!(await this.isGone(id))) throw new HostError('worktree-kept', `${record.path} is not gone.`);
+      const last = await snapshotFor(this.ports, record).catch((error: unknown) => {
+        if (HostError.is(error, 'snapshot-expired') || GitError.is(error, 'missing-objects')) return null;
+        throw error;
+      });
+      if (last === null) await this.ports.worktrees.forget(id);
+      else await this.ports.worktrees.save({ id, gitDir: null, life: { is: 'removed', ...last } });
+      this.ports.onChanged();
+      return last?.snapshot.ref ?? null;
+    });
+  }
+
+  /** Brings a removed worktree back, exactly, at its place. Gives what the user should know; null where it is there. Throws GitError, HostError `snapshot-expired`. */
+  restore(id: string, by: WorktreeActor): Promise<readonly string[] | null> {
+    return this.inTurn(id, async () => {
+      const record = this.known(id);
+      if (record.life.is === 'here' && (await exists(record.path))) return null;
       return this.restoreNow(record, by);
     });
   }

@@ -4,7 +4,7 @@ import type { Implementations } from './controllers';
 import { HostError } from './hostError';
 import { methods, type RemoteMethod, type WorktreeRetention } from './protocol';
 import type { HostService } from './service';
-import { inspected, inventory } from './worktreeSurvey';
+import { inspected, inventory, recorded } from './worktreeSurvey';
 
 /** What a host does with its worktrees and snapshots, for its controllers and for paired hosts that it trusts as operators. */
 export function worktreeMethods(host: HostService): Pick<Implementations, RemoteMethod> {
@@ -16,7 +16,7 @@ export function worktreeMethods(host: HostService): Pick<Implementations, Remote
     return { worktree: await inspected(record, keeper) };
   };
   return {
-    'worktree/list': async (params) => ({ worktrees: await inventory(worktrees, keeper, params?.sizes ?? false) }),
+    'worktree/list': async (params) => ({ worktrees: params?.records === true ? recorded(worktrees) : await inventory(worktrees, keeper, params?.sizes ?? false) }),
     'worktree/create': async ({ project: word, branch, permanent }, { by }) => {
       const project = host.projects.list().find(({ id, root }) => id === word || root === word);
       if (project === undefined) throw new HostError('no-such-project', `No project "${word}" is saved on this host. "baton project list" shows those that are.`);
@@ -33,15 +33,14 @@ export function worktreeMethods(host: HostService): Pick<Implementations, Remote
     'worktree/permanent': ({ id, permanent }) => change(id, { permanent }),
     'worktree/remove': async ({ id, discardIgnored }, { by }) => {
       if (keeper.known(id).life.is === 'here' && (await keeper.isGone(id))) {
-        await keeper.forget(id);
-        return { removed: true as const, snapshot: null, notes: [] };
+        return { removed: true as const, snapshot: await keeper.forget(id), notes: [] };
       }
       const { ref, notes } = await keeper.remove(id, by, { discardIgnored });
       return { removed: true as const, snapshot: ref, notes: [...notes] };
     },
     'worktree/restore': async ({ id }, { by }) => {
       const notes = await keeper.restore(id, by);
-      return { worktree: await inspected(keeper.known(id), keeper), notes: [...notes] };
+      return { worktree: await inspected(keeper.known(id), keeper), notes: [...(notes ?? [])], restored: notes !== null };
     },
     'worktree/repair': async ({ id, ...how }) => {
       const done = await keeper.repair(id, how);

@@ -94,7 +94,7 @@ export async function includeListed(from: string, to: string): Promise<string[]>
 }
 
 /** Which snapshot brings a worktree back: that of its removal, or the last one of a worktree that somebody else has deleted. */
-async function snapshotFor(ports: KeeperPorts, record: WorktreeRecord): Promise<{ snapshot: Snapshot; at: string }> {
+export async function snapshotFor(ports: KeeperPorts, record: WorktreeRecord): Promise<{ snapshot: Snapshot; at: string }> {
   const { id, path, life, gitDir, projectRoot } = record;
   const repository = await readRepository(projectRoot);
   const kept = (await listSnapshots(repository.commonDir)).filter(({ worktreeId }) => worktreeId === id);

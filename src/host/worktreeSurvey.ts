@@ -57,6 +57,11 @@ export async function inventory(worktrees: ManagedWorktrees, keeper: WorktreeKee
   return [...surveyed.map(shown), ...others, ...(await foreign(worktrees, moved))];
 }
 
+/** What the records say of all managed worktrees; none is looked at. */
+export function recorded(worktrees: ManagedWorktrees): ManagedWorktree[] {
+  return worktrees.all().map((record) => (record.life.is === 'here' ? { ...common(record), ...unknown, branch: null, state: 'here', reason: 'It was not looked at.', snapshot: null } : absent(record)));
+}
+
 /** One worktree of the inventory. */
 export async function inspected(record: WorktreeRecord, keeper: WorktreeKeeper): Promise<ManagedWorktree> {
   return record.life.is === 'here' ? shown(await look(record, keeper, false)) : absent(record);

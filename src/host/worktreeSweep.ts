@@ -158,7 +158,9 @@ export class WorktreeSweep {
     await this.ports.audit.append({ type: 'snapshot-expired', ref: snapshot.ref, tip: snapshot.tip, by });
     // Nothing is left of a worktree that was nobody's and can no longer be restored.
     const record = this.recordOf(snapshot);
-    if (record?.life.is === 'removed' && record.life.snapshot.ref === snapshot.ref && record.threadIds.length === 0) await this.ports.worktrees.forget(record.id);
+    if (record?.life.is !== 'removed' || record.threadIds.length > 0 || record.undeleted !== null) return null;
+    const isLast = (await listSnapshots(repository.commonDir)).every(({ worktreeId }) => worktreeId !== record.id);
+    if (isLast) await this.ports.worktrees.forget(record.id);
     return null;
   }
 

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { recorded } from '../../src/host/worktreeSurvey';
 import { statesOfFiles } from '../git/statesOfFiles';
 import { statesOfRepositories } from '../git/statesOfRepositories';
 import { git, gitThatMayFail, makePair, observe, ownCheckout, removeTemporaryDirectories, write, type Pair } from '../git/laboratory';
@@ -88,7 +89,7 @@ describe('a worktree that is removed and restored', () => {
     const notes = await kept.keeper.restore(id, 'local');
     expect(git(place, 'rev-parse', 'HEAD')).toBe(head);
     expect(git(pair.server, 'rev-parse', `work-${id}`)).toBe(git(pair.server, 'rev-parse', 'HEAD'));
-    expect(notes.join()).toMatch(/is at another commit here/);
+    expect(notes?.join()).toMatch(/is at another commit here/);
   });
 
   it('has its branch again where the user deleted that', async () => {
@@ -559,6 +560,31 @@ describe('snapshots', () => {
     expect(contentOf(place)).toEqual(before);
     expect((await kept.sweep.expire([ref(damaged)], false, 'local')).kept).toMatchObject([{ reason: expect.stringContaining('cannot be read') as string }]);
     expect((await kept.sweep.expire([ref(damaged), ref(absent)], true, 'local')).expired.sort()).toEqual([ref(damaged), ref(absent)].sort());
+  });
+
+  it('of a worktree that was given up stay this host\'s: it can be restored from them until they expire, and then nothing is left', async () => {
+    const { id, path: place } = await kept.make();
+    const before = contentOf(place);
+    const { ref } = await kept.keeper.remove(id, 'local');
+    await kept.keeper.restore(id, 'local');
+    rmSync(path.dirname(place), { recursive: true });
+    git(pair.server, 'worktree', 'prune', '--expire=now');
+    expect(await kept.keeper.forget(id)).toBe(ref);
+    expect(recorded(kept.worktrees)).toMatchObject([{ id, path: place, state: 'removed', snapshot: ref }]);
+    expect(await kept.sweep.snapshots()).toMatchObject([{ ref, path: place, onlyCopy: false, expiresAt: expect.any(String) as string }]);
+    await kept.keeper.restore(id, 'local');
+    expect(contentOf(place)).toEqual(before);
+    rmSync(path.dirname(place), { recursive: true });
+    git(pair.server, 'worktree', 'prune', '--expire=now');
+    await kept.keeper.forget(id);
+    kept.later(31 * DAY);
+    expect((await kept.sweep.sweep()).expired).toEqual([ref]);
+    expect(kept.worktrees.all()).toEqual([]);
+    const { id: another, path: gone } = await kept.make();
+    rmSync(path.dirname(gone), { recursive: true });
+    git(pair.server, 'worktree', 'prune', '--expire=now');
+    expect(await kept.keeper.forget(another)).toBeNull();
+    expect(kept.worktrees.all()).toEqual([]);
   });
 
   it('of another host\'s worktrees in the same repository are left to it', async () => {

@@ -94,7 +94,7 @@ describe('what git keeps for one worktree beside its working state', () => {
     const before = [observe(place), git(place, 'rev-parse', 'ORIG_HEAD')];
     await kept.keeper.remove(id, 'local');
     collect(pair.server);
-    expect((await kept.keeper.restore(id, 'local')).join()).toMatch(/The reflog of HEAD begins anew/);
+    expect((await kept.keeper.restore(id, 'local'))?.join()).toMatch(/The reflog of HEAD begins anew/);
     expect([observe(place), git(place, 'rev-parse', 'ORIG_HEAD')]).toEqual(before);
     expect(git(place, 'show', '-s', '--format=%s', commit)).toBe('undone');
   });

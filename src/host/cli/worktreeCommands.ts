@@ -45,7 +45,7 @@ class Worktrees {
   }
 
   async find(word: string): Promise<ManagedWorktree> {
-    const { worktrees } = await this.ask('worktree/list', {});
+    const { worktrees } = await this.ask('worktree/list', { records: true });
     return resolveWorktree(word, worktrees.filter(({ state }) => state !== 'foreign'));
   }
 }
@@ -125,10 +125,10 @@ export function addWorktreeCommands({ program, session }: CommandTable): void {
     .description('remove a worktree; a snapshot keeps all of its working state')
     .action(async (word: string, options: HostOption & { discardIgnored?: string }) => {
       const on = await Worktrees.of(session, options);
-      const { id, path, state } = await on.find(word);
+      const { id, path } = await on.find(word);
       const result = await on.ask('worktree/remove', { id, ...(options.discardIgnored === undefined ? {} : { discardIgnored: options.discardIgnored }) });
       session.result(result, () => (result.snapshot === null
-        ? `Forgot ${id}, which was ${state}.`
+        ? `Forgot ${id}, which was gone.`
         : [`Removed ${inertLine(path)}.`, `Its working state is in the snapshot ${inertLine(result.snapshot)}.`, `\`baton worktree restore ${id}\`, or opening its thread, brings it back.`, ...notes(result.notes, session.columns)].join('\n')));
     });
   command
@@ -138,10 +138,10 @@ export function addWorktreeCommands({ program, session }: CommandTable): void {
     .description('bring a removed worktree back, exactly as it was')
     .action(async (word: string, options: HostOption) => {
       const on = await Worktrees.of(session, options);
-      const { id, state } = await on.find(word);
+      const { id } = await on.find(word);
       const result = await on.ask('worktree/restore', { id });
       const path = inertLine(result.worktree.path);
-      session.result(result, () => [state === 'here' ? `${path} is there; nothing had to be restored.` : `Restored ${path}.`, ...notes(result.notes, session.columns)].join('\n'));
+      session.result(result, () => [!result.restored ? `${path} is there; nothing had to be restored.` : `Restored ${path}.`, ...notes(result.notes, session.columns)].join('\n'));
     });
   command
     .command('repair')
