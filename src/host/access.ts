@@ -14,6 +14,11 @@ export interface Access {
   readonly temporary: boolean;
 }
 
+/** Who makes a request, and how long their connection lasts. */
+export interface Caller extends Access {
+  readonly ended: AbortSignal;
+}
+
 /** Whoever reaches the local socket is the account itself. */
 export const localOperator: Access = { by: 'local', role: 'operator', threadId: null, temporary: false };
 
@@ -25,7 +30,7 @@ export function isPermitted(role: Role, least: Role): boolean {
 }
 
 /** Methods that decide who else may come in, and where this host is met. Who was let in for a thread or a time could make that more with them. */
-export const administration: ReadonlySet<string> = new Set<MethodName>(['host/invite', 'host/join', 'invite/list', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/ask', 'device/list', 'device/revoke']);
+export const administration: ReadonlySet<string> = new Set<MethodName>(['host/invite', 'host/join', 'invite/list', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/ask', 'device/list', 'device/revoke', 'tunnel/open']);
 
 /**
  * What is left to somebody who was let in for one thread, and how it is kept to that. `names`: the params must name the thread.
@@ -34,6 +39,9 @@ export const administration: ReadonlySet<string> = new Set<MethodName>(['host/in
 export const forOneThread: Readonly<Record<string, 'names' | 'told' | 'filtered' | 'checked' | 'open'>> = {
   'host/read': 'open',
   'model/list': 'open',
+  'account/read': 'open',
+  'configRequirements/read': 'open',
+  'collaborationMode/list': 'open',
   'host/thread': 'names',
   'handoff/verify': 'names',
   'approval/list': 'told',
@@ -44,6 +52,8 @@ export const forOneThread: Readonly<Record<string, 'names' | 'told' | 'filtered'
   'thread/read': 'names',
   'thread/turns/list': 'names',
   'thread/items/list': 'names',
+  'thread/goal/get': 'names',
+  'thread/backgroundTerminals/list': 'names',
   'thread/resume': 'names',
   'thread/unsubscribe': 'names',
   'thread/name/set': 'names',
@@ -66,7 +76,7 @@ export function admit(access: Access, method: string, params: unknown): unknown 
   if (least === undefined) throw new HostError('unknown-method', `A host has no method ${method}. Methods that act on the machine rather than on a thread are not passed on to Codex.`);
   requireRole(access.role, least, method);
   const harmless = Object.hasOwn(viewerParams, method) ? viewerParams[method] : undefined;
-  if (harmless !== undefined && Object.keys(record.parse(params ?? {})).some((key) => !harmless.includes(key))) requireRole(access.role, 'operator', `${method} with these params`);
+  if (harmless !== undefined && Object.entries(record.parse(params ?? {})).some(([key, value]) => value != null && !harmless.includes(key))) requireRole(access.role, 'operator', `${method} with these params`);
   if ((access.temporary || access.threadId !== null) && administration.has(method)) {
     throw new HostError('not-permitted', `${method} is not for a device that was let in for one thread or for a time.`);
   }

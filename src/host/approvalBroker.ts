@@ -3,10 +3,13 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { approvalDigest, type CarriedApproval } from '../handoff/approval';
 import { portablePath, readApprovalRequest, replyTo, type ApprovalMethod, type AskedApproval, type FileChange } from './approvalRequest';
+import type { Access } from './access';
 import type { Actor, AuditLog } from './audit';
+import type { CodexRequest } from './codexClients';
+import { readAnswer } from './codexAnswer';
 import { HostError } from './hostError';
 import type { JsonStore } from './jsonStore';
-import { approval, type Approval, type ApprovalDecision } from './protocol';
+import { approval, approvalDecision, type Approval, type ApprovalDecision } from './protocol';
 
 /** Approvals that were pending when their thread moved here, and grants that wait for the agent to ask again. */
 export const carriedApprovals = z.object({
@@ -104,6 +107,11 @@ export class ApprovalBroker {
     if (arrival.settled || this.pending.has(id)) return;
     this.pending.set(id, { approval: raised, asked, method, params, requestId, reply });
     this.ports.onRequested(raised);
+  }
+
+  /** What a thread waits for, as Codex asked it: for clients that speak Codex's own protocol. */
+  asked(threadId: string): CodexRequest[] {
+    return [...this.pending.values()].filter((entry) => entry.approval.threadId === threadId).map(({ requestId, method, params }) => ({ id: requestId, method, params, threadId }));
   }
 
   /** The app-server says that a request is settled: answered by another client, or its turn ended. */
@@ -206,8 +214,31 @@ export class ApprovalBroker {
       throw new HostError('no-such-approval', `No approval ${id} is pending: it was decided already, its turn ended, or its thread moved.`);
     }
     if (subject.digest !== digest) throw new HostError('approval-outdated', `Approval ${id} now asks for something else than what was shown. Look at it again and decide anew.`);
-    this.ports.requireOwner(subject.threadId);
-    const applied = this.apply(subject, live, decision, answers, by);
+    await this.once(subject, () => this.apply(subject, live, decision, answers, by));
+  }
+
+  /**
+   * Answers a request as a client does that speaks Codex's own protocol. Throws HostError `no-such-approval`, `not-permitted` where the role
+   * is too low for such an answer, `invalid-params`, or as `decide`.
+   */
+  async answer(requestId: string | number, result: unknown, { role, by }: Pick<Access, 'role' | 'by'>): Promise<void> {
+    const live = [...this.pending.values()].find((entry) => entry.requestId === requestId);
+    if (live === undefined || this.deciding.has(live.approval.id)) throw new HostError('no-such-approval', 'The request was answered already, or its turn ended.');
+    const { id, threadId, digest } = live.approval;
+    const { decision, reply } = readAnswer(live.method, result, role);
+    await this.once(live.approval, async () => {
+      await this.ports.audit.append({ type: 'approval-decided', threadId, digest, decision, by, epoch: this.ports.epochOf(threadId) });
+      this.pending.delete(id);
+      live.reply(reply);
+      const known = approvalDecision.safeParse(decision);
+      this.ports.onResolved(id, threadId, known.success ? known.data : 'accept');
+    });
+  }
+
+  /** Applies a decision, where no other is being applied. */
+  private async once({ id, threadId }: Approval, apply: () => Promise<void>): Promise<void> {
+    this.ports.requireOwner(threadId);
+    const applied = apply();
     this.deciding.set(id, applied);
     try {
       await applied;

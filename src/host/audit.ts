@@ -72,6 +72,8 @@ export class AuditLog {
    * @returns also how many lines could not be read: a write that was torn by a crash, or somebody's edit
    */
   async read({ threadId, limit }: { readonly threadId: string | null; readonly limit: number }): Promise<{ events: AuditEntry[]; unreadable: number }> {
+    // What was given to be written before this was asked is part of the answer.
+    await this.tail;
     const names = (await readdir(this.directory).catch(() => [])).filter((name) => /^\d{4}-\d\d\.jsonl$/.test(name)).sort();
     const events: AuditEntry[] = [];
     let unreadable = 0;

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { z } from 'zod';
-import { admit, mayHear, shown, type Access } from './access';
+import { admit, mayHear, shown, type Access, type Caller } from './access';
 import { askedBy, type Controller } from './audit';
 import { HostError } from './hostError';
 import { connect } from './jsonLines';
@@ -10,7 +10,7 @@ import { toResponseError } from './wireError';
 
 /** What the host does for a controller, by method; role and params are checked before, and results passed on as they are. */
 export type Implementations = {
-  readonly [M in MethodName]: (params: z.output<(typeof methods)[M]['params']>, caller: Access) => Promise<ResultOf<M>>;
+  readonly [M in MethodName]: (params: z.output<(typeof methods)[M]['params']>, caller: Caller) => Promise<ResultOf<M>>;
 };
 
 export interface ControllerPorts {
@@ -39,6 +39,8 @@ export class Controllers {
   serve(stream: Duplex, access: Access): void {
     const { log } = this.ports;
     const connection = connect(stream, { log });
+    const ended = new AbortController();
+    const caller: Caller = { ...access, ended: ended.signal };
     let controller: Connected | null = null;
     connection.onRequest(async (method: string, params: unknown) => {
       try {
@@ -51,7 +53,7 @@ export class Controllers {
           return result;
         }
         if (controller === null) throw new HostError('invalid-params', 'Not initialized: the first request must be "initialize".');
-        return await askedBy(controller.asks, () => this.answer(method, params, access));
+        return await askedBy(controller.asks, () => this.answer(method, params, caller));
       } catch (error) {
         log.warn(`${method} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
         throw toResponseError(error);
@@ -59,6 +61,7 @@ export class Controllers {
     });
     connection.onNotification(() => undefined);
     connection.onDispose(() => {
+      ended.abort();
       if (controller !== null) this.connected.delete(controller);
     });
     connection.listen();
@@ -74,11 +77,11 @@ export class Controllers {
     for (const { muted, access, notify } of this.connected) if (!muted.has(method) && mayHear(access, method, params)) notify(method, params);
   }
 
-  private async answer(method: string, params: unknown, access: Access): Promise<unknown> {
+  private async answer(method: string, params: unknown, access: Caller): Promise<unknown> {
     const admitted = admit(access, method, params);
     if (!Object.hasOwn(methods, method)) return shown(access, method, await this.ports.forward(method, z.record(z.string(), z.unknown()).parse(admitted ?? {})));
     const name = method as MethodName;
-    const implementation = this.ports.implementations[name] as (params: unknown, caller: Access) => Promise<unknown>;
+    const implementation = this.ports.implementations[name] as (params: unknown, caller: Caller) => Promise<unknown>;
     return shown(access, method, await implementation(methods[name].params.parse(admitted), access));
   }
 }

@@ -9,6 +9,7 @@ import { ownershipMethods } from './ownershipMethods';
 import { PROTOCOL_VERSION, type HostDetails, type HostSummary } from './protocol';
 import type { HostService } from './service';
 import type { Subject } from './sourcePorts';
+import { tunnelMethods } from './tunnelMethods';
 import { batonVersion } from './version';
 import { answerPeer, worktreeMethods } from './worktreeMethods';
 
@@ -67,6 +68,7 @@ export function hostMethods(host: HostService): Implementations {
       return { removed };
     },
     ...deviceMethods(host),
+    ...tunnelMethods(host),
     ...worktreeMethods(host),
     ...ownershipMethods(host),
     'host/ask': async ({ host: hostId, method, params }, caller) =>

@@ -35,6 +35,8 @@ export interface PeerNetworkOptions {
   readonly onTransfer: (channel: Channel) => void;
   /** A paired device has opened a channel, on which it speaks the host protocol. */
   readonly onController: (channel: Channel, access: Access) => void;
+  /** One has opened a tunnel, on which it speaks the app-server's protocol. */
+  readonly onTunnel: (channel: Channel, access: Access) => void;
   readonly onProgress: (progress: HandoffProgress) => void;
   /** The relay's status, or who is a peer, changed. */
   readonly onChanged: (what: 'relay' | 'hosts') => void;
@@ -154,7 +156,12 @@ export class PeerNetwork {
     return { protocolVersion: PROTOCOL_VERSION, name: this.options.name(), relayUrl };
   }
 
-  private async open(hostId: string, purpose: 'control' | 'transfer', signal?: AbortSignal): Promise<Channel> {
+  /** A stream on which the other host speaks the app-server's protocol, as far as it lets this one in. Throws as `connect`. */
+  openTunnel(hostId: string): Promise<Channel> {
+    return this.open(hostId, 'tunnel');
+  }
+
+  private async open(hostId: string, purpose: 'control' | 'transfer' | 'tunnel', signal?: AbortSignal): Promise<Channel> {
     const peer = this.peers.get(hostId);
     if (peer === undefined || (peer.role !== 'none' && this.options.trust.peer(hostId) === undefined)) throw new HostError('no-such-host', 'That host is not paired with this one, or only was for a time. Make an invite there and join it here.');
     const url = peer.relayUrl ?? this.relayUrl;
@@ -215,8 +222,10 @@ export class PeerNetwork {
       if (!trust.keep(id, channel, () => trust.peer(id) !== undefined)) return;
       if (channel.purpose === 'transfer') this.options.onTransfer(channel);
       else this.link(channel, this.options.handlers);
-    } else if (access !== undefined && channel.purpose === 'control') {
-      if (trust.keep(id, channel, () => trust.access(id) !== undefined)) this.options.onController(channel, access);
+    } else if (access !== undefined && channel.purpose !== 'transfer') {
+      if (!trust.keep(id, channel, () => trust.access(id) !== undefined)) return;
+      if (channel.purpose === 'control') this.options.onController(channel, access);
+      else this.options.onTunnel(channel, access);
     } else {
       channel.destroy(new HostError('not-permitted', `${id.slice(0, 8)} may not open a ${channel.purpose} channel.`));
     }

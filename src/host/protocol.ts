@@ -391,6 +391,11 @@ export const methods = {
   'host/stop': method('operator', empty, z.object({ stopped: z.literal(true) })),
   'host/doctor': method('viewer', empty, z.object({ checks: z.array(doctorCheck) })),
 
+  /**
+   * Listens on this machine for clients of another host's Codex, in the role that this host has there, until the connection that asked ends.
+   * `socketPath` is null where Codex opens none; who connects to `url` shows the token in `tokenFile`.
+   */
+  'tunnel/open': method('operator', z.object({ host: hostId }), z.object({ role, socketPath: z.string().nullable(), url: z.string(), tokenFile: z.string() })),
   /** The devices and hosts that this host trusts. */
   'device/list': method('operator', empty, z.object({ devices: z.array(deviceSummary) })),
   /** Ends the trust in one of them at once: its open channels end, too. `openHandoffs` counts what was under way with it and is not settled. */
@@ -523,6 +528,11 @@ export const codexMethods: Readonly<Record<string, Role>> = {
   'thread/resume': 'viewer',
   'thread/unsubscribe': 'viewer',
   'model/list': 'viewer',
+  'account/read': 'viewer',
+  'configRequirements/read': 'viewer',
+  'collaborationMode/list': 'viewer',
+  'thread/goal/get': 'viewer',
+  'thread/backgroundTerminals/list': 'viewer',
   'thread/start': 'operator',
   'thread/fork': 'operator',
   'thread/archive': 'operator',
@@ -532,6 +542,10 @@ export const codexMethods: Readonly<Record<string, Role>> = {
   'turn/start': 'operator',
   'turn/steer': 'operator',
   'turn/interrupt': 'operator',
+  'config/read': 'operator',
+  'skills/list': 'operator',
+  'hooks/list': 'operator',
+  'plugin/installed': 'operator',
 };
 
 /**

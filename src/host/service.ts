@@ -8,6 +8,7 @@ import { ApprovalBroker, carriedApprovals } from './approvalBroker';
 import { isApprovalMethod } from './approvalRequest';
 import { AuditLog } from './audit';
 import { Claims } from './claims';
+import { CodexClients } from './codexClients';
 import { CodexHost } from './codexHost';
 import { Controllers } from './controllers';
 import { DeviceStore } from './devices';
@@ -112,6 +113,7 @@ export class HostService implements RunningHost {
   readonly codex: CodexHost;
   readonly threads: Threads;
   readonly approvals: ApprovalBroker;
+  readonly codexClients: CodexClients;
   readonly network: PeerNetwork;
   readonly handoffs: Handoffs;
   readonly destination: HandoffDestination;
@@ -220,13 +222,27 @@ export class HostService implements RunningHost {
       tellAgent: async (threadId, text) => {
         await this.threads.forward('turn/start', { threadId, input: [{ type: 'text', text }] });
       },
-      onRequested: (approval) => this.controllers.notify('approval/requested', { approval }),
+      onRequested: (approval) => {
+        this.controllers.notify('approval/requested', { approval });
+        for (const request of this.approvals.asked(approval.threadId)) this.codexClients.ask(request);
+      },
       onResolved: (id, threadId, decision) => this.controllers.notify('approval/resolved', { id, threadId, decision }),
       requireOwner: (threadId) => this.threads.requireOwner(threadId),
       onAuditFailed: (error) => log.error(`The audit log cannot be written: ${describeError(error).message}`),
       now: () => new Date(),
     });
 
+    this.codexClients = new CodexClients({
+      log,
+      initialize: async (clientName, role) => {
+        await this.codex.ready();
+        const { baton, codexHome: home } = await this.initialize(role);
+        return { userAgent: `${clientName}/${this.codex.version ?? ''} (baton ${batonVersion})`, codexHome: home, platformFamily: process.platform === 'win32' ? 'windows' : 'unix', platformOs: codexNameOf(process.platform), baton };
+      },
+      forward: (method, params) => this.threads.forward(method, params),
+      asked: (threadId) => this.approvals.asked(threadId),
+      answer: (id, result, caller) => this.approvals.answer(id, result, caller),
+    });
     this.departure = new ThreadDeparture(this.codex, this.approvals, held, log, (threadId) => this.keeper.wake(threadId));
     this.arrival = new ThreadArrival(this.codex, this.approvals, held, log, () => this.settings.value.name);
     this.applies = new Applies({
@@ -265,6 +281,7 @@ export class HostService implements RunningHost {
       log,
       onTransfer: (channel) => void this.destination.transfer(channel),
       onController: (channel, access) => this.controllers.serve(channel, access),
+      onTunnel: (channel, access) => this.codexClients.serve(channel, access),
       onProgress: (progress) => this.controllers.notify('handoff/progress', progress),
       onChanged: (what) => {
         // What broke off with the connection to the relay can be settled now.
@@ -347,6 +364,7 @@ export class HostService implements RunningHost {
       if (method === 'turn/completed') this.approvals.expireGrants((params as { threadId: string }).threadId).catch((error: unknown) => log.error(`A grant could not be ended: ${describeError(error).message}`));
       if (method === 'serverRequest/resolved') this.approvals.settled((params as { requestId: string | number }).requestId);
       this.controllers.broadcast(method, params);
+      this.codexClients.broadcast(method, params);
     });
     this.codex.on('request', (request, reply, refuse) => {
       if (!isApprovalMethod(request.method)) return;
@@ -357,6 +375,7 @@ export class HostService implements RunningHost {
       });
     });
     this.codex.on('changed', () => {
+      if (this.codex.version === null) this.codexClients.forget();
       if (this.codex.version === null) this.approvals.serverEnded().catch((error: unknown) => log.error(`Pending approvals could not be kept: ${describeError(error).message}`));
       this.changed('hosts', 'threads');
     });
@@ -459,3 +478,6 @@ export class HostService implements RunningHost {
   }
 
 }
+
+/** An operating system as Codex spells it. */
+const codexNameOf = (platform: NodeJS.Platform): string => (platform === 'darwin' ? 'macos' : platform === 'win32' ? 'windows' : platform);

@@ -55,7 +55,7 @@ beforeEach(async () => {
   const hello = () => Promise.resolve({ protocolVersion: PROTOCOL_VERSION, name: 'laptop', batonVersion: '0', codexVersion: null });
   host = new PeerNetwork({
     keyPair: keys, name: () => 'laptop', trust, relays: await RelayAccess.open(home, keys), handlers: { 'host/hello': hello } as unknown as PeerHandlers,
-    audit: { append: () => Promise.resolve() }, onTransfer: () => undefined, onController: (channel, access) => controllers.serve(channel, access), onProgress: () => undefined, onChanged: () => undefined, log: silentLog,
+    audit: { append: () => Promise.resolve() }, onTransfer: () => undefined, onController: (channel, access) => controllers.serve(channel, access), onTunnel: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog,
   });
   host.setRelay(relay.url);
   await host.registered();

@@ -51,7 +51,7 @@ async function host(name: string): Promise<Host> {
   const hello = () => Promise.resolve({ protocolVersion: PROTOCOL_VERSION, name, batonVersion: '0', codexVersion: null });
   const network = new PeerNetwork({
     keyPair, name: () => name, trust, relays: await RelayAccess.open(home, keyPair), handlers: { 'host/hello': hello } as unknown as PeerHandlers,
-    audit, clock, now, onTransfer: () => undefined, onController: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog,
+    audit, clock, now, onTransfer: () => undefined, onController: () => undefined, onTunnel: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog,
   });
   network.setRelay(relay.url);
   await network.registered();

@@ -26,7 +26,7 @@ let hellos: number;
 async function network(name: string, keyPair: KeyPair, peer: KeyPair, handlers: Partial<PeerHandlers>): Promise<PeerNetwork> {
   await mkdir(join(directory, name));
   const peers = await PeerStore.open(join(directory, name));
-  const made = new PeerNetwork({ keyPair, name: () => name, trust: new Trust(peers, await DeviceStore.open(join(directory, name))), relays: await RelayAccess.open(join(directory, name), keyPair), handlers: handlers as PeerHandlers, onTransfer: () => undefined, onController: () => undefined, audit: { append: () => Promise.resolve() }, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
+  const made = new PeerNetwork({ keyPair, name: () => name, trust: new Trust(peers, await DeviceStore.open(join(directory, name))), relays: await RelayAccess.open(join(directory, name), keyPair), handlers: handlers as PeerHandlers, onTransfer: () => undefined, onController: () => undefined, onTunnel: () => undefined, audit: { append: () => Promise.resolve() }, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
   await peers.save({ hostId: hostIdOf(peer.publicKey), name: 'peer', role: 'peer', relayUrl: null, addedAt: new Date().toISOString() });
   made.setRelay(relay.url);
   await made.registered();

@@ -48,7 +48,7 @@ async function member(name: string): Promise<Member> {
   const keyPair = generateKeyPair();
   const access = await RelayAccess.open(home, keyPair);
   const hello: PeerHandlers['host/hello'] = () => Promise.resolve({ protocolVersion: PROTOCOL_VERSION, name, batonVersion: '0', codexVersion: null });
-  const network = new PeerNetwork({ keyPair, name: () => name, trust: new Trust(await PeerStore.open(home), await DeviceStore.open(home)), relays: access, handlers: { 'host/hello': hello } as PeerHandlers, onTransfer: () => undefined, onController: () => undefined, audit: { append: () => Promise.resolve() }, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
+  const network = new PeerNetwork({ keyPair, name: () => name, trust: new Trust(await PeerStore.open(home), await DeviceStore.open(home)), relays: access, handlers: { 'host/hello': hello } as PeerHandlers, onTransfer: () => undefined, onController: () => undefined, onTunnel: () => undefined, audit: { append: () => Promise.resolve() }, onProgress: () => undefined, onChanged: () => undefined, log: silentLog });
   closers.push(() => network.dispose());
   return { home, access, network };
 }

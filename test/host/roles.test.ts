@@ -29,16 +29,16 @@ const params: Record<keyof typeof methods, Record<string, unknown>> = {
   'worktree/create': { project: 'x' },
   'worktree/pin': { id: '0badcafe' }, 'worktree/unpin': { id: '0badcafe' }, 'worktree/permanent': { id: '0badcafe' }, 'worktree/remove': { id: '0badcafe' }, 'worktree/restore': { id: '0badcafe' }, 'worktree/repair': { id: '0badcafe' },
   'worktree/sweep': {}, 'worktree/retention': {}, 'snapshot/list': {}, 'snapshot/expire': {},
-  'device/list': {}, 'invite/list': {}, 'invite/cancel': { id: '0badcafe' }, 'invite/wait': { id: '0badcafe' }, 'device/revoke': { id: hostId },
+  'device/list': {}, 'tunnel/open': { host: hostId }, 'invite/list': {}, 'invite/cancel': { id: '0badcafe' }, 'invite/wait': { id: '0badcafe' }, 'device/revoke': { id: hostId },
   'host/ask': { host: hostId, method: 'worktree/list' },
   'approval/decide': { id: 'x', digest: '0'.repeat(64), decision: 'accept' },
 };
 
 /** Who may do what, written down a second time: a method that changes hands by accident is noticed here. */
 const viewers = ['host/read', 'host/list', 'host/doctor', 'host/thread', 'project/list', 'worktree/list', 'snapshot/list', 'handoff/wait', 'handoff/list', 'handoff/verify', 'audit/list', 'approval/list',
-  'thread/list', 'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/loaded/list', 'thread/resume', 'thread/unsubscribe', 'model/list'];
+  'thread/list', 'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/loaded/list', 'thread/resume', 'thread/unsubscribe', 'model/list', 'account/read', 'configRequirements/read', 'collaborationMode/list', 'thread/goal/get', 'thread/backgroundTerminals/list'];
 const approvers = ['approval/decide'];
-const operators = ['host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/stop', 'device/list', 'device/revoke', 'invite/list', 'invite/cancel', 'invite/wait', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel', 'handoff/resume', 'handoff/abort', 'handoff/reclaim',
+const operators = ['host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/stop', 'tunnel/open', 'config/read', 'skills/list', 'hooks/list', 'plugin/installed', 'device/list', 'device/revoke', 'invite/list', 'invite/cancel', 'invite/wait', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel', 'handoff/resume', 'handoff/abort', 'handoff/reclaim',
   'worktree/create', 'worktree/apply', 'worktree/undoApply', 'worktree/pin', 'worktree/unpin', 'worktree/permanent', 'worktree/remove', 'worktree/restore', 'worktree/repair', 'worktree/sweep', 'worktree/retention', 'snapshot/expire', 'host/ask',
   'thread/start', 'thread/fork', 'thread/archive', 'thread/unarchive', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt'];
 const allowed: Record<Role, readonly string[]> = { peer: [], viewer: viewers, approver: [...viewers, ...approvers], operator: [...viewers, ...approvers, ...operators] };
@@ -138,7 +138,7 @@ async function refusedOf(client: HostClient): Promise<string[]> {
 describe('somebody who was let in for one thread', () => {
   const other = '0199abcd-0000-7000-8000-00000000ffff';
   /** Written down a second time, as the roles are. */
-  const aboutIt = ['host/read', 'host/thread', 'handoff/verify', 'audit/list', 'approval/list', 'approval/decide', 'thread/list', 'thread/loaded/list', 'model/list',
+  const aboutIt = ['host/read', 'host/thread', 'handoff/verify', 'audit/list', 'approval/list', 'approval/decide', 'thread/list', 'thread/loaded/list', 'model/list', 'account/read', 'configRequirements/read', 'collaborationMode/list', 'thread/goal/get', 'thread/backgroundTerminals/list',
     'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/resume', 'thread/unsubscribe', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt'];
 
   it.each(role.options)('as %s may do what the role allows and is about the thread', async (as) => {
@@ -190,7 +190,7 @@ describe('somebody who was let in for one thread', () => {
 
 it('whoever was let in for a time lets nobody else in, and changes nothing about where the host is met', async () => {
   const { client, reached } = await controller('operator', { temporary: true });
-  const kept = ['host/invite', 'host/join', 'invite/list', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/ask', 'device/list', 'device/revoke'];
+  const kept = ['tunnel/open', 'host/invite', 'host/join', 'invite/list', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/ask', 'device/list', 'device/revoke'];
   expect(await refusedOf(client)).toEqual([...kept].sort());
   expect([...administration].sort()).toEqual([...kept].sort());
   expect(reached.sort()).toEqual(allowed.operator.filter((method) => !kept.includes(method)).sort());

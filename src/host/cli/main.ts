@@ -19,6 +19,7 @@ import { batonVersion } from '../version';
 import { Session, UsageError } from './session';
 import { addThreadCommands } from './threadCommands';
 import { addTurnCommands } from './turnCommands';
+import { addTunnelCommand } from './tunnelCommand';
 import { addWorktreeCommands } from './worktreeCommands';
 
 /** Exit codes of the contract. */
@@ -44,6 +45,7 @@ async function run(argv: readonly string[]): Promise<number> {
   addInviteCommands(commands);
   addPairingCommands(commands);
   addDeviceCommands(commands);
+  addTunnelCommand(commands);
   addProjectCommands(commands);
   addTurnCommands(commands);
   addThreadCommands(commands);
