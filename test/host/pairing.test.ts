@@ -25,6 +25,7 @@ import { ManualClock } from '../relay/channelPair';
 const MINUTE = 60_000;
 const threadId = '0199abcd-0000-7000-8000-000000000000';
 const closers: (() => void)[] = [];
+const audits: (() => Promise<unknown[]>)[] = [];
 let directory: string;
 let relay: RunningRelay;
 let clock: ManualClock;
@@ -56,7 +57,9 @@ async function host(name: string): Promise<Host> {
   network.setRelay(relay.url);
   await network.registered();
   closers.push(() => network.dispose());
-  return { name, keyPair, hostId: network.hostId, trust, pairing: network.pairing, audit: async () => (await audit.read({ threadId: null, limit: 100 })).events };
+  const events = async () => (await audit.read({ threadId: null, limit: 100 })).events;
+  audits.push(events);
+  return { name, keyPair, hostId: network.hostId, trust, pairing: network.pairing, audit: events };
 }
 
 beforeEach(async () => {
@@ -68,6 +71,8 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const close of closers.splice(0)) close();
   await relay.close();
+  // What is still being written to the logs is in what they answer.
+  for (const read of audits.splice(0)) await read();
   await rm(directory, { recursive: true });
 });
 
