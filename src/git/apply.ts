@@ -1,29 +1,29 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { emptyDirectoriesBeside, prepareApply, type ApplyPlan, type ApplyRequest, type PreparedApply } from './applyPlan';
+import { prepareApply, type ApplyPlan, type ApplyRequest, type PreparedApply } from './applyPlan';
 import { readApplyRecord, writeApplyRecord, type ApplyChange, type ApplyRecord } from './applyRecord';
 import { updateRefs, type RefUpdate } from './branchChoice';
-import { pathsForPeople, sortedPaths } from './bytePath';
+import { buildState, putBackFiles, type BuildOptions } from './buildState';
+import { pathsForPeople, sortedPaths, type BytePath } from './bytePath';
 import { shadowOf, type CapturedState } from './capture';
 import { captureCheckout } from './captureCheckout';
 import { gitText, runGit } from './git';
 import { syncRefs } from './durable';
+import { letGoOfAside } from './fileExchange';
 import { GitError } from './gitError';
-import { revisions } from './haves';
+import { applyRefs, goBack, isExplained, keepFound, packStates, standingOf, wayBack } from './goBack';
 import { lockIndex, unlockIndex } from './indexLock';
-import { indexInfo } from './indexListing';
 import { fingerprintOf, zeroId } from './manifest';
 import { publishPacks, withdrawPacks } from './publish';
 import { readRepository, type ObjectId, type Repository } from './repository';
-import { autoMergeOf, buildState } from './restorePart';
+import { autoMergeOf } from './restorePart';
 import { treeChanges } from './restoreFiles';
 import { readState, type StateToRestore, type TreeChange } from './restoredState';
 import { writeOperation } from './restoreOperation';
 import { recordCarried } from './restoreSettings';
 import { inShadow, type Shadow } from './shadow';
 import { applyRef, stampOf } from './snapshots';
-import { writeTree } from './stateObjects';
 
 export interface ApplyOptions extends Omit<ApplyRequest, 'known'> {
   /** Further states with which the thread is known to have left the target. */
@@ -106,11 +106,12 @@ async function carryOut(prepared: PreparedApply, target: Repository, begun: Appl
   const pack = await packStates(shadow, [from.tip, given.tip, await treeCommit(shadow, to.trees.worktree, from.tip, signal)], [prepared.target.head, source.head], path.join(spool, 'publish'), signal);
   const head = plan.head === null ? null : { branch: plan.head.branch, before: plan.head.before, after: plan.head.after };
   const changing: ApplyChange = {
-    ...begun.change, phase: 'changing', tree: to.trees.worktree, head, origHead: await valueOf(target.root, 'ORIG_HEAD'), packs: [pack],
+    ...begun.change, tree: to.trees.worktree, head, origHead: await valueOf(target.root, 'ORIG_HEAD'), packs: [pack],
     before: { tip: from.tip, fingerprint: prepared.target.fingerprint, head: prepared.target.head, branch: prepared.target.branch },
     standing: standingOf(to), common: { ...given, stamp },
   };
-  await writeApplyRecord(directory, { ...begun, change: changing });
+  const mark = (isChanging: boolean) => writeApplyRecord(directory, { ...begun, change: { ...changing, phase: isChanging ? 'changing' : 'preparing' } });
+  await mark(false);
   await publishPacks({ ...shadow, gitDir: path.join(spool, 'publish') }, target, [pack]);
   await updateRefs(target.root, [
     { name: applyRef(threadId, stamp, 'before'), before: null, after: from.tip },
@@ -118,7 +119,7 @@ async function carryOut(prepared: PreparedApply, target: Repository, begun: Appl
   ], zero);
   await syncRefs(target, [applyRef(threadId, stamp, 'before'), applyRef(threadId, stamp, 'given')]);
 
-  const untracked = await buildState(shadow, target, to, prepared.target, spool, signal);
+  const untracked = await buildState(shadow, target, to, prepared.target, { temporary: spool, mark, signal });
   if (head !== null) await moveHead(target, head.branch, head.before, head.after);
   await placeOperation(target, from, to, changing.origHead);
   await recordCarried(target, untracked, signal);
@@ -128,6 +129,7 @@ async function carryOut(prepared: PreparedApply, target: Repository, begun: Appl
   await publishPacks({ ...shadow, gitDir: path.join(spool, 'publish-after') }, target, [afterPack]);
   await updateRefs(target.root, [{ name: applyRef(threadId, stamp, 'after'), before: null, after: after.commits.manifest }], zero);
   await syncRefs(target, [applyRef(threadId, stamp, 'after')]);
+  await letGoOfAside(target, 'refuse');
   const done: ApplyChange = { ...changing, phase: 'done', after: { tip: after.commits.manifest, fingerprint: after.fingerprint } };
   await writeApplyRecord(directory, { version: 1, threadId, change: done, previous: null });
   // All is done; what is not dropped now is dropped by the next one.
@@ -175,8 +177,7 @@ export async function undoApply(directory: string, options: { readonly dryRun: b
       if (describe(now) !== describe(then)) throw new GitError('apply-refused', `Something was staged, committed or switched in ${target.root} since the apply, so it cannot be undone as one. The state before it is kept in ${kept}.`);
       if (!options.dryRun) {
         const undoing: ApplyRecord = { ...record, change: { ...change, phase: 'undoing' } };
-        await writeApplyRecord(directory, undoing);
-        await putBack(target, undoing, present, spool);
+        await putBack(target, undoing, present, spool, [], (isChanging) => writeApplyRecord(directory, isChanging ? undoing : record));
         const [{ state: back }] = await captureCheckout({ root: target.root, spool: path.join(spool, 'back'), signal: options.signal });
         // All of it is there again, so nothing else has to keep it.
         if (back.fingerprint === before.fingerprint) await withdraw(target, undoing);
@@ -206,12 +207,13 @@ export async function mendApply(directory: string): Promise<boolean> {
     try {
       // Without the kept state nothing after it was begun.
       const isKept = (await valueOf(target.root, applyRef(threadId, change.stamp, 'before'))) !== null;
+      const { own } = await putBackFiles(target);
       if (change.phase === 'preparing' || !isKept) {
-        await withdrawPacks(target, change.packs);
+        await withdraw(target, record);
         await finish(directory, record); return;
       }
       const [{ state: present }] = await captureCheckout({ root: target.root, spool: path.join(spool, 'present') });
-      await putBack(target, record, present, spool);
+      await putBack(target, record, present, spool, own);
     } finally {
       await unlockIndex(target.gitDir, threadId);
     }
@@ -224,72 +226,39 @@ async function finish(directory: string, record: ApplyRecord): Promise<void> {
   await writeApplyRecord(directory, { version: 1, threadId: record.threadId, change: record.previous ?? undone, previous: null });
 }
 
-/** Makes of what is there what was before, in all that the change touched. What else is there stays. */
-async function putBack(target: Repository, record: ApplyRecord, present: CapturedState, spool: string): Promise<void> {
+/**
+ * Makes of what is there what was before, in all that the change touched. What else is there stays.
+ *
+ * @param own paths that are back already, as another program has written them
+ */
+async function putBack(target: Repository, record: ApplyRecord, present: CapturedState, spool: string, own: readonly BytePath[] = [], mark?: BuildOptions['mark']): Promise<void> {
   const { change } = record;
   if (change.before === null || change.tree === null) throw new GitError('failed', 'A change that was begun names what was before.');
-  const shadow = shadowOf(present);
-  const [now, old] = [await readState(shadow, present.commits.manifest), await readState(shadow, change.before.tip)];
-  const touched = await treeChanges(shadow, old.trees.worktree, change.tree);
-  await keepUnexplained(target, record, present, { now, old, touched, shadow }, spool);
-
-  const index = inShadow(shadow, { index: 'back.index' });
-  await runGit(['read-tree', now.trees.worktree], index);
-  const zero = zeroId(target.objectFormat);
-  const entry = ({ path: name, fromMode, fromOid }: TreeChange) => ({ path: name, mode: fromMode === '000000' ? '0' : fromMode, oid: fromMode === '000000' ? zero : fromOid, stage: 0 as const });
-  const [gone, set] = [touched.filter(({ fromMode }) => fromMode === '000000'), touched.filter(({ fromMode }) => fromMode !== '000000')];
-  await runGit(['update-index', '--replace', '-z', '--index-info'], { ...index, input: Buffer.concat([indexInfo(gone.map(entry)), indexInfo(set.map(entry))]) });
-  const worktree = await writeTree(shadow, 'back.index');
-
-  const state: StateToRestore = { ...old, manifest: { ...old.manifest, emptyDirectories: await emptyDirectoriesBeside(shadow, [old], worktree) }, trees: { ...old.trees, worktree } };
-  const untracked = await buildState(shadow, target, state, present, spool);
+  const way = await wayBack(present, change.before.tip, change.tree, own);
+  const { shadow, now, old } = way;
+  if (!(await isExplained(way)) || !standsExplained(change, now, old)) await keepFound(target, record.threadId, change.stamp, present, spool);
+  const untracked = await goBack(target, way, { temporary: spool, mark });
   if (change.head !== null) await moveHead(target, change.head.branch, change.head.after, change.head.before);
   await placeOperation(target, now, old, change.origHead);
   // Files that were ignored before the change belong to nobody's state.
   const ofState = new Set((await treeChanges(shadow, old.trees.index, old.trees.worktree)).map(({ path: name }) => name));
   await recordCarried(target, untracked.filter((name) => ofState.has(name)));
+  await letGoOfAside(target, 'keep');
   await finish(path.dirname(spool), record);
   // What could not be done leaves nothing; what was undone leaves the states that it speaks of.
   if (change.phase === 'changing') await withdraw(target, record);
 }
 
-/** The index and the operation in progress of a state, each as a digest: one is replaced before the other. */
-function standingOf({ manifest, trees }: StateToRestore): { readonly index: string; readonly operation: string } {
-  const bare = { ...manifest, head: null, submodules: [], lfsFiles: [] };
-  return {
-    index: fingerprintOf({ ...bare, flags: manifest.flags.map((flag) => ({ ...flag, present: true })), operation: { kind: null, files: [], refs: [], branch: null } }, { ...trees, worktree: trees.index }),
-    operation: fingerprintOf({ ...bare, flags: [], intentToAdd: [] }, { index: '', worktree: '', stages: null, resolved: null }),
-  };
-}
-
-/**
- * What neither the change nor its opposite explains was written, staged, begun or committed by somebody else, or is half: all that
- * there is is kept before it goes. Nothing that an earlier attempt has found gives way to it.
- */
-async function keepUnexplained(target: Repository, { change, threadId }: ApplyRecord, present: CapturedState, sight: { now: StateToRestore; old: StateToRestore; touched: readonly TreeChange[]; shadow: Shadow }, spool: string): Promise<void> {
-  const { now, old } = sight;
-  const found = new Map((await treeChanges(sight.shadow, old.trees.worktree, now.trees.worktree)).map((entry) => [entry.path, entry]));
-  const isExplained = (entry: TreeChange) => {
-    const there = found.get(entry.path);
-    return there === undefined || there.toMode === '000000' || (there.toMode === entry.toMode && there.toOid === entry.toOid);
-  };
+/** What neither the change nor its opposite explains was staged, begun or committed by somebody else. */
+function standsExplained(change: ApplyChange, now: StateToRestore, old: StateToRestore): boolean {
   const [is, was] = [standingOf(now), standingOf(old)];
-  const standsExplained = [was.index, change.standing?.index].includes(is.index) && [was.operation, change.standing?.operation].includes(is.operation)
+  return [was.index, change.standing?.index].includes(is.index) && [was.operation, change.standing?.operation].includes(is.operation)
     && now.manifest.branch === old.manifest.branch && [old.manifest.head, change.head?.after].includes(now.manifest.head);
-  if (standsExplained && sight.touched.every(isExplained)) return;
-  const pack = await packStates(sight.shadow, [present.commits.manifest], [present.head], path.join(spool, 'publish-found'));
-  await publishPacks({ ...sight.shadow, gitDir: path.join(spool, 'publish-found') }, target, [pack]);
-  const taken = (await ownRefs(target, threadId)).map(({ name }) => name);
-  let nth = 1;
-  while (taken.includes(applyRef(threadId, change.stamp, 'found', nth))) nth++;
-  const name = applyRef(threadId, change.stamp, 'found', nth);
-  await updateRefs(target.root, [{ name, before: null, after: present.commits.manifest }], zeroId(target.objectFormat));
-  await syncRefs(target, [name]);
 }
 
 /** Lets go of the states of an apply. */
 async function withdraw(target: Repository, { change, threadId }: ApplyRecord): Promise<void> {
-  const refs = await ownRefs(target, threadId);
+  const refs = await applyRefs(target, threadId);
   await updateRefs(target.root, refs.filter(({ name }) => name.includes(`/${change.stamp}/`) && !/\/found(-\d+)?$/.test(name)).map(({ name, oid }): RefUpdate => ({ name, before: oid, after: null })), zeroId(target.objectFormat));
   await withdrawPacks(target, change.packs);
 }
@@ -298,14 +267,9 @@ async function valueOf(root: string, ref: string): Promise<ObjectId | null> {
   return (await gitText(['rev-parse', '-q', '--verify', ref], { cwd: root, answers: [1, 128] })) || null;
 }
 
-async function ownRefs(target: Repository, threadId: string): Promise<{ name: string; oid: ObjectId }[]> {
-  const text = await gitText(['for-each-ref', '--format=%(objectname) %(refname)', `refs/baton/snapshots/apply/${threadId}/`], { cwd: target.root });
-  return text.split('\n').filter((line) => line !== '').map((line) => ({ oid: line.slice(0, line.indexOf(' ')), name: line.slice(line.indexOf(' ') + 1) }));
-}
-
 /** Of earlier applies only the states stay that they replaced. */
 async function dropRefs(target: Repository, threadId: string, stamps: readonly string[]): Promise<void> {
-  const old = (await ownRefs(target, threadId)).filter(({ name }) => /\/(given|after)$/.test(name) && !stamps.includes(name.split('/').at(-2) ?? ''));
+  const old = (await applyRefs(target, threadId)).filter(({ name }) => /\/(given|after)$/.test(name) && !stamps.includes(name.split('/').at(-2) ?? ''));
   await updateRefs(target.root, old.map(({ name, oid }): RefUpdate => ({ name, before: oid, after: null })), zeroId(target.objectFormat));
 }
 
@@ -333,13 +297,6 @@ async function treeCommit(shadow: Shadow, tree: ObjectId, parent: ObjectId, sign
   const who = { NAME: 'Baton', EMAIL: 'baton@localhost', DATE: '@0 +0000' };
   const env = Object.fromEntries(['AUTHOR', 'COMMITTER'].flatMap((role) => Object.entries(who).map(([key, value]) => [`GIT_${role}_${key}`, value])));
   return gitText(['commit-tree', tree, '-p', parent, '-m', 'baton: apply'], { ...options, env: { ...options.env, ...env } });
-}
-
-/** Packs what some commits have and others have not. @returns the pack's name, in `directory/objects/pack` */
-async function packStates(shadow: Shadow, tips: readonly ObjectId[], without: readonly (ObjectId | null)[], directory: string, signal?: AbortSignal): Promise<string> {
-  await mkdir(path.join(directory, 'objects', 'pack'), { recursive: true });
-  const known = without.filter((oid): oid is ObjectId => oid !== null);
-  return `pack-${await gitText(['pack-objects', '--revs', '--delta-base-offset', '-q', path.join(directory, 'objects', 'pack', 'pack')], { ...inShadow(shadow, { signal }), input: revisions(tips, known) })}`;
 }
 
 async function withSpool<T>(directory: string, act: (spool: string) => Promise<T>): Promise<T> {

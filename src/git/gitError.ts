@@ -13,7 +13,8 @@ export class GitError extends Error {
   constructor(
     readonly reason: GitErrorReason,
     message: string,
-    readonly details: { readonly exitCode?: number; readonly stderr?: string; readonly cause?: unknown } = {},
+    /** `filesAsBefore`: whoever was to change files has changed none, or has put all of them back. */
+    readonly details: { readonly exitCode?: number; readonly stderr?: string; readonly cause?: unknown; readonly filesAsBefore?: boolean } = {},
   ) {
     super(message, { cause: details.cause });
   }

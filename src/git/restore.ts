@@ -3,11 +3,12 @@ import path from 'node:path';
 import { pathForPeople, type BytePath } from './bytePath';
 import { shadowOf } from './capture';
 import { captureCheckout, type CapturedCheckout, type CapturedPart } from './captureCheckout';
+import { letGoOfAside } from './fileExchange';
 import { GitError } from './gitError';
 import { pathList } from './indexListing';
 import { packCapture } from './publish';
 import type { QuarantinedState } from './quarantine';
-import { readRepository, type ObjectId } from './repository';
+import { readRepository, type ObjectId, type Repository } from './repository';
 import { letGoOfPart, removePart, restorePart, takeBackPart } from './restorePart';
 import { inShadow } from './shadow';
 import { placeIn } from './submodules';
@@ -66,10 +67,11 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   // A symbolic link would lead what arrives to a place that nobody has looked at.
   if (options.existing === undefined && found !== null && (!found.isDirectory() || (await readdir(worktree)).length > 0)) throw new GitError('worktree-exists', `${worktree} already exists. Choose another directory, or remove the worktree first.`);
   try {
-    const notes = await restoreParts(options, previous);
+    const { notes, worktrees } = await restoreParts(options, previous);
     const spool = path.join(quarantine.directory, 'receipt');
     const [{ state: receipt }] = await captureCheckout({ root: worktree, spool, receipt: { justWritten: previous.length === 0 }, signal });
     await rm(spool, { recursive: true, force: true });
+    for (const part of worktrees) await letGoOfAside(part, 'refuse');
     return { head: receipt.head, branch: receipt.branch?.replace('refs/heads/', '') ?? null, fingerprint: receipt.fingerprint, notes };
   } catch (error) {
     if (GitError.is(error, 'worktree-diverged')) await takeBackParts(quarantine.directory);
@@ -77,7 +79,7 @@ export async function restoreWorkingState(options: RestoreOptions): Promise<Rest
   }
 }
 
-async function restoreParts(options: RestoreOptions, previous: readonly CapturedPart[]): Promise<string[]> {
+async function restoreParts(options: RestoreOptions, previous: readonly CapturedPart[]): Promise<{ notes: string[]; worktrees: Repository[] }> {
   const { root, quarantine, worktree, threadId, carriedBranch, handedBack, signal } = options;
   const submodules = options.submodules ?? [];
   const kept = await keptPlaces(previous, submodules);
@@ -86,14 +88,16 @@ async function restoreParts(options: RestoreOptions, previous: readonly Captured
   for (const [position, { state }] of gone.entries()) await removePart(state, threadId, path.join(quarantine.directory, GONE, String(position)), signal);
 
   const stateAt = (place: BytePath) => (kept.has(place) ? (previous.find((part) => part.place === place)?.state ?? null) : null);
-  const notes = await restorePart({ root, quarantine, worktree, threadId, carriedBranch, handedBack, previous: stateAt(''), signal });
+  const first = await restorePart({ root, quarantine, worktree, threadId, carriedBranch, handedBack, previous: stateAt(''), signal });
+  const [notes, worktrees] = [[...first.notes], [first.worktree]];
   for (const { place, repository, ...part } of submodules) {
     // What lies at the place now is what the superproject's state has there: an empty directory.
     if ((await new WorktreeLooker(worktree).kind(place)) !== 'directory') throw new GitError('worktree-diverged', `${placeIn(worktree, place)} is not the empty directory in which a submodule is to be. Let other programs finish there, then try again.`);
-    const said = await restorePart({ ...part, root: repository, worktree: placeIn(worktree, place), threadId, handedBack, previous: stateAt(place), signal });
-    notes.push(...said.map((note) => `Submodule ${pathForPeople(place)}: ${note}`));
+    const restored = await restorePart({ ...part, root: repository, worktree: placeIn(worktree, place), threadId, handedBack, previous: stateAt(place), signal });
+    notes.push(...restored.notes.map((note) => `Submodule ${pathForPeople(place)}: ${note}`));
+    worktrees.push(restored.worktree);
   }
-  return notes;
+  return { notes, worktrees };
 }
 
 /** In a quarantine: the undo records of submodules that go. Those of submodules that arrive lie in their own quarantines. */

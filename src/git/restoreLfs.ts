@@ -11,7 +11,6 @@ import { hashFile, hasLength, lfsFile, lfsStorage, placeLfsObjects } from './lfs
 import { quarantinedLfs } from './lfsTransfer';
 import { readRepository, type Repository } from './repository';
 import type { StateToRestore } from './restoredState';
-import { WorktreeLooker } from './worktreeScan';
 
 /** Of the arrived LFS objects those that the repository does not have yet. */
 export async function lfsToPlace(repository: Repository, objects: readonly LfsObject[]): Promise<LfsObject[]> {
@@ -65,16 +64,16 @@ export async function keepAllLfs(repository: Repository, previous: CapturedState
 }
 
 /**
- * Writes content over the pointers that git has written. From the LFS storage it is taken only if its hash is right; no
- * filter runs and no server is asked.
+ * Puts content in place of pointers, in a private directory. From the LFS storage it is taken only if its hash is right; no filter
+ * runs and no server is asked.
  *
+ * @param staging has the pointers, as the worktree would
  * @param time of the files, Unix time in seconds: older than the index, or git would read each of them again
  * @throws {GitError} `missing-objects`, `disk-full`, `failed`
  */
-export async function writeLfsContent(worktree: Repository, directory: string, files: readonly LfsFile[], time: number, signal?: AbortSignal): Promise<void> {
+export async function stageLfsContent(worktree: Repository, directory: string, files: readonly LfsFile[], staging: string, time: number, signal?: AbortSignal): Promise<void> {
   const storage = lfsStorage(worktree, worktree.settings);
   const sound = new Set<string>();
-  const looker = new WorktreeLooker(worktree.root);
   for (const file of files) {
     let source = quarantinedLfs(directory, file.oid);
     if (!(await hasLength(source, file))) {
@@ -84,8 +83,7 @@ export async function writeLfsContent(worktree: Repository, directory: string, f
       }
       sound.add(file.oid);
     }
-    const target = absolutePath(worktree.root, file.path);
-    if ((await looker.kind(file.path)) !== 'file') throw new GitError('failed', `${pathForPeople(file.path)} in ${worktree.root} changed while it was being restored.`);
+    const target = absolutePath(staging, file.path);
     const { mode } = await lstat(target);
     await copyFile(source, target, constants.COPYFILE_FICLONE).catch((error: unknown) => {
       const { code, message } = error as NodeJS.ErrnoException;

@@ -1,32 +1,29 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, rmdir, stat, utimes } from 'node:fs/promises';
+import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
-import type { BytePath } from './bytePath';
+import { buildState, putBackFiles } from './buildState';
 import { chooseBranch, chooseOperationBranch, updateRefs, type RefUpdate } from './branchChoice';
 import { captureWorkingState, shadowOf, type CapturedState } from './capture';
-import { gitText, quoteForPeople, runGit } from './git';
+import { letGoOfAside } from './fileExchange';
+import { gitText, runGit } from './git';
 import { createRepository, openRepository } from './gitDirectory';
 import { GitError } from './gitError';
+import { goBack, isExplained, keepFound, standingOf, wayBack } from './goBack';
 import { inRepository, isGitDirectory } from './inRepository';
-import { indexEntries, indexInfo, type IndexEntry } from './indexListing';
-import { noteAsUnchanged } from './indexStat';
 import { lfsStorage, withdrawLfsObjects } from './lfsStore';
 import { zeroId } from './manifest';
 import { packsToPublish, publishPacks, withdrawPacks } from './publish';
 import { quarantineShadow, withQuarantine, type QuarantinedState } from './quarantine';
 import { readRepository, type ObjectId, type Repository } from './repository';
-import { changeFiles, writeFiles } from './restoreFiles';
-import { finishIndex } from './restoreIndex';
-import { keepAllLfs, keepLfsContent, lfsFilesOf, lfsToPlace, publishLfs, recordLfsFiles, writeLfsContent } from './restoreLfs';
+import { keepAllLfs, lfsToPlace, publishLfs, recordLfsFiles } from './restoreLfs';
 import { clearOperation, writeOperation } from './restoreOperation';
 import { readState, type StateToRestore } from './restoredState';
 import { applySettings, recordCarried } from './restoreSettings';
-import { copyIndex, createShadow, inShadow, objectDirectory, type Shadow } from './shadow';
+import { createShadow, objectDirectory, type Shadow } from './shadow';
 import { noteBoundary, withdrawBoundary } from './shallow';
 import { sideBySide } from './sideBySide';
-import { updateIndex } from './stateObjects';
+import { stampOf } from './snapshots';
 import { readUndoRecord, writeUndoRecord, type UndoRecord } from './undoRecord';
-import { WORKTREE_INDEX } from './worktreeReading';
 import { removeEntriesOf } from './worktreeEntry';
 
 /** One repository of a checkout that is to be restored: the checkout itself, or a submodule of it. */
@@ -59,9 +56,9 @@ export function beforeRef(threadId: string): string {
  * Publishes quarantined objects and builds, or changes, a worktree so that it holds the working state that arrived. What
  * will be done is first written to `undo.json` in the quarantine directory.
  *
- * @returns notes for the user
+ * @returns notes for the user, and the worktree; what was replaced in it lies aside until `letGoOfAside`
  */
-export async function restorePart(options: PartToRestore): Promise<string[]> {
+export async function restorePart(options: PartToRestore): Promise<{ readonly notes: readonly string[]; readonly worktree: Repository }> {
   const { quarantine, worktree, threadId, previous, signal } = options;
   const arrived = quarantineShadow(quarantine);
   const made = !existsSync(options.root);
@@ -97,7 +94,8 @@ export async function restorePart(options: PartToRestore): Promise<string[]> {
 
   const built = previous === null ? await addWorktree(repository, worktree, state, signal) : await readRepository(worktree, signal);
   const shadow = previous === null ? await restoreShadow(repository, built, quarantine.directory) : shadowOf(previous);
-  const untracked = await buildState(shadow, built, state, previous, quarantine.directory, signal);
+  const mark = async (changing: boolean) => { if (record.previous !== null) await writeUndoRecord(quarantine.directory, { ...record, previous: { ...record.previous, changing } }); };
+  const untracked = await buildState(shadow, built, state, previous, { temporary: quarantine.directory, mark, signal });
   const autoMerge = await autoMergeOf(state, built, signal);
   const [settingNotes, operationNotes] = await sideBySide(
     applySettings(built, state.manifest),
@@ -106,7 +104,7 @@ export async function restorePart(options: PartToRestore): Promise<string[]> {
   // Which files are ignored is a matter of settings too.
   await recordCarried(built, untracked, signal);
   await recordLfsFiles(built, state);
-  return [...(choice.note === null ? [] : [choice.note]), ...boundaryNote(quarantine.shallow), ...settingNotes, ...operationNotes];
+  return { notes: [...(choice.note === null ? [] : [choice.note]), ...boundaryNote(quarantine.shallow), ...settingNotes, ...operationNotes], worktree: built };
 }
 
 /**
@@ -147,7 +145,7 @@ function refReader(repository: Repository, signal?: AbortSignal): (name: string)
 
 function recordOf(previous: CapturedState, threadId: string, snapshotBefore: ObjectId | null): NonNullable<UndoRecord['previous']> {
   const tip = previous.commits.manifest;
-  return { tip, head: previous.head, branch: previous.branch, snapshot: { name: beforeRef(threadId), before: snapshotBefore, after: tip } };
+  return { tip, head: previous.head, branch: previous.branch, snapshot: { name: beforeRef(threadId), before: snapshotBefore, after: tip }, changing: false };
 }
 
 async function keepSnapshot(repository: Repository, previous: CapturedState, refs: readonly RefUpdate[]): Promise<void> {
@@ -171,60 +169,12 @@ async function addWorktree(repository: Repository, worktree: string, state: Stat
   return readRepository(worktree, signal);
 }
 
-async function restoreShadow(repository: Repository, built: Repository, directory: string): Promise<Shadow> {
+/** A shadow that sees all of a repository, made anew in `directory`. */
+export async function restoreShadow(repository: Repository, built: Repository, directory: string): Promise<Shadow> {
   await rm(path.join(directory, 'restore'), { recursive: true, force: true });
   return createShadow(path.join(directory, 'restore'), {
     worktree: built.root, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings: repository.settings, shallow: built.shallow,
   });
-}
-
-/** Files first, then the index, which takes its place in one step. @returns untracked files of the state */
-export async function buildState(shadow: Shadow, built: Repository, state: StateToRestore, previous: CapturedState | null, temporary: string, signal?: AbortSignal): Promise<string[]> {
-  // Made beside the index, so that the rename keeps its time: git trusts files by comparing theirs with it.
-  const index = path.join(built.gitDir, 'index.baton');
-  await rm(index, { force: true });
-  const content = lfsFilesOf(state);
-  let pointers = content;
-  if (previous === null) await writeFiles(shadow, index, state, signal);
-  else {
-    const from = await readState(shadow, previous.commits.manifest, signal);
-    await listWorktree(shadow, index, from, signal);
-    const present = lfsFilesOf(from);
-    const had = new Set(present.map((file) => file.path));
-    const keep = (isReplaced: (name: BytePath) => boolean) => keepLfsContent(built, temporary, present.filter((file) => isReplaced(file.path)), signal);
-    const written = await changeFiles(shadow, index, from, state, keep, signal);
-    pointers = content.filter((file) => written.has(file.path) || !had.has(file.path));
-  }
-  const { mtimeMs } = await stat(index);
-  await writeLfsContent(built, temporary, pointers, Math.floor(mtimeMs / 1000) - 1, signal);
-  const untracked = await finishIndex(shadow, index, state, { temporary, justWritten: previous === null }, signal);
-  // Git mostly does without the empty file that such entries name, but its fsck (since 2.47) and some of its diffs miss the object.
-  if (state.manifest.intentToAdd.length > 0) await runGit(['hash-object', '-w', '--stdin'], { cwd: built.root, signal });
-  await noteAsUnchanged(index, built.objectFormat, built.root, new Set(content.map((file) => file.path)));
-  // The time at which git noted those of the files: what is not older stays suspect to it.
-  if (previous === null) await utimes(index, Math.floor(mtimeMs / 1000), Math.floor(mtimeMs / 1000));
-  await rename(index, path.join(built.gitDir, 'index'));
-  return untracked;
-}
-
-/**
- * Makes an index of the working tree as it was captured: git takes over what it knows about unchanged files and reads the
- * others, so a file that is no longer the captured one shows.
- */
-async function listWorktree(shadow: Shadow, index: string, captured: StateToRestore, signal?: AbortSignal): Promise<void> {
-  await copyIndex(path.join(shadow.gitDir, WORKTREE_INDEX), index);
-  const options = inShadow(shadow, { index, signal });
-  // An entry that is only intended to be added stays one where the file is empty.
-  await updateIndex(shadow, index, ['--force-remove'], captured.manifest.intentToAdd.map(([name]) => name), signal);
-  await runGit(['read-tree', '--reset', captured.trees.worktree], options);
-  await runGit(['update-index', '--clear-resolve-undo'], options);
-  // Git would compare content with pointers.
-  const lfs = await indexEntries(shadow, new Set(lfsFilesOf(captured).map((file) => file.path)), signal, index);
-  const set = (entries: readonly IndexEntry[]) => (entries.length === 0 ? Promise.resolve(undefined) : runGit(['update-index', '-z', '--index-info'], { ...options, input: indexInfo(entries) }));
-  await set([...lfs.values()].map((entry) => ({ ...entry, mode: '0' })));
-  const { exitCode, stdout } = await runGit(['update-index', '--refresh'], { ...options, answers: [1] });
-  if (exitCode !== 0) throw new GitError('worktree-diverged', `${shadow.worktree} changed while it was being restored (${quoteForPeople(stdout.toString('utf8').split('\n', 1)[0] ?? '')}). Let other programs finish there, then try again.`);
-  await set([...lfs.values()]);
 }
 
 async function setHead(worktree: Repository, branch: string | null, head: ObjectId | null): Promise<void> {
@@ -284,13 +234,19 @@ async function putBack(repository: Repository, record: UndoRecord, previous: Non
   // Without the snapshot's objects nothing after them was begun.
   if ((await refReader(repository)(`${previous.tip}^{commit}`)) === null) return;
   const worktree = await readRepository(record.worktree);
+  const { own } = await putBackFiles(worktree);
+  if (!previous.changing) return;
   await clearOperation(worktree);
   const present = await captureWorkingState({ root: record.worktree, spool: path.join(directory, 'present') });
-  const shadow = shadowOf(present);
-  const state = await readState(shadow, previous.tip);
-  const untracked = await buildState(shadow, worktree, state, present, directory);
+  const [, , , threadId = ''] = previous.snapshot.name.split('/');
+  const arrived = await readState(shadowOf(present), record.refs.find(({ name }) => name === arrivedRef(threadId))?.after ?? previous.tip);
+  const way = await wayBack(present, previous.tip, arrived.trees.worktree, own);
+  const isIndexExplained = [way.old, arrived].map((state) => standingOf(state).index).includes(standingOf(way.now).index);
+  if (!isIndexExplained || !(await isExplained(way))) await keepFound(worktree, threadId, stampOf(new Date()), present, directory);
+  const untracked = await goBack(worktree, way, { temporary: directory });
+  await letGoOfAside(worktree, 'keep');
   await takeBackRefs(repository, record.refs);
-  await putBackStanding(worktree, state, previous, untracked);
+  await putBackStanding(worktree, way.old, previous, untracked);
 }
 
 /** Makes the worktree of a submodule anew, as it was. */
@@ -300,7 +256,8 @@ async function bringBack(repository: Repository, record: UndoRecord, previous: N
   const settings = { worktree: record.worktree, objectFormat: repository.objectFormat, objects: [objectDirectory(repository)], settings: repository.settings, shallow: repository.shallow };
   const state = await readState(await createShadow(path.join(directory, 'reading'), settings), previous.tip);
   const worktree = await addWorktree(repository, record.worktree, state);
-  const untracked = await buildState(await restoreShadow(repository, worktree, directory), worktree, state, null, directory);
+  const untracked = await buildState(await restoreShadow(repository, worktree, directory), worktree, state, null, { temporary: directory });
+  await letGoOfAside(worktree, 'keep');
   await putBackStanding(worktree, state, previous, untracked);
 }
 

@@ -23,7 +23,11 @@ const undoRecord = z.strictObject({
   lfs: z.array(z.strictObject({ oid: z.string().regex(/^[0-9a-f]{64}$/), size: z.number().int().nonnegative() })),
   packs: z.array(z.string().regex(/^pack-[0-9a-f]+$/)),
   /** The worktree's state before, when it existed. */
-  previous: z.strictObject({ tip: z.string(), head: z.string().nullable(), branch: z.string().nullable(), snapshot: ref }).nullable(),
+  previous: z.strictObject({
+    tip: z.string(), head: z.string().nullable(), branch: z.string().nullable(), snapshot: ref,
+    /** Its files, its index or what is beside them may have been changed. */
+    changing: z.boolean().default(true),
+  }).nullable(),
 });
 export type UndoRecord = z.infer<typeof undoRecord>;
 

@@ -16,11 +16,13 @@ export interface Sighting {
   readonly bytes: number;
   /** Equal as long as nobody writes there, once the file's time has settled (see {@link settle}). */
   readonly signature: string;
+  /** The same, but for what a rename or a link changes too. */
+  readonly identity: string;
   /** When it was last changed in any way, Unix time in nanoseconds; 0 for a directory. */
   readonly changedNs: bigint;
 }
 
-const nothing: Sighting = { kind: 'absent', executable: false, bytes: 0, signature: 'absent', changedNs: 0n };
+const nothing: Sighting = { kind: 'absent', executable: false, bytes: 0, signature: 'absent', identity: 'absent', changedNs: 0n };
 /** Kernels note times by a clock that ticks every 1 to 16 ms. */
 const TICK_MS = 20;
 /** File systems that know whole seconds only, at worst every other one. */
@@ -74,8 +76,9 @@ export class WorktreeLooker {
 export function sightingOf(found: BigIntStats): Sighting {
   const kind = found.isFile() ? 'file' : found.isSymbolicLink() ? 'symlink' : found.isDirectory() ? 'directory' : 'special';
   // A directory's times change with what lies in it, which is looked at by itself.
-  const signature = kind === 'directory' ? kind : [found.mode, found.size, found.mtimeNs, found.ctimeNs, found.ino].join(' ');
-  return { kind, executable: (found.mode & 0o100n) !== 0n, bytes: Number(found.size), signature, changedNs: kind === 'directory' ? 0n : found.ctimeNs };
+  const identity = kind === 'directory' ? kind : [found.mode, found.size, found.mtimeNs, found.ino].join(' ');
+  const signature = kind === 'directory' ? kind : `${identity} ${found.ctimeNs}`;
+  return { kind, executable: (found.mode & 0o100n) !== 0n, bytes: Number(found.size), signature, identity, changedNs: kind === 'directory' ? 0n : found.ctimeNs };
 }
 
 /**
