@@ -49,7 +49,7 @@ export async function preflight(ports: SourceHostPorts, subject: Subject, to: st
       if (describeError(error).reason !== 'changed-while-capturing') throw error;
       return null;
     });
-    const [{ offer, held, diverged }, checkout, surroundings] = await sideBySide(asked, looked, ports.surroundings(thread.cwd, root, signal));
+    const [{ offer, held, diverged }, checkout, surroundings] = await sideBySide(asked, looked, wish.onlyBlockers === true ? Promise.resolve(undefined) : ports.surroundings(thread.cwd, root, signal));
     if (checkout === null) {
       findings.push({ level: 'warning', code: 'still-changing', message: 'Files change while the thread runs, so what would travel is not known yet; the handoff stops the turn first.' });
     } else {
@@ -73,7 +73,7 @@ export async function preflight(ports: SourceHostPorts, subject: Subject, to: st
     const { travelling } = included;
     const sized = { ...offer, facts: { ...offer.facts, bytes: counts.bytes + rolloutBytes + travelling, worktreeBytes: counts.worktreeBytes + travelling } };
     const sentAt = Date.now();
-    const answer = await link.call('handoff/offer', { threadId, epoch, offer: sized, surroundings: travelling === 0 ? surroundings : { ...surroundings, ignored: [] } }, signal);
+    const answer = await link.call('handoff/offer', { threadId, epoch, offer: sized, ...(surroundings === undefined ? {} : { surroundings: travelling === 0 ? surroundings : { ...surroundings, ignored: [] } }) }, signal);
     const clock = answer.clock === undefined ? null : clockFinding({ sentAt, answeredAt: Date.now(), theirs: answer.clock }, { source: ports.name(), destination: ports.peerName(to) });
     if (clock !== null) findings.push(clock);
     const rival = threadId !== null && diverged.claim !== null && diverged.claim.epoch >= ports.ledger.get(threadId).epoch ? diverged.claim : null;

@@ -86,7 +86,7 @@ export class Handoffs {
   /** Starts a handoff of a thread of this host. Throws HostError `preflight-blocked` with the findings, HandoffError where another one runs. */
   async start(subject: Subject, to: string, { by, requestedBy = null, included, choice }: Start): Promise<string> {
     const wish = { included: included === null ? null : { digest: included }, choice };
-    const { preflight: { findings }, rival } = await preflight(this.ports, subject, to, wish);
+    const { preflight: { findings }, rival } = await preflight(this.ports, subject, to, { ...wish, onlyBlockers: true });
     const blockers = findings.filter((finding) => finding.level === 'blocker');
     if (blockers.length > 0) throw new HostError('preflight-blocked', blockers.map((finding) => finding.message).join(' '), { findings });
     if (rival !== null && 'threadId' in subject) {

@@ -20,6 +20,8 @@ export interface HandoffWish {
   readonly included: IncludedWish;
   /** What becomes of what the destination has, should both sides have changed. */
   readonly choice: DivergenceChoice | null;
+  /** Nobody reads the findings: only what stands in the way counts. */
+  readonly onlyBlockers?: true;
 }
 
 /** A thread as its host has it, in as far as a handoff needs to know. */

@@ -9,6 +9,7 @@ import { writeCodexConfig } from '../fixtures/scriptedModel';
 import type { Carrier } from './byHand';
 import { converse, resting } from './conversation';
 import type { CountingProxy } from './countingProxy';
+import { growRollout } from './growRollout';
 import { quietDisk } from './quietDisk';
 import { timed } from './statistics';
 import type { BenchSubject } from './subjects';
@@ -62,6 +63,7 @@ export async function handOffOnce(subject: BenchSubject, origin: string, checkou
     clients.push(client, there);
 
     const threadId = await converse(client, checkout, subject.conversation);
+    if (subject.rolloutBytes !== undefined) await growRollout(laptop, threadId, subject.rolloutBytes);
     const rollout = await rolloutOf(laptop, threadId);
     const byHand: ManualRun[] = [];
     for (const [index, carrier] of ground.carriers.entries()) {

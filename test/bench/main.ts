@@ -26,22 +26,24 @@ import { startLoopbackSsh } from './loopbackSsh';
 import { jsonReport, textReport, type Measurements } from './report';
 import { measureCrowd, measureRelay } from './relayBench';
 import { measureResume } from './resumeBench';
-import { demoSubject, largeSubject } from './subjects';
+import { demoSubject, largeSubject, rolloutSubject } from './subjects';
 import { measureScale, type ScaleMeasurement } from './workingState';
 import { moveWorkingState, type WorkingStateRun } from './workingStateBench';
 import { measureWorktrees } from './worktreesBench';
 
 const program = fileURLToPath(import.meta.url);
-const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|pieces|scale|include|worktrees|bytes|resume|relay|crowd] [--files N] [--in DIR]\n';
+const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|rollout|pieces|scale|include|worktrees|bytes|resume|relay|crowd] [--files N] [--megabytes N] [--in DIR]\n';
 const note = (text: string) => void process.stderr.write(`${text}\n`);
 
-type Part = 'demo' | 'large' | 'pieces' | 'scale' | 'include' | 'worktrees' | 'bytes' | 'resume' | 'relay' | 'crowd';
-const everyPart: Part[] = ['demo', 'large', 'pieces', 'scale', 'include', 'worktrees', 'bytes', 'resume', 'relay', 'crowd'];
+type Part = 'demo' | 'large' | 'rollout' | 'pieces' | 'scale' | 'include' | 'worktrees' | 'bytes' | 'resume' | 'relay' | 'crowd';
+const everyPart: Part[] = ['demo', 'large', 'rollout', 'pieces', 'scale', 'include', 'worktrees', 'bytes', 'resume', 'relay', 'crowd'];
 
 /** Sizes of the repositories in which capture and restore are measured by themselves, unless `--files` names others. */
 const everyScale = [1000, 20_000, 100_000];
+/** Sizes of conversations, unless `--megabytes` names others: 300 takes minutes. */
+const everyRollout = [1, 60];
 
-async function bench(runs: number, parts: readonly Part[], scales: readonly number[], within: string): Promise<Measurements> {
+async function bench(runs: number, parts: readonly Part[], scales: readonly number[], rollouts: readonly number[], within: string): Promise<Measurements> {
   const directory = await realpath(await mkdtemp(join(within, 'baton-bench-')));
   const endings: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
   try {
@@ -69,10 +71,11 @@ async function bench(runs: number, parts: readonly Part[], scales: readonly numb
     const relayRuns = parts.includes('relay') ? await measureRelay(relay.url, program, ssh, join(directory, 'relay'), runs) : [];
     const crowd = parts.includes('crowd') ? await measureCrowd(program) : null;
     const resume = parts.includes('resume') ? await measureResume(join(directory, 'resume'), ground, runs) : [];
-    for (const [part, subject] of [['demo', demoSubject], ['large', largeSubject]] as const) {
+    const sized = rollouts.map((megabytes) => ['rollout', rolloutSubject(megabytes)] as const);
+    for (const [index, [part, subject]] of ([['demo', demoSubject], ['large', largeSubject], ...sized] as const).entries()) {
       const pieces = part === 'large' && parts.includes('pieces');
       if (!parts.includes(part) && !pieces) continue;
-      const place = join(directory, part);
+      const place = join(directory, `${part}-${index}`);
       await mkdir(place);
       const origin = await subject.makeOrigin(place);
       const checkout = await cloneOf(origin, join(place, 'checkout'));
@@ -101,15 +104,16 @@ async function describeMachine(): Promise<string> {
 if (process.argv[2] === CAPTURE_PROCESS) {
   await playCaptureProcess(process.argv.slice(3));
 } else if (isMainThread) {
-  const { values } = parseArgs({ options: { runs: { type: 'string', default: '3' }, json: { type: 'boolean', default: false }, only: { type: 'string', multiple: true }, files: { type: 'string', multiple: true }, in: { type: 'string', default: tmpdir() } } });
+  const { values } = parseArgs({ options: { runs: { type: 'string', default: '3' }, json: { type: 'boolean', default: false }, only: { type: 'string', multiple: true }, files: { type: 'string', multiple: true }, megabytes: { type: 'string', multiple: true }, in: { type: 'string', default: tmpdir() } } });
   const runs = Number(values.runs);
   const parts = (values.only ?? everyPart) as Part[];
   const scales = values.files?.map(Number) ?? everyScale;
-  if (scales.some((files) => !Number.isInteger(files) || files < 100) || !Number.isInteger(runs) || runs < 1 || runs > 100 || parts.some((part) => !everyPart.includes(part))) {
+  const rollouts = values.megabytes?.map(Number) ?? everyRollout;
+  if (rollouts.some((megabytes) => !(megabytes > 0 && megabytes <= 2000)) || scales.some((files) => !Number.isInteger(files) || files < 100) || !Number.isInteger(runs) || runs < 1 || runs > 100 || parts.some((part) => !everyPart.includes(part))) {
     note(usage);
     process.exitCode = 2;
   } else {
-    const measured = await bench(runs, parts, scales, values.in);
+    const measured = await bench(runs, parts, scales, rollouts, values.in);
     process.stdout.write(`${values.json ? JSON.stringify(jsonReport(measured), null, 2) : textReport(measured)}\n`);
   }
 } else {

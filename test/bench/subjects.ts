@@ -15,6 +15,8 @@ export interface BenchSubject {
   work(checkout: string): Promise<void>;
   /** What the user says before the handoff; the last turn may wait for an approval. */
   readonly conversation: readonly string[];
+  /** So much is added to the rollout before the handoff. */
+  readonly rolloutBytes?: number;
   /** What changes at the destination before the thread is handed back. */
   workThere(worktree: string): Promise<void>;
 }
@@ -31,6 +33,11 @@ export const demoSubject: BenchSubject = {
     await writeFile(join(worktree, 'later.txt'), 'later\n');
   },
 };
+
+/** A small repository, and a conversation of `megabytes`. */
+export function rolloutSubject(megabytes: number): BenchSubject {
+  return { ...demoSubject, title: `a rollout of ${megabytes} MB`, conversation: [said.first], rolloutBytes: megabytes * 1e6 };
+}
 
 const folders = 200;
 const filesPerFolder = 100;
