@@ -17,7 +17,7 @@ import { lockIndex, unlockIndex } from './indexLock';
 import { fingerprintOf, zeroId } from './manifest';
 import { publishPacks, withdrawPacks } from './publish';
 import { readRepository, type ObjectId, type Repository } from './repository';
-import { autoMergeOf } from './restorePart';
+import { autoMergeOf, restoreShadow } from './restorePart';
 import { treeChanges } from './restoreFiles';
 import { readState, type StateToRestore, type TreeChange } from './restoredState';
 import { writeOperation } from './restoreOperation';
@@ -40,7 +40,10 @@ const spoolOf = (directory: string) => path.join(directory, 'spool');
 
 /** What {@link applyState} would do. Nothing but a spool is written. */
 export async function planApply(options: ApplyOptions): Promise<ApplyPlan> {
-  return withSpool(options.directory, async (spool) => (await prepare(options, spool)).plan);
+  const cutOff = await readCutOff(options.directory);
+  const notes = cutOff === null ? [] : [`The last apply was cut off in ${cutOff.change.target}. It is taken back before anything else is done; what would be done then may differ from this.`];
+  const { plan } = await withSpool(options.directory, (spool) => prepare(options, spool));
+  return { ...plan, notes: [...notes, ...plan.notes] };
 }
 
 /**
@@ -146,17 +149,30 @@ async function expectOnlyMore(after: CapturedState, to: StateToRestore, signal?:
   throw new GitError('failed', `${after.root} is not what it was to become: something else wrote there meanwhile.`);
 }
 
+/** What a crash or a failure has left in the middle of a change; null where nothing was. Writes nothing. */
+async function readCutOff(directory: string): Promise<ApplyRecord | null> {
+  const record = await readApplyRecord(directory);
+  if (record === null || !['changing', 'undoing'].includes(record.change.phase) || !existsSync(record.change.target)) return null;
+  return record;
+}
+
 /**
  * Takes back the last apply of a thread: every file that it changed, the index and HEAD are as before. What was changed since in
- * other files stays.
+ * other files stays. One that was cut off is taken back as {@link mendApply} does it, and no other.
  *
+ * @param options.dryRun only says what would change; nothing but a spool is written
  * @returns the paths that change
- * @throws {GitError} `nothing-to-undo`; `apply-refused` where what it changed was changed again; `index-locked`
+ * @throws {GitError} `nothing-to-undo`; `apply-refused` where what it changed was changed again; `worktree-diverged` where that happens
+ *   meanwhile, and nothing is undone; `index-locked`
  */
 export async function undoApply(directory: string, options: { readonly dryRun: boolean; readonly signal?: AbortSignal | undefined }): Promise<{ readonly target: string; readonly changes: readonly TreeChange[] }> {
-  await mendApply(directory);
+  const cutOff = await readCutOff(directory);
+  const left = cutOff === null ? [] : await changesLeft(directory, cutOff.change, options.signal);
+  if (!options.dryRun) await mendApply(directory);
+  if (cutOff !== null) return { target: cutOff.change.target, changes: left };
   const record = await readApplyRecord(directory);
-  const change = record?.change;
+  // One that was cut off before it changed anything leaves the one before it.
+  const change = record?.change.phase === 'preparing' ? record.previous : record?.change;
   if (record === null || change?.phase !== 'done' || change.before === null || change.after === null || change.tree === null) throw new GitError('nothing-to-undo', 'There is no apply of this thread that could be undone.');
   const { after, before } = change;
   const target = await readRepository(change.target, options.signal);
@@ -186,6 +202,16 @@ export async function undoApply(directory: string, options: { readonly dryRun: b
     } finally {
       if (!options.dryRun) await unlockIndex(target.gitDir, record.threadId);
     }
+  });
+}
+
+/** The paths that a change which was cut off touches, from what it makes to what was before. */
+async function changesLeft(directory: string, { target, before, tree }: ApplyChange, signal?: AbortSignal): Promise<TreeChange[]> {
+  if (before === null || tree === null) return [];
+  const repository = await readRepository(target, signal);
+  return withSpool(directory, async (spool) => {
+    const shadow = await restoreShadow(repository, repository, spool);
+    return treeChanges(shadow, tree, (await readState(shadow, before.tip, signal)).trees.worktree, signal);
   });
 }
 

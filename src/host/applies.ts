@@ -43,6 +43,8 @@ export interface ApplyWish {
   readonly threadId: string;
   readonly to: 'checkout' | 'worktree';
   readonly dryRun: boolean;
+  /** With `dryRun`: a worktree that was removed is restored, instead of nothing being written. */
+  readonly restore: boolean;
   readonly merge: boolean;
   readonly markers: boolean;
   readonly fastForward: boolean;
@@ -74,9 +76,10 @@ export class Applies {
     }
   }
 
-  /** @throws HostError `no-worktree`, `thread-running`; GitError `apply-refused`, `apply-outdated`, `index-locked` */
+  /** @throws HostError `no-worktree`, `worktree-removed`, `thread-running`; GitError `apply-refused`, `apply-outdated`, `index-locked` */
   apply(wish: ApplyWish): Promise<ApplyResult> {
-    return this.inTurn(wish.threadId, wish.dryRun, async (worktree) => {
+    return this.inTurn(wish.threadId, wish, async (worktree) => {
+      expectHere(worktree);
       const toCheckout = wish.to === 'checkout';
       const [own, checkout] = ['the worktree', 'your checkout'];
       const options: ApplyOptions = {
@@ -101,9 +104,10 @@ export class Applies {
     });
   }
 
-  /** @throws GitError `nothing-to-undo`, `apply-refused`, `index-locked`; HostError `thread-running` */
-  undo({ threadId, dryRun, stop }: { readonly threadId: string; readonly dryRun: boolean; readonly stop: boolean }): Promise<ResultOf<'worktree/undoApply'>> {
-    return this.inTurn(threadId, dryRun, async (worktree) => {
+  /** @throws GitError `nothing-to-undo`, `apply-refused`, `index-locked`; HostError `worktree-removed`, `thread-running` */
+  undo({ threadId, dryRun, restore, stop }: Pick<ApplyWish, 'threadId' | 'dryRun' | 'restore' | 'stop'>): Promise<ResultOf<'worktree/undoApply'>> {
+    return this.inTurn(threadId, { dryRun, restore }, async (worktree) => {
+      if ((await this.last(threadId))?.target === worktree.path) expectHere(worktree);
       const act = () => undoApply(this.directoryOf(threadId), { dryRun });
       const { target, changes } = dryRun ? await act() : await this.atRest(worktree, stop, act);
       if (!dryRun) {
@@ -129,7 +133,7 @@ export class Applies {
     await this.ports.tellAgent(threadId, note).catch((error: unknown) => this.ports.log.warn(`The agent of ${threadId} could not be told of an apply: ${describeError(error).message}`));
   }
 
-  private async inTurn<T>(threadId: string, dryRun: boolean, act: (worktree: WorktreeRecord) => Promise<T>): Promise<T> {
+  private async inTurn<T>(threadId: string, { dryRun, restore }: Pick<ApplyWish, 'dryRun' | 'restore'>, act: (worktree: WorktreeRecord) => Promise<T>): Promise<T> {
     const { held, keeper, requireOwner, underWay, worktrees } = this.ports;
     requireOwner(threadId);
     const known = worktrees.ofThread(threadId);
@@ -147,7 +151,7 @@ export class Applies {
       } finally {
         for (const each of worktree.threadIds) held.delete(each);
       }
-    }));
+    }), { asItIs: dryRun && !restore });
   }
 
   /** Files must not move under a turn that runs, of any thread of the worktree. */
@@ -164,6 +168,11 @@ export class Applies {
       for (const again of goOn) await again().catch((error: unknown) => this.ports.log.warn(`A thread that was stopped for an apply could not be made usable again: ${describeError(error).message}`));
     }
   }
+}
+
+/** A dry run brings no worktree back. */
+function expectHere({ id, path, life }: WorktreeRecord): void {
+  if (life.is !== 'here') throw new HostError('worktree-removed', `${path} was removed, and its working state is kept in a snapshot. It would be restored before anything else; nothing was done yet. "baton worktree restore ${id}" brings it back, so that you can see what would change.`);
 }
 
 const text = (name: string): string => pathBytes(name).toString('utf8');

@@ -4,7 +4,7 @@ import type { Finding } from './protocol';
 export type HostErrorReason =
   | 'no-such-thread' | 'ambiguous-thread' | 'no-such-host' | 'ambiguous-host' | 'no-such-approval' | 'approval-outdated' | 'no-such-handoff' | 'no-such-project'
   | 'no-such-device' | 'no-such-worktree' | 'worktree-kept' | 'worktree-busy' | 'worktree-changed' | 'snapshot-expired'
-  | 'no-worktree' | 'thread-running' | 'apply-refused' | 'apply-outdated' | 'nothing-to-undo' | 'index-locked'
+  | 'no-worktree' | 'worktree-removed' | 'thread-running' | 'apply-refused' | 'apply-outdated' | 'nothing-to-undo' | 'index-locked'
   | 'not-permitted' | 'invalid-params' | 'unknown-method'
   | 'host-offline' | 'relay-unreachable' | 'relay-not-set' | 'host-unreachable' | 'host-start-failed' | 'host-already-running' | 'protocol-mismatch'
   | 'invite-invalid' | 'invite-expired' | 'invite-used' | 'invite-own' | 'no-such-invite'

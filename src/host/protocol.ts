@@ -433,6 +433,8 @@ export const methods = {
     'operator',
     z.object({
       threadId, to: z.enum(['checkout', 'worktree']).default('checkout'), dryRun: z.boolean().default(false), plan: sha256.optional(),
+      /** With `dryRun`, which otherwise writes nothing: restore a worktree that was removed, so that there is something to show. */
+      restore: z.boolean().default(false),
       /** Merge with what is there; with conflict markers where that does not come out clean. */
       merge: z.boolean().default(false), markers: z.boolean().default(false),
       /** Move a branch of another name too; interrupt a turn that runs. */
@@ -441,7 +443,7 @@ export const methods = {
     applyResult,
   ),
   /** Takes the last apply back. */
-  'worktree/undoApply': method('operator', z.object({ threadId, dryRun: z.boolean().default(false), stop: z.boolean().default(false) }), z.object({ threadId, directory: z.string(), undone: z.boolean(), ...changes })),
+  'worktree/undoApply': method('operator', z.object({ threadId, dryRun: z.boolean().default(false), restore: z.boolean().default(false), stop: z.boolean().default(false) }), z.object({ threadId, directory: z.string(), undone: z.boolean(), ...changes })),
 
   /** The thread's transcript is Codex's `thread/read`; this is the rest of what a thread view shows. */
   'host/thread': method('viewer', z.object({ threadId }), z.object({ thread, plan: plan.nullable(), approvals: z.array(approval) })),

@@ -120,11 +120,13 @@ export class WorktreeKeeper {
     });
   }
 
-  /** Has a worktree to itself: it is brought back where it was removed, and until `act` ends nothing here removes, restores or mends it. */
-  occupy<T>(id: string, act: () => Promise<T>): Promise<T> {
+  /** Has a worktree to itself: it is brought back where it was removed, and until `act` ends nothing here removes, restores or mends it. `asItIs` brings nothing back. */
+  occupy<T>(id: string, act: () => Promise<T>, { asItIs = false }: { readonly asItIs?: boolean } = {}): Promise<T> {
     return this.inTurn(id, async () => {
-      await this.bringBack(id);
-      await this.ports.worktrees.touch(id);
+      if (!asItIs) {
+        await this.bringBack(id);
+        await this.ports.worktrees.touch(id);
+      }
       return act();
     });
   }

@@ -25,7 +25,7 @@ export async function applyToCheckout(client: HostClient, thread: Thread): Promi
 
 /** Takes the last apply of a thread back, after a modal dialog that says how much changes. */
 export async function undoLastApply(client: HostClient, thread: Thread): Promise<void> {
-  const { directory, changeCount } = await client.call('worktree/undoApply', { threadId: thread.id, dryRun: true });
+  const { directory, changeCount } = await client.call('worktree/undoApply', { threadId: thread.id, dryRun: true, restore: true });
   const verb = t('Undo');
   const detail = t('{0} paths of {1} go back to what they were before. What you changed since in other files stays.', changeCount, directory);
   if ((await vscode.window.showWarningMessage(t('Take back the last apply of “{0}”?', threadTitle(thread, t)), { modal: true, detail }, verb)) !== verb) return;
@@ -36,7 +36,7 @@ export async function undoLastApply(client: HostClient, thread: Thread): Promise
 /** Shows the plan. Undefined where the user agreed to nothing. */
 async function agreeTo(client: HostClient, threadId: string, title: string, merge: boolean): Promise<{ shown: ApplyResult; merge: boolean } | undefined> {
   let shown: ApplyResult | undefined;
-  const items = client.call('worktree/apply', { threadId, dryRun: true, merge }).then((result) => {
+  const items = client.call('worktree/apply', { threadId, dryRun: true, restore: true, merge }).then((result) => {
     shown = result;
     return applyLines(result, t).map(({ icon, label, ...rest }): StepItem<ApplyChoice> => ({ label: `$(${icon}) ${label}`, ...rest }));
   });

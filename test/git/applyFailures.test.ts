@@ -208,7 +208,7 @@ exec "${real}" "$@"
   });
 
   describe('a record that says an apply was cut off', () => {
-    const recorded = (place: Place) => JSON.parse(readFileSync(path.join(place.own, 'apply.json'), 'utf8')) as { change: { stamp: string; phase: string; after: unknown } };
+    const recorded = (place: Place) => JSON.parse(readFileSync(path.join(place.own, 'apply.json'), 'utf8')) as { change: { stamp: string; phase: string; after: unknown }; previous?: unknown };
     /** As if the process had died just before it wrote that all is done, or in the middle of undoing it. */
     const cutOff = (place: Place, phase: 'changing' | 'undoing', record = recorded(place)) => {
       const { change } = record;
@@ -240,6 +240,22 @@ exec "${real}" "$@"
       await mendApply(place.own);
       expect(git(place.checkout, 'status', '--porcelain')).toBe('');
       expect(foundOf(place)).toEqual([]);
+    });
+
+    it('is told by a dry run, which writes nothing; undoing takes back that apply, and no other', async () => {
+      const first = recorded(place);
+      write(place.worktree, 'b.txt', 'more by the thread\n');
+      await applyState(toCheckout(place));
+      cutOff(place, 'changing', { ...recorded(place), previous: first.change });
+      const before = [look(place.checkout), recorded(place), git(place.checkout, 'for-each-ref')];
+      const told = { target: place.checkout, changes: [expect.objectContaining({ path: 'b.txt' }) as unknown] };
+      expect(await undoApply(place.own, { dryRun: true })).toEqual(told);
+      expect((await planApply(toCheckout(place))).notes.join()).toMatch(/cut off in .*taken back before anything else/);
+      expect([look(place.checkout), recorded(place), git(place.checkout, 'for-each-ref')]).toEqual(before);
+      expect(await undoApply(place.own, { dryRun: false })).toEqual(told);
+      expect(git(place.checkout, 'status', '--porcelain')).toBe(' M a.txt');
+      await undoApply(place.own, { dryRun: false });
+      expect(git(place.checkout, 'status', '--porcelain')).toBe('');
     });
 
     it('and what was staged meanwhile, in whatever file, is kept', async () => {

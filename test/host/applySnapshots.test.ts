@@ -1,6 +1,9 @@
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { applyState, planApply, undoApply, type ApplyOptions } from '../../src/git/apply';
+import { Applies, type ApplyWish } from '../../src/host/applies';
+import { silentLog } from '../../src/host/log';
 import { git, makePair, observe, removeTemporaryDirectories, THREAD, write } from '../git/laboratory';
 import { DAY, openKept, type Kept } from './keptWorktrees';
 
@@ -72,6 +75,27 @@ it('what nothing else has stays, unless the user says so; what was undone leaves
   expect(refs()).toEqual(['after', 'before', 'given']);
   await undoApply(options.directory, { dryRun: false });
   expect(refs()).toEqual([]);
+});
+
+it('a dry run brings no removed worktree back, and says that it would be, unless it is to be looked at', async () => {
+  const applies = new Applies({
+    directory: path.join(kept.home, 'applies'), audit: { append: () => Promise.resolve() }, log: silentLog, now: () => options.now, held: new Set(), requireOwner: () => undefined,
+    worktrees: kept.worktrees, keeper: kept.keeper, underWay: () => null, departures: () => Promise.resolve([]), isRunning: () => Promise.resolve(false), stop: () => Promise.reject(new Error('nothing runs')), tellAgent: () => Promise.resolve(), onChanged: () => undefined,
+  });
+  const wish: ApplyWish = { threadId: THREAD, to: 'checkout', dryRun: true, restore: false, merge: false, markers: false, fastForward: false, stop: false, plan: null };
+  await applies.apply({ ...wish, dryRun: false });
+  write(worktree, 'b.txt', 'more\n');
+  const { id } = kept.worktrees.ofThread(THREAD) ?? {};
+  kept.later(DAY);
+  await kept.keeper.remove(id ?? '', 'local');
+  const before = JSON.stringify(kept.worktrees.ofThread(THREAD));
+  await expect(applies.apply(wish)).rejects.toMatchObject({ reason: 'worktree-removed', message: expect.stringContaining(`baton worktree restore ${id ?? ''}`) as string });
+  // What was applied to the checkout can be told without the worktree.
+  expect(await applies.undo({ ...wish, restore: false })).toMatchObject({ undone: false, changeCount: 1 });
+  expect(JSON.stringify(kept.worktrees.ofThread(THREAD))).toBe(before);
+  expect(existsSync(worktree)).toBe(false);
+  expect(await applies.apply({ ...wish, restore: true })).toMatchObject({ applied: false, changeCount: 1, changes: [{ path: 'b.txt' }] });
+  expect(existsSync(worktree)).toBe(true);
 });
 
 it('one that this host knows nothing of belongs to another, and goes only by name', async () => {

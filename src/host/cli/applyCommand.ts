@@ -48,7 +48,7 @@ export function addApplyCommand({ program, session, exitWith }: CommandTable): v
 /** Shows what would happen, asks, and has it done: just what was shown. */
 async function apply(session: Session, client: HostClient, threadId: string, options: ApplyFlags): Promise<'refused' | 'done'> {
   const wish = { threadId, to: options.toWorktree === true ? ('worktree' as const) : ('checkout' as const), merge: options.merge === true, markers: options.markers === true, fastForward: options.fastForward === true };
-  const shown = await client.call('worktree/apply', { ...wish, dryRun: true });
+  const shown = await client.call('worktree/apply', { ...wish, dryRun: true, restore: options.dryRun !== true });
   if (options.dryRun === true || shown.how === 'same') {
     session.result(shown, () => planText(shown, session.columns));
     return shown.refused === null ? 'done' : 'refused';
@@ -61,7 +61,7 @@ async function apply(session: Session, client: HostClient, threadId: string, opt
 }
 
 async function undo(session: Session, client: HostClient, threadId: string, options: ApplyFlags): Promise<void> {
-  const shown = await client.call('worktree/undoApply', { threadId, dryRun: true });
+  const shown = await client.call('worktree/undoApply', { threadId, dryRun: true, restore: options.dryRun !== true });
   if (options.dryRun === true) {
     session.result(shown, () => undoText(shown, session.columns));
     return;
