@@ -1,8 +1,11 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ApplyChange } from '../git/applyRecord';
 import { readRepository, type Repository } from '../git/repository';
 import { readRecord } from '../git/snapshotRecord';
 import { dropSnapshot, isOnlyCopy, listSnapshots, type KnownSnapshot } from '../git/snapshots';
 import { locateWorktree } from '../git/worktreeEntry';
+import { removeUnneededModules } from '../git/unneededModules';
 import { REST_MS } from '../git/worktreeSafety';
 import type { Snapshot, SweepReport, WorktreeRetention } from './protocol';
 import type { KeeperPorts, WorktreeActor } from './keeperPorts';
@@ -95,7 +98,13 @@ export class WorktreeSweep {
       }
     }
     const { expired } = await this.expire(undefined, false, 'sweep');
+    for (const { commonDir } of await this.repositories()) await this.tidyModules(commonDir).catch((error: unknown) => this.ports.log.warn(`The repositories of removed submodules in ${commonDir} stay: ${describeError(error).message}`));
     return { removed, kept, expired };
+  }
+
+  private async tidyModules(commonDir: string): Promise<void> {
+    if (!existsSync(join(commonDir, 'baton', 'modules'))) return;
+    for (const repository of await holdRepository(commonDir, () => removeUnneededModules(commonDir, this.ports.now()))) this.ports.log.info(`${repository} was removed: nothing needs it any more, and all that it had is in the repositories of the submodules.`);
   }
 
   /** Every snapshot in the repositories that this host knows, oldest first, also those that cannot be read. */

@@ -4,6 +4,7 @@ import { closeSync, existsSync, mkdirSync, openSync, rmSync, writeSync } from 'n
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, type TestContext } from 'vitest';
 import { git, makePair, ownCheckout, removeTemporaryDirectories, write } from '../git/laboratory';
+import { makeSubmodulePair, observeAll, workEverywhere } from '../git/submoduleClones';
 import { contentOf, DAY, openKept, work, type Kept } from './keptWorktrees';
 
 const asRoot = (program: 'mount' | 'umount', ...args: string[]) => execFileSync(program, args, { stdio: 'pipe' });
@@ -145,4 +146,65 @@ describe('a disk that can only be read', () => {
     await kept.keeper.restore(worktree.id, 'local');
     expect(contentOf(worktree.place)).toEqual(worktree.before);
   });
+});
+
+describe('a disk with a worktree that has submodules', () => {
+  let place: string;
+  let id: string;
+  let before: unknown;
+  beforeEach(async () => {
+    if (disk === null) return;
+    checkout = path.join(disk, 'with submodules');
+    git(disk, 'clone', '-q', makeSubmodulePair().server, checkout);
+    kept = await openKept(path.join(disk, 'other home'), checkout);
+    ({ id, path: place } = await kept.make());
+    git(place, 'submodule', '--quiet', 'update', '--init', '--recursive');
+    workEverywhere(place);
+    before = observeAll(place);
+  });
+  const removesAndRestores = async () => {
+    const next = await openKept(kept.home, checkout);
+    await next.keeper.recover();
+    if (next.worktrees.get(id)?.life.is !== 'removed') {
+      expect(observeAll(place)).toEqual(before);
+      await next.keeper.remove(id, 'local');
+    }
+    expect(existsSync(place)).toBe(false);
+    await next.keeper.restore(id, 'local');
+    expect(observeAll(place)).toEqual(before);
+  };
+
+  it.each<[string, () => void, () => void, RegExp]>([
+    ['is full', fill, free, /space|full/i],
+    ['can only be read', () => { remount('ro'); }, () => { remount('rw'); }, /read-only/i],
+  ])('that %s loses nothing of it, and goes on when it can', async (_, begin, end, reason) => {
+    if (disk === null) return;
+    begin();
+    await expect(kept.keeper.remove(id, 'local')).rejects.toThrow(reason);
+    end();
+    expect(observeAll(place)).toEqual(before);
+    await removesAndRestores();
+  }, 240_000);
+
+  it.each([false, true])('that is full from the moment at which its removal was written down (verified: %s) loses nothing of it', async (verified) => {
+    if (disk === null) return;
+    const save = kept.worktrees.save.bind(kept.worktrees);
+    kept.worktrees.save = async (record) => {
+      const saved = await save(record);
+      if (record.life?.is === 'removing' && record.life.verified === verified) fill();
+      return saved;
+    };
+    await kept.keeper.remove(id, 'local').catch(() => undefined);
+    free();
+    await removesAndRestores();
+  }, 240_000);
+
+  it('that is full when it is to be restored loses nothing of its snapshot', async () => {
+    if (disk === null) return;
+    await kept.keeper.remove(id, 'local');
+    fill();
+    await expect(kept.keeper.restore(id, 'local')).rejects.toThrow(/space|full/i);
+    free();
+    await removesAndRestores();
+  }, 240_000);
 });

@@ -87,6 +87,27 @@ describe('a worktree with submodules', () => {
     for (const each of submodules) expect(git(each.repository, 'for-each-ref', 'refs/baton/snapshots')).toBe('');
   });
 
+  it('leaves no repository of Baton\'s for long that nothing needs: only what is nowhere else stays', async () => {
+    workEverywhere(place);
+    const { ref, submodules } = await kept.keeper.remove(id, 'local');
+    const [lib, deep] = submodules.map(({ repository }) => repository) as [string, string];
+    expect(deep.startsWith(lib)).toBe(true);
+    kept.later(2 * DAY);
+    await kept.sweep.sweep();
+    await kept.sweep.expire([ref], true, 'local');
+    await kept.sweep.sweep();
+    // The submodules' commits are on no branch, and in no other repository.
+    expect(existsSync(lib)).toBe(true);
+    git(pair.server, 'submodule', '--quiet', 'update', '--init', '--recursive');
+    const modules = path.join(pair.server, '.git/modules/lib');
+    git(modules, 'fetch', '-q', '--no-recurse-submodules', lib, '+HEAD:refs/heads/saved');
+    await kept.sweep.sweep();
+    expect(existsSync(lib)).toBe(true);
+    git(path.join(modules, 'modules/the deep'), 'fetch', '-q', deep, '+HEAD:refs/heads/saved');
+    await kept.sweep.sweep();
+    expect(existsSync(path.join(pair.server, '.git/baton/modules'))).toBe(false);
+  }, 240_000);
+
   it.each<[string, RegExp, () => unknown]>([
     ['an ignored file in one', /an ignored file that nothing else has: "vendor\/lib\/deep\/\.env"/, () => { const deep = within('vendor/lib/deep'); writeFileSync(git(deep, 'rev-parse', '--path-format=absolute', '--git-path', 'info/exclude'), '.env\n'); write(deep, '.env', 'TOKEN=1\n'); }],
     ['a merge in progress in one', /A merge is in progress/, () => {
