@@ -98,7 +98,8 @@ export async function removeEntry(gitDir: string, worktrees: readonly string[]):
 const LOCK = 'Baton is removing this worktree. It unlocks it, or removes it, when it goes on.';
 
 export async function lockEntry(gitDir: string): Promise<void> {
-  await writeFile(path.join(gitDir, 'locked'), `${LOCK}\n`);
+  // On a full disk there would be a lock without a reason, which looks like somebody else's.
+  await writeWhole(path.join(gitDir, 'locked'), `${LOCK}\n`);
 }
 
 /** Idempotent; a lock of somebody else's stays. */
@@ -159,6 +160,11 @@ async function samePlace(a: string, b: string): Promise<boolean> {
 }
 
 async function writeWhole(file: string, content: string): Promise<void> {
-  await writeFile(`${file}.baton`, content);
-  await rename(`${file}.baton`, file);
+  try {
+    await writeFile(`${file}.baton`, content);
+    await rename(`${file}.baton`, file);
+  } catch (error) {
+    await rm(`${file}.baton`, { force: true });
+    throw error;
+  }
 }
