@@ -83,7 +83,7 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
   it('needs another host, which is joined with its invite', async () => {
     const { invite } = await machines.server.json<{ invite: string }>('invite');
     await workbench.runCommand('Baton: Join Host…');
-    await workbench.answer('baton:…', invite);
+    await workbench.answer('baton:join#…', invite);
     await workbench.notification(/server now know each other/).waitFor();
     await workbench.row('Hosts', /^Host server, online, Codex/).waitFor();
   });
