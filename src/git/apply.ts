@@ -13,7 +13,7 @@ import { syncRefs } from './durable';
 import { letGoOfAside } from './fileExchange';
 import { GitError } from './gitError';
 import { applyRefs, goBack, isExplained, keepFound, packStates, standingOf, wayBack } from './goBack';
-import { lockIndex, unlockIndex } from './indexLock';
+import { holdsIndex, lockIndex, unlockIndex } from './indexLock';
 import { fingerprintOf, zeroId } from './manifest';
 import { publishPacks, withdrawPacks } from './publish';
 import { readRepository, type ObjectId, type Repository } from './repository';
@@ -223,8 +223,11 @@ export async function mendApply(directory: string): Promise<boolean> {
   // A checkout that is gone has nothing to put back.
   const target = existsSync(change.target) ? await readRepository(change.target) : null;
   if (change.phase === 'done' || change.phase === 'undone') {
-    // All was done but to let go of the lock.
-    if (target !== null) await unlockIndex(target.gitDir, threadId);
+    // All was done but to let go of the lock; or an undoing had changed nothing yet.
+    if (target !== null && (await holdsIndex(target.gitDir, threadId))) {
+      await putBackFiles(target);
+      await unlockIndex(target.gitDir, threadId);
+    }
     return false;
   }
   await withSpool(directory, async (spool) => {

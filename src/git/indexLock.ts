@@ -21,7 +21,7 @@ export async function lockIndex(gitDir: string, root: string, threadId: string):
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     for (const left of ['', '.tmp']) await rm(besideOf(gitDir, threadId) + left, { force: true });
-  if (await isOwn(gitDir, threadId)) return;
+  if (await holdsIndex(gitDir, threadId)) return;
     throw new GitError('index-locked', `Another git holds ${nameOf(gitDir)}, so ${root} was left as it is. Wait until it has ended; if none runs, remove that file.`, { cause: error });
   } finally {
     await rm(beside, { force: true });
@@ -30,9 +30,10 @@ export async function lockIndex(gitDir: string, root: string, threadId: string):
 
 /** Lets go of the lock, unless it is somebody else's. */
 export async function unlockIndex(gitDir: string, threadId: string): Promise<void> {
-  if (await isOwn(gitDir, threadId)) await rm(nameOf(gitDir), { force: true });
+  if (await holdsIndex(gitDir, threadId)) await rm(nameOf(gitDir), { force: true });
 }
 
-async function isOwn(gitDir: string, threadId: string): Promise<boolean> {
+/** Whether the lock is this thread's own. */
+export async function holdsIndex(gitDir: string, threadId: string): Promise<boolean> {
   return (await readFile(nameOf(gitDir), 'utf8').catch(() => '')) === mark(threadId);
 }
