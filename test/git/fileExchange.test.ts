@@ -129,7 +129,7 @@ describe('a process that is killed', () => {
   const own = mkdtempSync(path.join(os.tmpdir(), 'baton-exchange-'));
   let program: string;
   beforeAll(async () => {
-    program = await bundleScript('import { dieAtFileOperation } from \'./test/fixtures/meddlingFiles\'; import { exchangeAndLetGo } from \'./test/git/exchanges\'; dieAtFileOperation(); await exchangeAndLetGo(JSON.parse(process.argv[2]));', path.join(own, 'exchange.mjs'));
+    program = await bundleScript('import \'./test/git/exchangeProgram\';', path.join(own, 'exchange.mjs'));
   });
   afterAll(() => { rmSync(own, { recursive: true }); });
   const diesAt = (nth: number) => new Promise<boolean>((resolve) => {
