@@ -5,7 +5,7 @@ import { calculateGenerator, ELEMENT_LENGTH, intermediateSessionKey, lvCat, samp
 import { HandshakeLink } from './handshakeLink';
 import { deriveInvite } from './invite';
 import { acceptChannel, pairChannel } from './openChannel';
-import { concatBytes, equalBytes, KEY_LENGTH, type KeyPair } from './keys';
+import { concatBytes, equalBytes, KEY_LENGTH, utf8, type KeyPair } from './keys';
 import type { PairingCode } from './pairingCode';
 import { RelayError } from './relayError';
 
@@ -26,10 +26,6 @@ export interface CodeExchangeOptions {
   readonly code: PairingCode;
   readonly clock?: Clock | undefined;
   readonly signal?: AbortSignal | undefined;
-}
-
-function utf8(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
 }
 
 /** What a run is bound to besides the password: this protocol and the place. Both keys are in the transcript as associated data. */

@@ -1,6 +1,6 @@
 import { ed25519, ristretto255 } from '@noble/curves/ed25519';
 import { sha512 } from '@noble/hashes/sha2';
-import { concatBytes, equalBytes, randomBytes } from './keys';
+import { concatBytes, equalBytes, randomBytes, utf8 } from './keys';
 import { RelayError } from './relayError';
 
 /**
@@ -17,10 +17,6 @@ const DSI_ISK = utf8('CPaceRistretto255_ISK');
 export const ELEMENT_LENGTH = 32;
 /** `G.I`: the neutral element, encoded (RFC 9496, section 4.3.2). */
 const NEUTRAL = new Uint8Array(ELEMENT_LENGTH);
-
-function utf8(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
-}
 
 /** `prepend_len`: the byte string after its length in LEB128 (draft, appendix A.1). */
 function prependLen(data: Uint8Array): Uint8Array {

@@ -1,5 +1,5 @@
 import { decodeBase64url, encodeBase64url } from './base64url';
-import { concatBytes, equalBytes, hostIdOf, publicKeyOf, randomBytes } from './keys';
+import { concatBytes, equalBytes, hostIdOf, publicKeyOf, randomBytes, utf8 } from './keys';
 import { sha256 } from './noise/hashFunction';
 import { RelayError } from './relayError';
 
@@ -27,7 +27,6 @@ const MAX_NAME_LENGTH = 64;
 const FIXED_LENGTH = 1 + 8 + 32 + SECRET_LENGTH + 2 + 1 + 1 + CHECKSUM_LENGTH;
 /** Seconds since 1970 fit in far fewer bits; more would not be exact as a number. */
 const MAX_EXPIRY = 8_640_000_000_000_000;
-const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** The room and pre-shared key of a secret: HKDF-SHA256 (RFC 5869) with labels, so that the room, which the relay sees, says nothing of the key. */
 export function deriveInvite(secret: Uint8Array): { readonly room: string; readonly psk: Uint8Array } {

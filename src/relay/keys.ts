@@ -11,6 +11,9 @@ export interface KeyPair {
 
 export const KEY_LENGTH = 32;
 
+/** The bytes of a text. */
+export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+
 /** Cryptographically random bytes; at most 65,536 at once. */
 export function randomBytes(length: number): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(length));

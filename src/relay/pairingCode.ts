@@ -1,5 +1,5 @@
 import { wordlist } from '@scure/bip39/wordlists/english';
-import { keyPairOf, randomBytes, type KeyPair } from './keys';
+import { keyPairOf, randomBytes, utf8, type KeyPair } from './keys';
 import { sha256 } from './noise/hashFunction';
 import { RelayError } from './relayError';
 
@@ -15,7 +15,6 @@ export interface PairingCode {
 /** The words of BIP 39: no two begin with the same four letters, so a code can be typed from a bad line or by its beginnings. */
 const words: readonly string[] = wordlist;
 const LEAST_LETTERS = 4;
-const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 const codeOf = (first: string, second: string, place: string): PairingCode => ({ text: `${first}-${second}-${place}`.toUpperCase(), place, password: utf8(`${first}-${second}`) });
 

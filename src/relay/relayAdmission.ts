@@ -1,7 +1,7 @@
 import { verify, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { decodeBase64url, encodeBase64url } from './base64url';
-import { equalBytes, randomBytes } from './keys';
+import { equalBytes, randomBytes, utf8 } from './keys';
 import { sha256 } from './noise/hashFunction';
 import type { ExchangeRequest } from './relayMessages';
 import { openPermit, sealPermit, type Permit } from './relayPermit';
@@ -33,7 +33,6 @@ interface SecretKeys {
 
 /** HKDF-SHA256 (RFC 5869), so that neither key tells of the other or of the secret. */
 function keysOfSecret(secret: string): SecretKeys {
-  const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
   const pseudorandomKey = sha256.hmac(utf8('baton relay admission 1'), utf8(secret));
   const expand = (name: string): Uint8Array => sha256.hmac(pseudorandomKey, utf8(name), Uint8Array.of(1));
   return { member: expand('member'), permit: expand('permit') };
