@@ -46,53 +46,73 @@ export function parseMessage(line: Uint8Array): Message | undefined {
   return { ...value, jsonrpc: '2.0' };
 }
 
-/** Reads messages from a stream. A line over `maxMessageBytes` ends the stream with an error: its sender cannot be followed any more. */
-export class JsonLinesReader extends AbstractMessageReader implements MessageReader {
+/** Cuts a stream of bytes into lines, each of at most `maxBytes`; at one that is longer it says so and gives no more. */
+export class LineSplitter {
   #chunks: Buffer[] = [];
   #length = 0;
   constructor(
+    private readonly maxBytes: number,
+    private readonly onTooLong: () => void,
+  ) {}
+
+  /** The lines that a chunk ends, without their line feeds. */
+  *split(chunk: Buffer): Generator<Buffer, void, undefined> {
+    let start = 0;
+    for (let end = chunk.indexOf(LINE_FEED); end >= 0; end = chunk.indexOf(LINE_FEED, start)) {
+      if (!this.#append(chunk.subarray(start, end))) return;
+      start = end + 1;
+      const line = Buffer.concat(this.#chunks);
+      this.#chunks = [];
+      this.#length = 0;
+      yield line;
+    }
+    this.#append(chunk.subarray(start));
+  }
+
+  #append(part: Buffer): boolean {
+    this.#length += part.length;
+    if (this.#length > this.maxBytes) {
+      this.#chunks = [];
+      this.onTooLong();
+      return false;
+    }
+    if (part.length > 0) this.#chunks.push(part);
+    return true;
+  }
+}
+
+/** Ends a stream whose other side sent a line that is over the limit: it cannot be followed any more. */
+export function endOverlong(stream: Duplex, maxMessageBytes: number): void {
+  stream.destroy(new Error(`A JSON-RPC message longer than ${maxMessageBytes} bytes was received; the connection was closed.`));
+}
+
+/** Reads messages from a stream. A line over `maxMessageBytes` ends the stream with an error: its sender cannot be followed any more. */
+export class JsonLinesReader extends AbstractMessageReader implements MessageReader {
+  readonly #lines: LineSplitter;
+  constructor(
     private readonly stream: Duplex,
     private readonly log: Log = silentLog,
-    private readonly maxMessageBytes = MAX_MESSAGE_BYTES,
+    maxMessageBytes = MAX_MESSAGE_BYTES,
   ) {
     super();
+    this.#lines = new LineSplitter(maxMessageBytes, () => endOverlong(stream, maxMessageBytes));
   }
 
   listen(callback: DataCallback): Disposable {
-    const onData = (chunk: Buffer) => this.#accept(chunk, callback);
+    const onData = (chunk: Buffer) => {
+      for (const line of this.#lines.split(chunk)) {
+        // A handler may have ended it.
+        if (this.stream.destroyed) return;
+        this.#deliver(line, callback);
+      }
+    };
     const onError = (error: Error) => this.fireError(error);
     const onClose = () => this.fireClose();
     this.stream.on('data', onData).on('error', onError).on('end', onClose).on('close', onClose);
     return Disposable.create(() => this.stream.off('data', onData).off('error', onError).off('end', onClose).off('close', onClose));
   }
 
-  #accept(chunk: Buffer, callback: DataCallback): void {
-    let start = 0;
-    for (let end = chunk.indexOf(LINE_FEED); end >= 0; end = chunk.indexOf(LINE_FEED, start)) {
-      if (!this.#append(chunk.subarray(start, end))) return;
-      start = end + 1;
-      this.#deliver(callback);
-    }
-    this.#append(chunk.subarray(start));
-  }
-
-  /** False where the line has become too long, or a handler has ended the stream. */
-  #append(part: Buffer): boolean {
-    if (this.stream.destroyed) return false;
-    this.#length += part.length;
-    if (this.#length > this.maxMessageBytes) {
-      this.#chunks = [];
-      this.stream.destroy(new Error(`A JSON-RPC message longer than ${this.maxMessageBytes} bytes was received; the connection was closed.`));
-      return false;
-    }
-    if (part.length > 0) this.#chunks.push(part);
-    return true;
-  }
-
-  #deliver(callback: DataCallback): void {
-    const line = Buffer.concat(this.#chunks);
-    this.#chunks = [];
-    this.#length = 0;
+  #deliver(line: Buffer, callback: DataCallback): void {
     if (line.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d)) return;
     const message = parseMessage(line);
     // Its content stays out of the log: it may be a prompt.

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { MAX_MESSAGE_BYTES } from './jsonLines';
+import { endOverlong, LineSplitter, MAX_MESSAGE_BYTES } from './jsonLines';
 import type { Log } from './log';
 
 export interface TunnelOptions {
@@ -27,6 +27,9 @@ export interface OpenTunnel {
   readonly tokenFile: string;
   close(): Promise<void>;
 }
+
+/** More than this does not wait for a client that does not read. */
+const MOST_WAITING_BYTES = 4 * 1024 * 1024;
 
 /**
  * Listens on this machine for Codex clients of another host, in the two ways in which the app-server itself can be reached: a
@@ -82,41 +85,39 @@ function isBearer(header: string | undefined, token: string): boolean {
   return given.length === token.length && timingSafeEqual(given, Buffer.from(token));
 }
 
-/** Joins a client with a stream to the other host: a message of the one is a line of the other, and either's end is the other's. */
+/** Joins a client with a stream to the other host: a message of the one is a line of the other, at the pace of the slower, and either's end is the other's. */
 async function connect(client: WebSocket, open: () => Promise<Duplex>, log: Log): Promise<void> {
-  const early: string[] = [];
-  const keep = (message: Buffer) => void early.push(message.toString('utf8'));
-  client.on('message', keep);
   client.on('error', (error) => log.info(`A client of a tunnel failed: ${error.message}`));
+  // Until there is somebody to hear it, what it says waits where it is.
+  client.pause();
   let stream: Duplex;
   try {
     stream = await open();
   } catch (error) {
     log.warn(`A tunnel could not be opened: ${(error as Error).message}`);
+    client.resume();
     // 1013, "try again later": what is told further is only for the log of this host.
     client.close(1013);
     return;
   }
-  // A line feed inside a message can only be white space between its parts.
-  const send = (text: string): void => {
-    if (!stream.write(`${text.replaceAll('\n', ' ')}\n`)) {
-      client.pause();
-      stream.once('drain', () => client.resume());
-    }
+  client.on('message', (message: Buffer) => {
+    // A line feed inside a message can only be white space between its parts.
+    if (stream.write(`${message.toString('utf8').replaceAll('\n', ' ')}\n`)) return;
+    client.pause();
+    stream.once('drain', () => client.resume());
+  });
+  const lines = new LineSplitter(MAX_MESSAGE_BYTES, () => endOverlong(stream, MAX_MESSAGE_BYTES));
+  const goOn = () => {
+    if (stream.isPaused() && client.bufferedAmount <= MOST_WAITING_BYTES) stream.resume();
   };
-  client.off('message', keep).on('message', (message: Buffer) => send(message.toString('utf8')));
-  for (const text of early) send(text);
-  let rest = Buffer.alloc(0);
   stream.on('data', (chunk: Buffer) => {
-    rest = Buffer.concat([rest, chunk]);
-    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-      client.send(rest.subarray(0, end).toString('utf8'));
-      rest = rest.subarray(end + 1);
-    }
+    for (const line of lines.split(chunk)) client.send(line, { binary: false }, goOn);
+    if (client.bufferedAmount > MOST_WAITING_BYTES) stream.pause();
   });
   stream.on('error', (error) => log.info(`A tunnel broke: ${error.message}`));
   stream.once('close', () => client.close(1001));
   client.once('close', () => stream.destroy());
+  client.resume();
   if (stream.destroyed) client.close(1001);
   if (client.readyState === client.CLOSED) stream.destroy();
 }
