@@ -11,7 +11,7 @@ import { noteAsUnchanged, statRecord } from './indexStat';
 import type { LfsFile } from './lfsFiles';
 import { pointerText } from './lfsPointer';
 import type { Repository } from './repository';
-import { expectFree, occupied, treeChanges } from './restoreFiles';
+import { expectFree, infoOfChanges, occupied, treeChanges } from './restoreFiles';
 import { keepLfsContent, lfsFilesOf, lfsFilesToReplace, stageLfsContent } from './restoreLfs';
 import type { StateToRestore, TreeChange } from './restoredState';
 import { placeInTree } from './sameDirectory';
@@ -59,7 +59,7 @@ export async function changeFiles(change: FileChange, from: StateToRestore, to: 
   for (const name of await trackedWithoutFile(shadow, index, to, signal)) if (!written.has(name) && !removed.has(name)) await expectNoFile(root, name);
   await keepLfsContent(worktree, directory, lfsFilesOf(from).filter(({ path: name }) => going.has(name)), signal);
 
-  await setEntries(change, changes);
+  await runGit(['update-index', '-z', '--index-info'], { ...inShadow(shadow, { index, signal }), input: infoOfChanges(changes) });
   // Git writes no file of which the index says that it is to be absent.
   await updateIndex(shadow, index, ['--no-skip-worktree'], [...from.absent].filter((name) => written.has(name)), signal);
   const coming = new Set([...written].filter(([, { mode }]) => mode !== GITLINK).map(([name]) => name));
@@ -142,15 +142,6 @@ async function exchange({ shadow, worktree, index, directory, mark, signal }: Fi
     if (GitError.is(error) && error.details.filesAsBefore === true) await mark(false);
     throw error;
   });
-}
-
-async function setEntries({ shadow, index, signal }: FileChange, changes: readonly TreeChange[]): Promise<void> {
-  const gone = changes.filter((change) => change.toMode === '000000');
-  const set = changes.filter((change) => change.toMode !== '000000');
-  await runGit(['update-index', '-z', '--index-info'], { ...inShadow(shadow, { index, signal }), input: Buffer.concat([
-    indexInfo(gone.map((change) => ({ path: change.path, mode: '0', oid: '0'.repeat(change.fromOid.length), stage: 0 }))),
-    indexInfo(set.map((change) => ({ path: change.path, mode: change.toMode, oid: change.toOid, stage: 0 }))),
-  ]) });
 }
 
 /** What the place of a submodule still holds is not ours to remove. */

@@ -8,11 +8,10 @@ import { shadowOf, type CapturedState } from './capture';
 import { syncRefs } from './durable';
 import { gitText, runGit } from './git';
 import { revisions } from './haves';
-import { indexInfo } from './indexListing';
 import { fingerprintOf, zeroId, type Manifest } from './manifest';
 import { publishPacks } from './publish';
 import type { ObjectId, Repository } from './repository';
-import { treeChanges } from './restoreFiles';
+import { infoOfChanges, treeChanges } from './restoreFiles';
 import { readState, type StateToRestore, type TreeChange } from './restoredState';
 import { inShadow, type Shadow } from './shadow';
 import { applyRef } from './snapshots';
@@ -43,10 +42,8 @@ export async function wayBack(present: CapturedState, before: ObjectId, tree: Ob
 export async function goBack(target: Repository, { shadow, present, now, old, touched }: WayBack, options: BuildOptions): Promise<string[]> {
   const index = inShadow(shadow, { index: 'back.index' });
   await runGit(['read-tree', now.trees.worktree], index);
-  const zero = zeroId(target.objectFormat);
-  const entry = ({ path: name, fromMode, fromOid }: TreeChange) => ({ path: name, mode: fromMode === '000000' ? '0' : fromMode, oid: fromMode === '000000' ? zero : fromOid, stage: 0 as const });
-  const [gone, set] = [touched.filter(({ fromMode }) => fromMode === '000000'), touched.filter(({ fromMode }) => fromMode !== '000000')];
-  await runGit(['update-index', '--replace', '-z', '--index-info'], { ...index, input: Buffer.concat([indexInfo(gone.map(entry)), indexInfo(set.map(entry))]) });
+  const backwards = touched.map(({ path: name, fromMode, fromOid, toMode, toOid }): TreeChange => ({ path: name, fromMode: toMode, fromOid: toOid, toMode: fromMode, toOid: fromOid }));
+  await runGit(['update-index', '--replace', '-z', '--index-info'], { ...index, input: infoOfChanges(backwards) });
   const worktree = await writeTree(shadow, 'back.index');
   const others = new Set((await treeChanges(shadow, old.trees.worktree, worktree)).map((change) => change.path));
   const manifest: Manifest = {

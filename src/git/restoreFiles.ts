@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { absolutePath, bytePath, childPath, parentPaths, pathForPeople, type BytePath } from './bytePath';
 import { runGit, streamGit, nulRecords } from './git';
 import { GitError } from './gitError';
+import { indexInfo } from './indexListing';
 import { treeEntries } from './quarantineChecks';
 import type { StateToRestore, TreeChange } from './restoredState';
 import { inShadow, type Shadow } from './shadow';
@@ -19,6 +20,15 @@ export async function treeChanges(shadow: Shadow, from: string, to: string, sign
     changes.push({ path: bytePath(name.value), fromMode, toMode, fromOid, toOid });
   }
   return changes;
+}
+
+/** What `update-index --index-info` reads to make of an index of the one tree that of the other. What goes comes first: it may be in the way. */
+export function infoOfChanges(changes: readonly TreeChange[]): Buffer {
+  const isGone = ({ toMode }: TreeChange) => toMode === '000000';
+  return indexInfo([
+    ...changes.filter(isGone).map(({ path, fromOid }) => ({ path, mode: '0', oid: '0'.repeat(fromOid.length), stage: 0 as const })),
+    ...changes.filter((change) => !isGone(change)).map(({ path, toMode, toOid }) => ({ path, mode: toMode, oid: toOid, stage: 0 as const })),
+  ]);
 }
 
 /** Processes that write files; a few more than there are cores keep a disk busy, many more only wait for each other. */

@@ -6,7 +6,7 @@ import { GitError } from './gitError';
 import { indexInfo, listIndex, type IndexEntry } from './indexListing';
 import type { StateToRestore } from './restoredState';
 import { treeEntries } from './quarantineChecks';
-import { treeChanges } from './restoreFiles';
+import { infoOfChanges, treeChanges } from './restoreFiles';
 import { inShadow, trustTimes, type Shadow } from './shadow';
 import { sideBySide } from './sideBySide';
 import { updateIndex } from './stateObjects';
@@ -32,7 +32,6 @@ export async function finishIndex(shadow: Shadow, index: string, state: StateToR
     trees.resolved === null ? Promise.resolve([]) : stagedEntries(shadow, trees.resolved, signal),
   );
   const unmerged = [...new Set(stages.map((entry) => entry.path))];
-  const final = new Map(changes.filter((change) => change.toMode !== '000000').map((change) => [change.path, change]));
   const inIndex = resolved.length === 0 ? new Map<BytePath, IndexEntry>() : await entriesOf(shadow, trees.index, new Set(resolved.map((entry) => entry.path)), signal);
   const removal = (name: BytePath) => ({ path: name, mode: '0', oid: zero, stage: 0 as const });
 
@@ -40,8 +39,7 @@ export async function finishIndex(shadow: Shadow, index: string, state: StateToR
   const resolvedPaths = [...new Set(resolved.map((entry) => entry.path))];
   await trusted();
   await runGit(['update-index', '-z', '--index-info'], { ...options, input: Buffer.concat([
-    indexInfo(changes.filter((change) => change.toMode === '000000').map((change) => removal(change.path))),
-    indexInfo([...final.values()].map((change) => ({ path: change.path, mode: change.toMode, oid: change.toOid, stage: 0 }))),
+    infoOfChanges(changes),
     indexInfo([...unmerged, ...manifest.intentToAdd.map(([name]) => name)].map(removal)),
     indexInfo(stages),
     indexInfo(resolvedPaths.flatMap((name) => [removal(name), ...resolved.filter((entry) => entry.path === name), ...finalEntry(inIndex.get(name), removal(name))])),
