@@ -1,13 +1,8 @@
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { closeSync, constants, openSync, statSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { claimBySocket } from './socketClaim';
-
-/** Gives a claim up. Twice is harmless. */
-export type Release = () => Promise<void>;
+import { claimBySocket, listen, type Release } from './socketClaim';
 
 /**
  * Takes the kernel's exclusive claim on a directory for a purpose, among this account's processes; null where another process
@@ -49,27 +44,6 @@ async function withSocketOf(directory: string, purpose: string, release: Release
   }
   await release();
   return null;
-}
-
-async function listen(path: string): Promise<Release | null> {
-  const claim = createServer((socket) => socket.destroy());
-  claim.listen({ path, exclusive: true });
-  try {
-    await once(claim, 'listening');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return null;
-    throw error;
-  }
-  claim.unref();
-  let closed: Promise<unknown> | undefined;
-  return async () => {
-    closed ??= (() => {
-      const done = once(claim, 'close');
-      claim.close();
-      return done;
-    })();
-    await closed;
-  };
 }
 
 const LOOK_AGAIN_MS = 50;

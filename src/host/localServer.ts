@@ -5,9 +5,10 @@ import { createConnection, createServer, type Server, type Socket } from 'node:n
 import { dirname, join } from 'node:path';
 import { ensurePrivateDirectory } from './home';
 import { HostError } from './hostError';
-import { claimDirectory, type Release } from './kernelClaim';
+import { claimDirectory } from './kernelClaim';
 import { localSocketPath, socketPathFile } from './localSocket';
 import { silentLog, type Log } from './log';
+import type { Release } from './socketClaim';
 
 export type LocalServer = {
   /** Socket path, or pipe name on Windows. */

@@ -3,7 +3,9 @@ import { once } from 'node:events';
 import { chmod, link, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import type { Release } from './kernelClaim';
+
+/** Gives a claim up. Twice is harmless. */
+export type Release = () => Promise<void>;
 
 /**
  * Takes an exclusive claim on a directory that the file system carries, so that it also holds between containers that share the
@@ -25,16 +27,10 @@ export async function claimBySocket(directory: string, purpose: string): Promise
   try {
     const highest = (await numbersIn()).at(-1) ?? 0;
     if (highest > 0 && (await isLive(at(`${prefix}${highest}`)))) return null;
-    const server = createServer((socket) => socket.destroy());
-    const close = async (): Promise<void> => {
-      const closed = once(server, 'close');
-      server.close();
-      await closed;
-    };
     const passing = join(directory, `${prefix}${randomBytes(8).toString('hex')}x`);
     const mine = join(directory, `${prefix}${highest + 1}`);
-    server.listen({ path: at(passing.slice(directory.length + 1)), exclusive: true });
-    await once(server, 'listening');
+    const close = await listen(at(passing.slice(directory.length + 1)));
+    if (close === null) return null;
     try {
       // Whoever may come into the directory may ask whether the claim is alive.
       await chmod(passing, 0o666);
@@ -53,12 +49,33 @@ export async function claimBySocket(directory: string, purpose: string): Promise
       return null;
     }
     for (const number of numbers) if (number <= highest) await rm(join(directory, `${prefix}${number}`), { force: true });
-    server.unref();
     let released: Promise<void> | undefined;
     return () => (released ??= letGo(mine, passing).finally(close));
   } finally {
     await handle.close();
   }
+}
+
+/** Listens where nobody else does, without keeping the process alive for it; null where somebody does. */
+export async function listen(path: string): Promise<Release | null> {
+  const claim = createServer((socket) => socket.destroy());
+  claim.listen({ path, exclusive: true });
+  try {
+    await once(claim, 'listening');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return null;
+    throw error;
+  }
+  claim.unref();
+  let closed: Promise<unknown> | undefined;
+  return async () => {
+    closed ??= (() => {
+      const done = once(claim, 'close');
+      claim.close();
+      return done;
+    })();
+    await closed;
+  };
 }
 
 /** Leaves a plain file under the number: not every program can copy a socket. */
