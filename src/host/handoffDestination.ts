@@ -84,10 +84,8 @@ export class HandoffDestination {
 
   private async beginNow({ handoffId, threadId, epoch, offer, trail, choice }: PeerParams<'handoff/begin'>, link: PeerLink): Answer<'handoff/begin'> {
     await this.ports.wake(threadId).catch((error: unknown) => this.ports.log.warn(`The worktree of ${threadId} could not be brought back, so another is made: ${describeError(error).message}`));
-    const [{ findings: found, place: usual }, diverged] = await Promise.all([
-      this.answers.consider({ threadId, epoch, offer, source: link.hostId }),
-      this.answers.diverged({ threadId, offer, source: link.hostId, choice: choice ?? null }),
-    ]);
+    const { findings: found, place: usual } = await this.answers.consider({ threadId, epoch, offer, source: link.hostId });
+    const diverged = await this.answers.diverged({ threadId, offer, source: link.hostId, projectRoot: usual?.projectRoot ?? null, choice: choice ?? null });
     const findings = [...found, ...diverged.findings];
     const place = usual !== null && diverged.any ? await this.answers.anotherPlace(usual) : usual;
     if (place === null || findings.some((finding) => finding.level === 'blocker')) {

@@ -11,7 +11,7 @@ import { claimOf } from '../handoff/ownership';
 import type { Finding } from '../handoff/finding';
 import { destinationFindings, type DestinationFacts } from '../handoff/preflight';
 import { surroundingsFindings, type OwnSurroundings, type Surroundings } from '../handoff/surroundings';
-import { findDivergences, type DivergencePorts } from './findDivergences';
+import { findDivergences, type DivergencePorts, type OfferedThread } from './findDivergences';
 import { freeBytes, type IncomingRecord } from './incomingHandoff';
 import type { KeptTransfers } from './keptTransfers';
 import type { Offer, PeerMethodName, PeerParams, PeerResult } from './peerProtocol';
@@ -57,7 +57,8 @@ export class OfferAnswers {
 
   /** Whether both sides of the thread changed since its last handoff, and which choices settle that. */
   async divergence({ threadId, offer, choice }: PeerParams<'handoff/divergence'>, source: string): Answer<'handoff/divergence'> {
-    const { findings, choices } = await this.diverged({ threadId, offer, source, choice: choice ?? null });
+    const { projects } = await this.ports.projectsOf(offer.repository);
+    const { findings, choices } = await this.diverged({ threadId, offer, source, projectRoot: projectOf(offer, projects)?.root ?? null, choice: choice ?? null });
     const claim = claimOf(this.ports.ledger.get(threadId), { hostId: this.ports.hostId, name: this.ports.name() });
     // Of a thread that never moved, or is with who asks, nothing is to be told.
     return { findings, choices, claim: claim.epoch === 0 || claim.owner.hostId === source ? null : claim };
@@ -95,10 +96,9 @@ export class OfferAnswers {
   }
 
   /** What has diverged, as findings that a choice of the user's may have settled. */
-  async diverged({ threadId, offer, source, choice }: { readonly threadId: string; readonly offer: Offer; readonly source: string; readonly choice: DivergenceChoice | null }): Promise<{ findings: Finding[]; choices: DivergenceChoice[]; any: boolean }> {
-    const { projects } = await this.ports.projectsOf(offer.repository);
-    const divergences = await findDivergences(this.ports, { threadId, offer, source, projectRoot: (await this.placeOf(threadId, offer, projects))?.projectRoot ?? null });
-    const names = { source: offer.facts.sourceName, destination: this.ports.name(), threadId };
+  async diverged({ choice, ...offered }: OfferedThread & { readonly choice: DivergenceChoice | null }): Promise<{ findings: Finding[]; choices: DivergenceChoice[]; any: boolean }> {
+    const divergences = await findDivergences(this.ports, offered);
+    const names = { source: offered.offer.facts.sourceName, destination: this.ports.name(), threadId: offered.threadId };
     return { findings: divergenceFindings(divergences, choice, names), choices: choicesFor(divergences), any: divergences.length > 0 };
   }
 
@@ -114,8 +114,8 @@ export class OfferAnswers {
   }
 
   /** Where an offered checkout would go: to the thread's worktree of an earlier stay, unless another one is to be made. */
-  private async placeOf(threadId: string | null, offer: Offer, projects: readonly { readonly root: string; readonly subdirectory: string }[]): Promise<Place | null> {
-    const project = projects.find((candidate) => candidate.subdirectory === offer.facts.subdirectory);
+  private async placeOf(threadId: string | null, offer: Offer, projects: DestinationFacts['projects']): Promise<Place | null> {
+    const project = projectOf(offer, projects);
     if (project === undefined) return null;
     const existing = threadId === null ? undefined : this.ports.worktrees.ofThread(threadId);
     if (existing?.leftWith != null && existing.projectRoot === project.root && existsSync(existing.path)) {
@@ -129,6 +129,11 @@ export class OfferAnswers {
     const { id, path } = await this.ports.worktrees.plan(projectRoot);
     return { projectRoot, subdirectory, worktreeId: id, worktree: path, expectedFingerprint: null };
   }
+}
+
+/** The project that an offered checkout belongs to, of those of its repository. */
+function projectOf(offer: Offer, projects: DestinationFacts['projects']): DestinationFacts['projects'][number] | undefined {
+  return projects.find(({ subdirectory }) => subdirectory === offer.facts.subdirectory);
 }
 
 /** Where the parts of an offered checkout will be, and what is there for the source to build on. */
