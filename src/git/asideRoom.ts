@@ -5,7 +5,7 @@ import { absolutePath, parentPaths, type BytePath } from './bytePath';
 import { within, type Place } from './directoryTrail';
 import { syncDirectory, writeDurably } from './durable';
 import { GitError } from './gitError';
-import { isAbsent } from './worktreeDirectories';
+import { isThere } from './worktreeDirectories';
 
 const exchange = z.strictObject({
   /** Bytes. */
@@ -160,11 +160,4 @@ async function makeHidden(directory: Place): Promise<void> {
 /** Unless something lies in it. */
 async function removeHidden(directory: Place): Promise<void> {
   if ((await readdir(directory)).length === 1) await rm(directory, { recursive: true });
-}
-
-async function isThere(place: Place): Promise<boolean> {
-  return lstat(place).then(() => true, (error: unknown) => {
-    if (isAbsent(error)) return false;
-    throw error;
-  });
 }

@@ -31,7 +31,7 @@ export async function removeUnneededModules(commonDir: string, now: Date): Promi
 }
 
 async function isUnneeded(repository: string, commonDir: string): Promise<boolean> {
-  for (const each of [repository, ...(await repositoriesBelow(path.join(repository, 'modules')))]) if (!(await isElsewhere(each, commonDir))) return false;
+  for (const each of [repository, ...(await modulesBelow(path.join(repository, 'modules')))]) if (!(await isElsewhere(each, commonDir))) return false;
   return true;
 }
 
@@ -45,7 +45,7 @@ async function isElsewhere(repository: string, commonDir: string): Promise<boole
   const head = await gitText(['rev-parse', '-q', '--verify', 'HEAD^{commit}'], { ...options, answers: [1, 128] });
   const needed = [...refs.flatMap(([, oid]) => oid ?? []), ...stashes, ...(head === '' ? [] : [head])];
   if (needed.length === 0) return true;
-  for (const other of await repositoriesBelow(path.join(commonDir, 'modules'))) if (await hasAll(other, needed)) return true;
+  for (const other of await modulesBelow(path.join(commonDir, 'modules'))) if (await hasAll(other, needed)) return true;
   return false;
 }
 
@@ -58,14 +58,14 @@ async function hasAll(repository: string, commits: readonly ObjectId[]): Promise
 }
 
 /** Repositories of submodules, those of submodules in them too. */
-async function repositoriesBelow(directory: string): Promise<string[]> {
+async function modulesBelow(directory: string): Promise<string[]> {
   const found: string[] = [];
   for (const name of await directoriesIn(directory)) {
     const place = path.join(directory, name);
     const isOne = isGitDirectory(place);
     if (isOne) found.push(place);
     const below = isOne ? path.join(place, 'modules') : place;
-    if (existsSync(below)) found.push(...(await repositoriesBelow(below)));
+    if (existsSync(below)) found.push(...(await modulesBelow(below)));
   }
   return found;
 }

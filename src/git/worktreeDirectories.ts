@@ -32,6 +32,11 @@ export function isAbsent(error: unknown): boolean {
   return ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
+/** Whether something is at a place, be it a link that leads nowhere. */
+export async function isThere(place: string | Buffer): Promise<boolean> {
+  return (await lstat(place).catch(unlessAbsent)) !== null;
+}
+
 /** @throws the error, unless nothing is there */
 export function unlessAbsent(error: unknown): null {
   if (isAbsent(error)) return null;

@@ -1,4 +1,4 @@
-import { lstat, mkdir, rm, rmdir } from 'node:fs/promises';
+import { mkdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { AuditEvent, AuditLog } from './audit';
 import { HostError } from './hostError';
@@ -40,13 +40,6 @@ export async function withSpool<T>(directory: string, name: string, act: (spool:
   } finally {
     await rm(spool, { recursive: true, force: true });
   }
-}
-
-export async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(() => true, (error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || (error as NodeJS.ErrnoException).code === 'ENOTDIR') return false;
-    throw error;
-  });
 }
 
 /** The directory that a worktree had to itself, if nothing else is in it. */

@@ -2,12 +2,13 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GitError } from '../git/gitError';
 import { readRepository } from '../git/repository';
+import { isThere } from '../git/worktreeDirectories';
 import { locateWorktree } from '../git/worktreeEntry';
 import type { WorktreeFacts } from '../git/worktreeInventory';
 import type { Verdict } from '../git/worktreeSafety';
 import { HostError } from './hostError';
 import { InTurn } from './inTurn';
-import { exists, type KeeperPorts, type WorktreeActor } from './keeperPorts';
+import type { KeeperPorts, WorktreeActor } from './keeperPorts';
 import type { WorktreeRecord } from './managedWorktrees';
 import type { Workplaces } from './processesIn';
 import { holdRepository } from './repositoryClaim';
@@ -88,7 +89,7 @@ export class WorktreeKeeper {
   restore(id: string, by: WorktreeActor): Promise<readonly string[] | null> {
     return this.inTurn(id, async () => {
       const record = this.known(id);
-      if (record.life.is === 'here' && (await exists(record.path))) return null;
+      if (record.life.is === 'here' && (await isThere(record.path))) return null;
       return this.restoreNow(record, by);
     });
   }

@@ -4,14 +4,15 @@ import { pathForPeople, pathsForPeople } from '../git/bytePath';
 import { isKeptOf, placeBeside } from '../git/keptBeside';
 import { lookAgain, snapshotRef, takeSnapshot, type Snapshot } from '../git/snapshots';
 import { followSubmodules, releaseSubmodules, returnSubmodules } from '../git/submoduleRemoval';
+import { isThere } from '../git/worktreeDirectories';
 import { isEntryOf, linkWorktree, locateWorktree, lockEntry, removeEntry, unlockEntry } from '../git/worktreeEntry';
 import { expectHere, readStanding, type WorktreeFacts } from '../git/worktreeInventory';
 import { deleteTree, firstChangedSince, momentOn } from './deleteTree';
 import { readUnkept, wayOut } from './discardedFiles';
 import { HostError } from './hostError';
-import { exists, removeIfEmpty, withSpool, type KeeperPorts, type WorktreeActor } from './keeperPorts';
+import { removeIfEmpty, withSpool, type KeeperPorts, type WorktreeActor } from './keeperPorts';
 import type { WorktreeRecord } from './managedWorktrees';
-import { processesIn } from './processesIn';
+import { processesIn, workplaces } from './processesIn';
 import { holdRepository } from './repositoryClaim';
 import { factsOf, verdictOf } from './worktreeVerdict';
 
@@ -52,7 +53,7 @@ export async function removeWorktree(ports: KeeperPorts, record: WorktreeRecord,
     const snapshot = await takeSnapshot({ root: path, ref: snapshotRef(id, ports.now()), spool: join(spool, 'capture') });
     // Beside its place, so that relative paths into it and out of it go on leading where they did.
     const aside = join(dirname(path), `.removing-${basename(path)}`);
-    if (await exists(aside)) throw new HostError('worktree-kept', `${aside} is in the way. Baton has no record of it; move it away.`);
+    if (await isThere(aside)) throw new HostError('worktree-kept', `${aside} is in the way. Baton has no record of it; move it away.`);
     const removing = { is: 'removing' as const, aside, gitDir, snapshot, verified: false, since: since.toString() };
     await ports.worktrees.save({ id, gitDir, life: removing });
     const changed = (why: string) => new HostError('worktree-changed', `${path} changed while it was being removed, so it is back at its place, and its snapshot stays. ${why}`);
@@ -62,10 +63,11 @@ export async function removeWorktree(ports: KeeperPorts, record: WorktreeRecord,
       await followSubmodules(snapshot.submodules, path, aside);
       // Nobody finds it by its path any more; what was written until then shows now.
       const again = { ...facts, standing: await readStanding(aside, gitDir, projectRoot) };
-      const verdictAgain = await verdictOf(ports, record, again, overruling);
+      const working = await workplaces(true);
+      const verdictAgain = await verdictOf(ports, record, again, overruling, working);
       if (!verdictAgain.safe) throw changed(verdictAgain.reason);
       if (again.standing.ignored.own.digest !== standing.ignored.own.digest) throw changed('Its ignored files are not the same any more.');
-      const processes = await processesIn(aside);
+      const processes = await processesIn(aside, working);
       if (processes.length > 0) throw changed(`Programs work in it (process ${processes.slice(0, 3).join(', ')}).`);
       if ((await lookAgain(aside, join(spool, 'again'))) !== snapshot.fingerprint) throw changed('');
       const moving = new Set(snapshot.submodules.flatMap(({ place, linked }) => (linked ? [] : [`${place}/.git`])));
@@ -128,8 +130,8 @@ async function clearAway(worktree: string, { path, since }: { readonly path: str
 export async function undoRemoval({ worktrees, log }: KeeperPorts, { life, path, id }: WorktreeRecord): Promise<void> {
   if (life.is !== 'removing' || life.verified) throw new HostError('internal', 'Only a removal that was not verified is undone.');
   const { aside, gitDir, snapshot } = life;
-  if (await exists(aside)) {
-    if (await exists(path)) throw new HostError('worktree-kept', `${path} was made anew while its worktree lay at ${aside}. Move it away; then the worktree goes back to its place.`);
+  if (await isThere(aside)) {
+    if (await isThere(path)) throw new HostError('worktree-kept', `${path} was made anew while its worktree lay at ${aside}. Move it away; then the worktree goes back to its place.`);
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await rename(aside, path);
   }

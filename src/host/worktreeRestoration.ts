@@ -1,14 +1,16 @@
-import { open, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pathForPeople } from '../git/bytePath';
+import { writeDurably } from '../git/durable';
 import { readRepository } from '../git/repository';
 import { rollbackRestore } from '../git/restore';
 import { finishSnapshot, restoreSnapshot } from '../git/snapshotRestore';
 import { listSnapshots, readSnapshot, type Snapshot } from '../git/snapshots';
+import { isThere } from '../git/worktreeDirectories';
 import { locateWorktree, pointerOf } from '../git/worktreeEntry';
 import { copyIncluded, includeNotes } from '../git/worktreeInclude';
 import { HostError } from './hostError';
-import { exists, makeKeepersDirectory, removeIfEmpty, withSpool, type KeeperPorts, type WorktreeActor } from './keeperPorts';
+import { makeKeepersDirectory, removeIfEmpty, withSpool, type KeeperPorts, type WorktreeActor } from './keeperPorts';
 import type { WorktreeRecord } from './managedWorktrees';
 import { holdRepository } from './repositoryClaim';
 import { describeError } from './wireError';
@@ -27,7 +29,7 @@ export async function restoreWorktree(ports: KeeperPorts, record: WorktreeRecord
     let notes: readonly string[];
     try {
       ({ notes } = await restoreSnapshot({ root: projectRoot, snapshot, worktree: path, name: record.threadIds[0] ?? id, directory }));
-      await noteBuilt(directory);
+      await writeDurably(join(directory, BUILT), '');
     } catch (error) {
       const kept = await takeBackRestoration(ports, worktrees.get(id) ?? begun).catch((failure: unknown) => {
         log.warn(`${path} could not be cleared away yet: ${describeError(failure).message}`);
@@ -72,16 +74,7 @@ const BUILT = 'built';
 
 /** Whether all of a worktree is there that was being restored. */
 export function isBuilt(directory: string): Promise<boolean> {
-  return exists(join(directory, BUILT));
-}
-
-async function noteBuilt(directory: string): Promise<void> {
-  const file = await open(join(directory, BUILT), 'w');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
+  return isThere(join(directory, BUILT));
 }
 
 /** Copies the ignored files that the user's checkout lists for worktrees. One that cannot be copied is no reason to do without the worktree. */
