@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import type { ApplyResult } from '../../src/host/protocol';
 import { git, refsOf, workingState } from '../fixtures/checkout';
-import { explainFailures, refusal, said, saying, startPair, type PairedHosts, type Site } from './pairedHosts';
+import { pairForAll, refusal, said, saying, type PairedHosts, type Site } from './pairedHosts';
 
 let pair: PairedHosts;
 let laptop: Site;
@@ -13,12 +13,10 @@ let threadId: string;
 /** The thread's worktree on the laptop, after it was on the server and came back with more than it left with. */
 let worktree: string;
 
-beforeAll(async () => {
-  pair = await startPair();
+pairForAll((started) => {
+  pair = started;
   ({ laptop, server } = pair);
 });
-beforeEach(() => explainFailures(pair));
-afterAll(() => pair.close());
 
 const apply = (more: Record<string, unknown> = {}) => laptop.client.call('worktree/apply', { threadId, ...more });
 /** What plain git and the files say of a checkout, and which branch it is on. */

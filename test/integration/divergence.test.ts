@@ -3,21 +3,19 @@ import { readFileSync } from 'node:fs';
 import { cp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { HandoffPreflight, ParamsOf, Thread } from '../../src/host/protocol';
 import { git, workingState } from '../fixtures/checkout';
-import { askCodex, codex, explainFailures, refusal, said, saying, startPair, type PairedHosts, type Site } from './pairedHosts';
+import { askCodex, codex, pairForAll, refusal, said, saying, type PairedHosts, type Site } from './pairedHosts';
 
 let pair: PairedHosts;
 let laptop: Site;
 let server: Site;
 
-beforeAll(async () => {
-  pair = await startPair();
+pairForAll((started) => {
+  pair = started;
   ({ laptop, server } = pair);
 });
-beforeEach(() => explainFailures(pair));
-afterAll(() => pair.close());
 
 const toServer = (threadId: string, choice?: ParamsOf<'handoff/start'>['choice']) => laptop.handOff({ threadId, to: server.hostId, choice });
 const toLaptop = (threadId: string, choice?: ParamsOf<'handoff/start'>['choice']) => laptop.handOff({ threadId, to: laptop.hostId, from: server.hostId, choice });

@@ -3,21 +3,19 @@ import { existsSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import type { Thread } from '../../src/host/protocol';
 import { git } from '../fixtures/checkout';
-import { explainFailures, said, startPair, type PairedHosts, type Site } from './pairedHosts';
+import { pairForAll, said, type PairedHosts, type Site } from './pairedHosts';
 
 let pair: PairedHosts;
 let laptop: Site;
 let server: Site;
 
-beforeAll(async () => {
-  pair = await startPair();
+pairForAll((started) => {
+  pair = started;
   ({ laptop, server } = pair);
 });
-beforeEach(() => explainFailures(pair));
-afterAll(() => pair.close());
 
 const developerNotes = (index: number): string[] => {
   const input = pair.model.requests[index]?.input as readonly { readonly role?: string; readonly content?: unknown }[];

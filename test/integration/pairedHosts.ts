@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { expect, onTestFailed } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFailed } from 'vitest';
 import { RpcConnection } from '../../src/codex/rpc';
 import { connectUnix } from '../../src/codex/transport';
 import type { HostClient } from '../../src/host/hostClient';
@@ -266,6 +266,17 @@ export async function startPair(options: PairOptions = {}): Promise<PairedHosts>
     throw error;
   }
   return pair;
+}
+
+/** One pair for all tests of a file. */
+export function pairForAll(onStarted: (pair: PairedHosts) => void): void {
+  let pair: PairedHosts;
+  beforeAll(async () => {
+    pair = await startPair();
+    onStarted(pair);
+  });
+  beforeEach(() => explainFailures(pair));
+  afterAll(() => pair.close());
 }
 
 /** For `beforeEach`: prints what both hosts logged during a test that fails. */

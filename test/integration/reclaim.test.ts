@@ -1,21 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { mkdir, readFile, rename, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { HandoffSummary } from '../../src/host/protocol';
 import { untouchedState, workingState } from '../fixtures/checkout';
-import { explainFailures, refusal, said, saying, startPair, type PairedHosts, type Site } from './pairedHosts';
+import { pairForAll, refusal, said, saying, type PairedHosts, type Site } from './pairedHosts';
 
 let pair: PairedHosts;
 let laptop: Site;
 let server: Site;
 
-beforeAll(async () => {
-  pair = await startPair();
+pairForAll((started) => {
+  pair = started;
   ({ laptop, server } = pair);
 });
-beforeEach(() => explainFailures(pair));
-afterAll(() => pair.close());
 
 const baton = async (site: Site, threadId: string) => (await site.thread(threadId)).baton;
 const handoffs = async (site: Site, threadId: string): Promise<HandoffSummary[]> => (await site.client.call('handoff/list', { all: true })).handoffs.filter((handoff) => handoff.threadId === threadId);

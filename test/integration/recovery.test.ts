@@ -1,23 +1,21 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { HostError } from '../../src/host/hostError';
 import type { Approval, HandoffPhase } from '../../src/host/protocol';
 import { untouchedState, workingState } from '../fixtures/checkout';
 import { endProcess, startRelayProcess } from '../fixtures/machine';
-import { explainFailures, refusal, said, startPair, type PairedHosts, type Site } from './pairedHosts';
+import { pairForAll, refusal, said, type PairedHosts, type Site } from './pairedHosts';
 
 let pair: PairedHosts;
 let laptop: Site;
 let server: Site;
 
-beforeAll(async () => {
-  pair = await startPair();
+pairForAll((started) => {
+  pair = started;
   ({ laptop, server } = pair);
 });
-beforeEach(() => explainFailures(pair));
-afterAll(() => pair.close());
 
 /** Both sides have done what was left to do about a handoff: neither waits, and neither has anything of it on disk. */
 async function settled(threadId: string): Promise<void> {

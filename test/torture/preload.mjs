@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import promises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { basename, join, relative, resolve } from 'node:path';
+import { shiftWallClock } from '../fixtures/wallClock.mjs';
 
 const directory = process.env.BATON_TORTURE ?? '';
 // Neither Codex nor anything else that the host starts is hurt.
@@ -245,16 +246,6 @@ childProcess.spawn = disguise((program, args, options) => {
   return child;
 }, spawn);
 
-const RealDate = Date;
-globalThis.Date = class Date extends RealDate {
-  constructor(...args) {
-    if (args.length === 0) super(Date.now());
-    else super(...args);
-  }
-
-  static now() {
-    return RealDate.now() + (orders.clockShiftMs ?? 0);
-  }
-};
+shiftWallClock(() => orders.clockShiftMs ?? 0);
 
 syncBuiltinESMExports();
