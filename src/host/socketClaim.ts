@@ -83,14 +83,20 @@ async function letGo(mine: string, passing: string): Promise<void> {
   await writeFile(passing, '').then(() => rename(passing, mine)).catch(() => undefined);
 }
 
-/** In doubt it is. */
+/**
+ * In doubt it is.
+ *
+ * @throws {NodeJS.ErrnoException} `EROFS` where the file system can only be read: nothing there can be asked, and nothing be claimed
+ */
 async function isLive(path: string): Promise<boolean> {
   const socket = connect(path);
   try {
     await once(socket, 'connect');
     return true;
   } catch (error) {
-    return !['ECONNREFUSED', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '');
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EROFS') throw error;
+    return code !== 'ECONNREFUSED' && code !== 'ENOENT';
   } finally {
     socket.destroy();
   }

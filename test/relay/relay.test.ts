@@ -221,7 +221,7 @@ describe('registration', () => {
     const errored = new Promise<void>((resolve) => second.onStatusChange(() => second.status === 'errored' && resolve()));
     second.start();
     await errored;
-    expect(second.statusMessage).toContain('Another host process');
+    expect(second.statusMessage).toContain('identity.json was copied');
     // The first host's machine has gone without a word: it no longer answers.
     (first.socket as unknown as { _socket: { pause(): void } })._socket.pause();
     const third = registered(running.url, keyPair);

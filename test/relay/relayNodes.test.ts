@@ -183,7 +183,7 @@ describe('a relay of several nodes', () => {
     const refused = new Promise<void>((resolve) => rival.onStatusChange(() => rival.status === 'errored' && resolve()));
     rival.start();
     await refused;
-    expect(rival.statusMessage).toContain('Another host process');
+    expect(rival.statusMessage).toContain('identity.json was copied');
     expect(await canBeDialled(one, server.hostId)).toBe(true);
     server.client.dispose();
     await rival.whenConnected();
