@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { RpcConnection } from '../../src/codex/rpc';
 import { lockers } from '../../src/codex/threadHolder';
 import { connectUnix } from '../../src/codex/transport';
@@ -20,14 +20,14 @@ beforeAll(async () => {
   ({ laptop, server } = pair);
 });
 beforeEach(() => explainFailures(pair));
-afterEach(async () => {
-  for (const child of started.splice(0)) {
+afterAll(async () => {
+  for (const child of started) {
     if (child.exitCode !== null || child.signalCode !== null) continue;
     child.kill('SIGKILL');
     await once(child, 'exit');
   }
+  await pair.close();
 });
-afterAll(() => pair.close());
 
 /** Codex with these arguments in the laptop's home, as its user would run it. */
 function runCodex(...args: string[]): ChildProcess {
@@ -36,13 +36,19 @@ function runCodex(...args: string[]): ChildProcess {
   return child;
 }
 
-/** What a terminal or an editor of the laptop's user would see of the app-server that they share. */
-async function sharedServer(): Promise<RpcConnection> {
+/** The app-server that the laptop user's terminals and editors share. */
+let shared: Promise<string> | undefined;
+async function startShared(): Promise<string> {
   const socket = join(laptop.machine.codexHome, 'app-server-control', 'app-server-control.sock');
   await mkdir(dirname(socket), { recursive: true, mode: 0o700 });
-  await rm(socket, { force: true });
   runCodex('app-server', '--listen', 'unix://');
   await appears(socket);
+  return socket;
+}
+
+/** What one of them sees of it. */
+async function openTerminal(): Promise<RpcConnection> {
+  const socket = await (shared ??= startShared());
   const rpc = new RpcConnection(await connectUnix(socket), { notification: () => undefined, request: (id) => asked(id), closed: () => undefined });
   await rpc.request('initialize', { clientInfo: { name: 'a-terminal', title: null, version: '0' }, capabilities: { experimentalApi: true } });
   rpc.notify('initialized');
@@ -72,7 +78,7 @@ it('a thread that another program has open, and that cannot be asked for, is ref
 });
 
 it('one that the shared app-server has, behind a terminal, is stopped there and goes along with what it waits for', async () => {
-  const terminal = await sharedServer();
+  const terminal = await openTerminal();
   const waits = new Promise((resolve) => (asked = resolve));
   const { thread } = (await terminal.request('thread/start', { cwd: laptop.checkout, approvalPolicy: 'on-request', sandbox: 'workspace-write' })) as { thread: Thread };
   await terminal.request('turn/start', { threadId: thread.id, input: [{ type: 'text', text: said.risky, text_elements: [] }] });
@@ -97,7 +103,7 @@ it('one that the shared app-server has, behind a terminal, is stopped there and 
 });
 
 it('one that the shared app-server has stays usable, with its question, when the handoff is cancelled', async () => {
-  const terminal = await sharedServer();
+  const terminal = await openTerminal();
   const waits = new Promise((resolve) => (asked = resolve));
   const { thread } = (await terminal.request('thread/start', { cwd: laptop.checkout, approvalPolicy: 'on-request', sandbox: 'workspace-write' })) as { thread: Thread };
   await terminal.request('turn/start', { threadId: thread.id, input: [{ type: 'text', text: said.risky, text_elements: [] }] });
