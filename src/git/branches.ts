@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gitText, runGit, type GitOptions } from './git';
 import { inRepository, isGitDirectory } from './inRepository';
+import { objectsNamed } from './objectsNamed';
 import type { ObjectId, Repository } from './repository';
 import { sideBySide } from './sideBySide';
 
@@ -37,13 +38,13 @@ export class Branches {
   }
 
   async valueOf(ref: string): Promise<ObjectId | null> {
-    return (await gitText(['rev-parse', '-q', '--verify', `${ref}^{commit}`], { ...this.options, answers: [1, 128] })) || null;
+    return (await objectsNamed([`${ref}^{commit}`] as const, this.options))[0];
   }
 
   /** Whether a ref of that name can stand beside those that exist: a name is a ref or a directory of refs, not both. */
   async hasRoomFor(ref: string): Promise<boolean> {
     const above = ref.split('/').slice(0, -1).map((_part, depth, parts) => parts.slice(0, depth + 1).join('/')).slice(2);
-    const [below, ...values] = await sideBySide(gitText(['for-each-ref', '--count=1', '--format=x', `${ref}/`], this.options), ...above.map((name) => this.valueOf(name)));
+    const [below, values] = await sideBySide(gitText(['for-each-ref', '--count=1', '--format=x', `${ref}/`], this.options), objectsNamed(above.map((name) => `${name}^{commit}`), this.options));
     return below === '' && values.every((found) => found === null);
   }
 

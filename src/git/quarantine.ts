@@ -14,6 +14,7 @@ import { fingerprintOf, type Manifest, type StateTrees } from './manifest';
 import { expectNoGaps } from './partialClone';
 import { readState } from './restoredState';
 import { checkEntries, checkObjectSizes, checkTree, differingEntries, expectBounded, probeNameRules, readManifest } from './quarantineChecks';
+import { objectsNamed } from './objectsNamed';
 import type { ObjectFormat, ObjectId, Repository } from './repository';
 import { sideBySide } from './sideBySide';
 import { createShadow, inShadow, objectDirectory, writeShallow, type Shadow } from './shadow';
@@ -198,21 +199,17 @@ interface Chain {
 }
 
 async function readChain(tip: ObjectId, options: GitOptions): Promise<Chain> {
-  const firstParent = async (commit: ObjectId) => {
-    const parent = await gitText(['rev-parse', '-q', '--verify', `${commit}^1^{commit}`], { ...options, answers: [1, 128] });
-    if (parent === '') throw new GitError('hostile-content', 'The commits of the bundle that arrived are not those of a captured state. Nothing of it was used.');
-    return parent;
-  };
-  const worktree = await firstParent(tip);
-  return { manifest: tip, worktree, index: await firstParent(worktree) };
+  const [worktree, index] = await objectsNamed([`${tip}^1^{commit}`, `${tip}^1^1^{commit}`] as const, options);
+  if (worktree === null || index === null) throw new GitError('hostile-content', 'The commits of the bundle that arrived are not those of a captured state. Nothing of it was used.');
+  return { manifest: tip, worktree, index };
 }
 
 /** The manifest and the commits must tell one story, and every object that the manifest names must come with the tip. */
 async function expectShape(manifest: Manifest, commits: Chain, objectFormat: ObjectFormat, options: GitOptions): Promise<ObjectId | null> {
   const refuse = (what: string) => new GitError('hostile-content', `The manifest of the bundle that arrived ${what}. Nothing of it was used.`);
   if (manifest.objectFormat !== objectFormat) throw refuse('is of another object format');
-  const parents = async (commit: ObjectId) => (await gitText(['rev-list', '--parents', '--max-count=1', commit], options)).split(' ').slice(1);
-  const [below, belowWorktree, belowManifest] = await sideBySide(parents(commits.index), parents(commits.worktree), parents(commits.manifest));
+  const listed = await gitText(['rev-list', '--parents', '--no-walk=unsorted', commits.index, commits.worktree, commits.manifest], options);
+  const [below = [], belowWorktree = [], belowManifest = []] = listed.split('\n').map((line) => line.split(' ').slice(1));
   if (below.length > 1 || (below[0] ?? null) !== manifest.head) throw refuse('names another HEAD than its commits');
   if (belowWorktree.length !== 1) throw refuse('stands on commits that have too many parents');
   const reachable = new Set(belowManifest);
@@ -224,8 +221,7 @@ async function expectShape(manifest: Manifest, commits: Chain, objectFormat: Obj
 }
 
 async function stateTrees(commits: Chain, options: GitOptions): Promise<StateTrees> {
-  const tree = async (expression: string) => (await gitText(['rev-parse', '-q', '--verify', expression], { ...options, answers: [1, 128] })) || null;
-  const [index, worktree, stages, resolved] = await sideBySide(tree(`${commits.index}^{tree}`), tree(`${commits.worktree}^{tree}`), tree(`${commits.manifest}:stages`), tree(`${commits.manifest}:resolved`));
+  const [index, worktree, stages, resolved] = await objectsNamed([`${commits.index}^{tree}`, `${commits.worktree}^{tree}`, `${commits.manifest}:stages`, `${commits.manifest}:resolved`] as const, options);
   if (index === null || worktree === null) throw new GitError('missing-objects', 'The bundle that arrived lacks the trees of its own commits. Nothing of it was used.');
   return { index, worktree, stages, resolved };
 }

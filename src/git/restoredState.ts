@@ -1,5 +1,6 @@
-import { gitText } from './git';
+import { GitError } from './gitError';
 import type { Manifest, StateTrees } from './manifest';
+import { objectsNamed } from './objectsNamed';
 import { readManifest } from './quarantineChecks';
 import { defaultLimits } from './quarantine';
 import type { ObjectId } from './repository';
@@ -19,14 +20,14 @@ export interface StateToRestore {
 /** Reads a state from its tip, whose objects the shadow can see. */
 export async function readState(shadow: Shadow, tip: ObjectId, signal?: AbortSignal): Promise<StateToRestore> {
   const options = inShadow(shadow, { signal });
-  const tree = async (expression: string) => gitText(['rev-parse', '-q', '--verify', expression], { ...options, answers: [1, 128] });
-  const [manifest, index, worktree, stages, resolved] = await sideBySide(
+  const [manifest, [index, worktree, stages, resolved]] = await sideBySide(
     readManifest(tip, options, defaultLimits, { caseInsensitive: false, windows: process.platform === 'win32' }),
-    tree(`${tip}^1^1^{tree}`), tree(`${tip}^1^{tree}`), tree(`${tip}:stages`), tree(`${tip}:resolved`),
+    objectsNamed([`${tip}^1^1^{tree}`, `${tip}^1^{tree}`, `${tip}:stages`, `${tip}:resolved`] as const, options),
   );
+  if (index === null || worktree === null) throw new GitError('missing-objects', 'A captured state lacks the trees of its own commits. Nothing was restored.');
   return {
     tip, manifest,
-    trees: { index, worktree, stages: stages || null, resolved: resolved || null },
+    trees: { index, worktree, stages, resolved },
     absent: new Set(manifest.flags.filter((flag) => !flag.present).map((flag) => flag.path)),
   };
 }

@@ -14,7 +14,7 @@ const rootRefs = ['AUTO_MERGE', 'BISECT_EXPECTED_REV', 'BISECT_HEAD', 'CHERRY_PI
  * its sparse patterns. Two documented rewrites are undone first: the thread's own namespace of a branch, and lines of an
  * operation that do not go on elsewhere.
  */
-export function observeGitDirectory(gitDir: string, git: (...args: string[]) => string): Record<string, unknown> {
+export function observeGitDirectory(gitDir: string, branch: string, git: (...args: string[]) => string): Record<string, unknown> {
   const plain = (text: string) => text.replaceAll(/baton\/[0-9a-f]{8}-[0-9a-f]{4}\//g, '');
   const files: Record<string, string> = {};
   const take = (name: string) => {
@@ -27,12 +27,14 @@ export function observeGitDirectory(gitDir: string, git: (...args: string[]) => 
     const oid = git('rev-parse', '-q', '--verify', name);
     if (oid !== '') files[name] = `${oid}\n`;
   }
+  const settings = git('config', '-z', '--get-regexp', '^core\\.sparsecheckout').split('\0');
+  const setting = (name: string) => settings.findLast((line) => line.startsWith(`core.${name}\n`))?.split('\n')[1] ?? '';
   return {
-    branch: plain(git('symbolic-ref', '-q', 'HEAD')),
+    branch: plain(branch),
     operation: files,
     origin: Object.keys(files).some((name) => !/^(AUTO_MERGE|MERGE_MSG|SQUASH_MSG)$/.test(name)) ? git('rev-parse', '-q', '--verify', 'ORIG_HEAD') : '',
     refs: git('for-each-ref', '--format=%(objectname) %(refname)', 'refs/bisect', 'refs/rewritten'),
-    sparse: git('sparse-checkout', 'list'),
-    cone: git('config', 'core.sparseCheckoutCone'),
+    sparse: setting('sparsecheckout') === 'true' ? git('sparse-checkout', 'list') : '',
+    cone: setting('sparsecheckoutcone'),
   };
 }

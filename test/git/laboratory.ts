@@ -117,24 +117,33 @@ export function observe(root: string, extra: Record<string, string> = {}): Recor
       return '';
     }
   };
-  const head = orNothing('rev-parse', '-q', '--verify', 'HEAD');
+  const records = quiet('status', '--porcelain=v2', '--branch', '-z', '--untracked-files=all', '--no-renames', '--no-show-stash').split('\0');
+  const header = (name: string) => records.find((record) => record.startsWith(`# branch.${name} `))?.slice(`# branch.${name} `.length) ?? '';
   const files = [...new Set(quiet('ls-files', '-co', '--exclude-standard', '-z').split('\0'))].filter((name) => name !== '' && !name.endsWith('/')).sort();
-  const debug = quiet('ls-files', '--debug').split(/(?<=flags: [0-9a-f]+\n)/).filter((entry) => (Number.parseInt(/flags: ([0-9a-f]+)/.exec(entry)?.[1] ?? '0', 16) & 0x2000_0000) !== 0).map((entry) => entry.split('\n')[0]);
-  const index = quiet('ls-files', '-s', '-v', '-z');
+  // Each entry, and the flags that git keeps for it.
+  const entries = quiet('ls-files', '-s', '-v', '--debug', '-z').split(/\0 {2}ctime: [^\0]*?\tflags: ([0-9a-f]+)\n/);
+  const index = entries.filter((_entry, position) => position % 2 === 0).join('\0');
   const empty = emptyDirectories(root, index);
   return {
-    head,
-    status: quiet('status', '--porcelain=v2', '-z', '--untracked-files=all', '--no-renames', '--no-show-stash'),
+    head: header('oid').replace('(initial)', ''),
+    status: records.filter((record) => !record.startsWith('# ')).join('\0'),
     index,
     undo: quiet('ls-files', '--resolve-undo', '-z'),
-    intended: debug,
+    intended: entries.filter((_entry, position) => (Number.parseInt(entries[position + 1] ?? '0', 16) & 0x2000_0000) !== 0 && position % 2 === 0),
     // A directory in the place of a file: the file is deleted, and what is in the directory is listed or ignored.
     bytes: files.map((name) => [name, describe(Buffer.concat([Buffer.from(`${root}/`), Buffer.from(name, 'latin1')]))]).map(([name, found]) => [name, found === 'directory' && !isGitlink(index, name) ? 'absent' : found]),
     // Git cannot compare an entry that is intended to be added and assumed to be unchanged.
     diff: orNothing('-c', 'diff.autoRefreshIndex=false', 'diff', '--no-ext-diff', '--no-textconv', 'HEAD', '--'),
     empty: empty.length === 0 ? [] : empty.filter((name) => orNothing('check-ignore', `./${name}`) === ''),
-    ...observeGitDirectory(orNothing('rev-parse', '--absolute-git-dir'), orNothing),
+    ...observeGitDirectory(gitDirectoryOf(root) ?? orNothing('rev-parse', '--absolute-git-dir'), header('head').replace('(detached)', ''), orNothing),
   };
+}
+
+/** Null where it takes git to know. */
+function gitDirectoryOf(root: string): string | null {
+  const entry = lstatSync(path.join(root, '.git'), { throwIfNoEntry: false });
+  if (entry?.isDirectory() === true) return path.join(root, '.git');
+  return entry?.isFile() === true ? path.resolve(root, readFileSync(path.join(root, '.git'), 'utf8').replace(/^gitdir: /, '').trimEnd()) : null;
 }
 
 function isGitlink(index: string, name: string | undefined): boolean {

@@ -8,8 +8,8 @@ export interface State {
   /** What the destination's repository is like, where that matters. */
   readonly there?: (server: string) => unknown;
   readonly format?: 'sha256';
-  /** Goes three times there and back, the last two into worktrees that exist; other states once, unless `BATON_ROUND_TRIPS` says more. */
-  readonly thrice?: true;
+  /** One of those that differ most from each other: it goes there and back again, into worktrees that exist. */
+  readonly again?: true;
 }
 
 export function commit(root: string, message: string): void {

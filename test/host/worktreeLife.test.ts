@@ -49,7 +49,7 @@ describe('a worktree that is removed and restored', () => {
   });
 
   const repositories = ['a SHA-256 repository', 'a sparse checkout (cone)', 'a split index'];
-  it.each([...statesOfFiles.filter(({ thrice, there }) => thrice === true && there === undefined), ...statesOfRepositories.filter(({ name }) => repositories.includes(name))])('is exact: $name', async ({ make, format }) => {
+  it.each([...statesOfFiles.filter(({ again, there }) => again === true && there === undefined), ...statesOfRepositories.filter(({ name }) => repositories.includes(name))])('is exact: $name', async ({ make, format }) => {
     if (format !== undefined) {
       pair = makePair({ format });
       kept = await openKept(path.join(pair.directory, 'home'), pair.server);

@@ -7,7 +7,7 @@ import { statesOfRepositories } from '../git/statesOfRepositories';
 import { explainFailures, said, startPair, type PairedHosts, type Site } from './pairedHosts';
 
 /** One of each kind; all of them go through the parts in test/git. */
-const states = [...statesOfFiles, ...statesOfOperations, ...statesOfRepositories].filter((state) => state.thrice === true);
+const states = [...statesOfFiles, ...statesOfOperations, ...statesOfRepositories].filter((state) => state.again === true);
 
 let pair: PairedHosts;
 let laptop: Site;
