@@ -7,6 +7,7 @@ import { captureWorkingState } from '../../src/git/capture';
 import { captureCheckout } from '../../src/git/captureCheckout';
 import { bytesOf, commitAll, look, makePlace, refused, toCheckout, toWorktree, type Place } from './applyPlaces';
 import { git, gitThatMayFail, link, observe, photograph, remove, removeTemporaryDirectories, write } from './laboratory';
+import { someOf } from './states';
 import { statesOfFiles } from './statesOfFiles';
 import { statesOfOperations } from './statesOfOperations';
 import { statesOfRepositories } from './statesOfRepositories';
@@ -29,17 +30,15 @@ function obstacle(worktree: string, checkout: string): string | null {
 
 /**
  * That every state is captured and restored exactly is proved elsewhere (workingState.test.ts). Here some are taken of those that differ most from
- * each other, unless `BATON_APPLY_STATES=all`.
+ * each other.
  */
 const allStates = [...statesOfFiles, ...statesOfOperations, ...statesOfRepositories].filter(({ there }) => there === undefined);
-const isWholeTable = process.env['BATON_APPLY_STATES'] === 'all';
-const oneOf = (number: number) => (_state: unknown, position: number) => isWholeTable || position % number === 0;
 const named = (plan: ApplyPlan) => plan.changes.map((change) => change.path);
 
 describe('over the states of a checkout, applying to one that is clean', () => {
   // Those that are no state of a linked worktree's, or that need a repository of another kind on the other side.
   const elsewhere = ['no index file', 'index.lock held by another git', 'a linked worktree', 'a linked worktree of a bare repository, in a rebase', 'a Git directory elsewhere', 'core.worktree', 'a repository without a commit', 'a repository without a commit or an index', 'objects borrowed from another repository', 'a grafted history'];
-  const states = allStates.filter(({ name, again }) => !elsewhere.includes(name) && (isWholeTable || again === true)).filter(oneOf(2));
+  const states = someOf(allStates.filter(({ name }) => !elsewhere.includes(name)), 2);
   it.each(states.map((state) => [state.name, state] as const))('%s', async (_name, state) => {
     const place = makePlace({ checkoutDetached: true, ...(state.format === undefined ? {} : { format: state.format }) });
     const { checkout, worktree } = place;
@@ -72,7 +71,7 @@ describe('over the states of a checkout, applying to one that is clean', () => {
 describe('over the states of a checkout that is replaced', () => {
   // What only the worktree's own repository could have; where git itself is at work; and where what git says depends on when it looked last.
   const elsewhere = ['dirty attributes that end a conversion', 'no index file', 'index.lock held by another git', 'a repository without a commit', 'a repository without a commit or an index', 'a Git directory elsewhere', 'core.worktree', 'a linked worktree', 'a linked worktree of a bare repository, in a rebase'];
-  const states = allStates.filter(({ name }) => !elsewhere.includes(name)).filter(({ again }) => isWholeTable || again === true).filter(oneOf(3));
+  const states = someOf(allStates.filter(({ name }) => !elsewhere.includes(name)), 3);
   it.each(states.map((state) => [state.name, state] as const))('%s: it is kept, and undoing brings all of it back', async (_name, state) => {
     const place = makePlace(state.format === undefined ? {} : { format: state.format });
     const { checkout, worktree } = place;

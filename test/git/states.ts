@@ -12,6 +12,11 @@ export interface State {
   readonly again?: true;
 }
 
+/** Where going through a whole table takes long: one in so many of those that differ most from each other. All of it with `BATON_STATES=all`. */
+export function someOf(states: readonly State[], oneIn: number): readonly State[] {
+  return process.env['BATON_STATES'] === 'all' ? states : states.filter(({ again }) => again === true).filter((_state, position) => position % oneIn === 0);
+}
+
 export function commit(root: string, message: string): void {
   git(root, 'add', '-A');
   git(root, 'commit', '-qm', message);

@@ -1,13 +1,14 @@
 /** States of the table, there and back, by the hosts themselves: what the command does, not only what its parts can do. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { makePair, observe, ownCheckout, photograph, removeTemporaryDirectories } from '../git/laboratory';
+import { someOf } from '../git/states';
 import { statesOfFiles } from '../git/statesOfFiles';
 import { statesOfOperations } from '../git/statesOfOperations';
 import { statesOfRepositories } from '../git/statesOfRepositories';
 import { explainFailures, said, startPair, type PairedHosts, type Site } from './pairedHosts';
 
-/** One of each kind; all of them go through the parts in test/git. */
-const states = [...statesOfFiles, ...statesOfOperations, ...statesOfRepositories].filter((state) => state.again === true);
+/** Some of each kind; all of them go through the parts in test/git. */
+const states = someOf([...statesOfFiles, ...statesOfOperations, ...statesOfRepositories], 3);
 
 let pair: PairedHosts;
 let laptop: Site;
