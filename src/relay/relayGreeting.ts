@@ -1,10 +1,10 @@
 import type { WebSocket } from 'ws';
 import type { z } from 'zod';
 import type { Clock } from './clock';
+import { createChallenge } from './relayChallenge';
 import type { RelayLimits } from './relayLimits';
 import type { RelayLog } from './relayLog';
 import { readMessage, type registration } from './relayMessages';
-import { createChallenge } from './relayProof';
 import { CloseCode } from './webSocketStream';
 
 /** Answers to pings are dropped once so much waits to be sent: a flood of pings costs its sender only. */

@@ -10,6 +10,8 @@ import { CipherState } from '../../src/relay/noise/cipherState';
 import { HandshakeState } from '../../src/relay/noise/handshakeState';
 import { blake2s, sha256 } from '../../src/relay/noise/hashFunction';
 import { parseProtocolName } from '../../src/relay/noise/patterns';
+import { createChallenge } from '../../src/relay/relayChallenge';
+import { proveKey } from '../../src/relay/relayProof';
 
 const bytes = (constraints: fc.IntArrayConstraints = {}): fc.Arbitrary<Uint8Array> => fc.uint8Array({ maxLength: 300, ...constraints });
 const key = new Uint8Array(32).fill(7);
@@ -123,6 +125,16 @@ describe('a handshake', () => {
   it('never takes a public key of low order', () => {
     const lowOrder = [new Uint8Array(32), Uint8Array.from({ length: 32 }, (_, index) => (index === 0 ? 1 : 0)), new Uint8Array(Buffer.from('e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800', 'hex'))];
     for (const point of lowOrder) expect(() => sharedSecret(generateKeyPair(), point)).toThrow(expect.objectContaining({ reason: 'key-invalid' }));
+  });
+
+  it('proves a host id to the relay, and neither another id nor a point whose secret everybody knows', () => {
+    const [host, other] = [generateKeyPair(), generateKeyPair()];
+    const { challenge, check } = createChallenge();
+    const proof = proveKey(host, challenge);
+    expect(check(hostIdOf(host.publicKey), proof)).toBe(true);
+    expect(check(hostIdOf(other.publicKey), proof)).toBe(false);
+    expect(check(hostIdOf(host.publicKey), proveKey(host, createChallenge().challenge))).toBe(false);
+    expect(check(hostIdOf(new Uint8Array(32)), proof)).toBe(false);
   });
 });
 

@@ -11,7 +11,8 @@ import { Admission, proveSecret, type AdmissionRules } from '../../src/relay/rel
 import { dialThroughRelay } from '../../src/relay/relayDial';
 import type { RelayEvent } from '../../src/relay/relayLog';
 import { RelayMembership, type RelayCredential } from '../../src/relay/relayMembership';
-import { createChallenge, proveKey } from '../../src/relay/relayProof';
+import { createChallenge } from '../../src/relay/relayChallenge';
+import { proveKey } from '../../src/relay/relayProof';
 import type { RunningRelay } from '../../src/relay/relayServer';
 import { failureOf, receivedBy } from './channelPair';
 import { closers, dial, host, relay, statusOf } from './relayLaboratory';
