@@ -6,6 +6,7 @@ import { deviceMethods } from './deviceMethods';
 import { machineProbes, runDoctor } from './doctor';
 import { HostError } from './hostError';
 import { ownershipMethods } from './ownershipMethods';
+import { sshMethods } from './sshMethods';
 import { PROTOCOL_VERSION, type HostDetails, type HostSummary } from './protocol';
 import type { HostService } from './service';
 import type { Subject } from './sourcePorts';
@@ -34,11 +35,7 @@ export function hostMethods(host: HostService): Implementations {
     'host/invite': (wish, { by }) => host.network.pairing.invite({ ...wish, by }),
     'host/join': async ({ invite, relayUrl: at }) => {
       const { relayUrl, ...joined } = await host.network.pairing.join(invite, at ?? null);
-      // Without a relay of its own this host could not be called back.
-      if (host.settings.value.relayUrl === null) {
-        await host.settings.change({ relayUrl });
-        host.network.setRelay(relayUrl);
-      }
+      await host.useRelay(relayUrl);
       return joined;
     },
     'host/stop': () => {
@@ -69,6 +66,7 @@ export function hostMethods(host: HostService): Implementations {
     },
     ...deviceMethods(host),
     ...tunnelMethods(host),
+    ...sshMethods(host),
     ...worktreeMethods(host),
     ...ownershipMethods(host),
     'host/ask': async ({ host: hostId, method, params }, caller) =>
@@ -119,11 +117,11 @@ function details(host: HostService): HostDetails {
   };
 }
 
-async function hosts({ hostId, name, codex, trust: { peers }, network }: HostService): Promise<HostSummary[]> {
+async function hosts({ hostId, name, codex, trust: { peers }, network, sshHosts }: HostService): Promise<HostSummary[]> {
   const others = await Promise.all(
     peers.list().map(async (peer) => {
       const answer = await network.probe(peer.hostId, AbortSignal.timeout(PROBE_TIMEOUT_MS));
-      return { hostId: peer.hostId, name: answer?.name ?? peer.name, online: answer !== null, self: false, codexVersion: answer?.codexVersion ?? null };
+      return { hostId: peer.hostId, name: answer?.name ?? peer.name, online: answer !== null, self: false, codexVersion: answer?.codexVersion ?? null, note: answer === null ? null : sshHosts.note(peer.hostId) };
     }),
   );
   return [{ hostId, name, online: true, self: true, codexVersion: codex.version }, ...others];

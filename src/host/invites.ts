@@ -21,6 +21,8 @@ export interface Invite extends Invitation {
   readonly room: string;
   readonly psk: Uint8Array;
   readonly code: PairingCode | null;
+  /** The only host that may use it, where that is known. */
+  readonly onlyFor?: string;
   /** Milliseconds since 1970. */
   readonly expiresAt: number;
 }

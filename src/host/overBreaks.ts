@@ -8,7 +8,7 @@ const PAUSE_LAST_MS = 15_000;
 /** For so long nothing may get through. */
 const PATIENCE_MS = 10 * 60_000;
 
-const breaks: readonly string[] = ['connection-lost', 'host-offline', 'relay-unreachable', 'transfer-incomplete'] satisfies HostErrorReason[];
+const breaks: readonly string[] = ['connection-lost', 'host-offline', 'relay-unreachable', 'ssh-unreachable', 'transfer-incomplete'] satisfies HostErrorReason[];
 
 /** Whether a handoff that was given up for this reason may be done again as it was, so that what came of it is worth keeping. */
 export function mayBeTakenUp(reason: string): boolean {

@@ -1,14 +1,16 @@
 import { Buffer } from 'node:buffer';
+import type { Duplex } from 'node:stream';
 import type { Channel } from '../relay/channel';
 import { pairChannel } from '../relay/openChannel';
 import { systemClock, type Clock } from '../relay/clock';
 import { joinByCode } from '../relay/codeExchange';
 import { createInvite, parseInvite } from '../relay/invite';
-import { hostIdOf, publicKeyOf, type KeyPair } from '../relay/keys';
+import { encodeBase64url } from '../relay/base64url';
+import { hostIdOf, publicKeyOf, randomBytes, type KeyPair } from '../relay/keys';
 import { createCode, fingerprintWords, looksLikeCode, parseCode, placeKeyPair } from '../relay/pairingCode';
 import { dialThroughRelay } from '../relay/relayDial';
 import { RelayError } from '../relay/relayError';
-import type { AuditLog } from './audit';
+import type { Actor, AuditLog } from './audit';
 import { CodeDoor } from './codeDoor';
 import type { JoinedHost, MadeInvite } from './deviceSchemas';
 import { HostError } from './hostError';
@@ -22,6 +24,8 @@ import type { Trust } from './trust';
 import { describeError } from './wireError';
 
 const INVITE_LIFETIME_MS = 10 * 60_000;
+/** A meeting is used at once, by whoever asked for it. */
+const MEETING_LIFETIME_MS = 60_000;
 /** What a relay that does not let everybody in gives an invite to be used with lives hardly longer. */
 const PASS_LIFETIME_MS = 10 * 60_000;
 /** Places to try before an invite goes without a code. */
@@ -40,6 +44,8 @@ export interface PairingOptions {
   readonly hello: PeerHandlers['host/hello'];
   readonly audit: Pick<AuditLog, 'append'>;
   readonly onChanged: () => void;
+  /** The other host of a meeting is at a relay, and let this one in. */
+  readonly onRelay: (url: string) => Promise<void>;
   readonly log: Log;
   readonly clock?: Clock;
   /** Milliseconds since 1970. */
@@ -81,6 +87,19 @@ export class Pairing {
     return { id, invite: made.invite, code: code?.text ?? null, role, threadId, accessMs, expiresAt };
   }
 
+  /**
+   * Lets in one host whose key is known, at once, over a connection to which only this account has access. A role that it has stays as it is,
+   * unless another is wished for.
+   */
+  async meeting({ hostId, role, by }: { readonly hostId: string; readonly role?: 'peer' | 'operator' | undefined; readonly by: Actor }): Promise<{ room: string; psk: string }> {
+    const [psk, room] = [randomBytes(32), encodeBase64url(randomBytes(32))];
+    const known = this.options.trust.peer(hostId)?.role === 'operator' ? 'operator' : 'peer';
+    const invite: Invite = { id: Invites.newId(), role: role ?? known, threadId: null, accessMs: null, by, room, psk, code: null, onlyFor: hostId, expiresAt: this.now() + MEETING_LIFETIME_MS };
+    await this.options.audit.append({ type: 'invite-made', inviteId: invite.id, role: invite.role, expiresAt: new Date(invite.expiresAt).toISOString(), by });
+    this.invites.add(invite);
+    return { room, psk: encodeBase64url(psk) };
+  }
+
   /** The secret of a room, once; `attempt` learns which invite it was of. */
   pskFor(room: string, attempt: (invite: Invite) => void): Uint8Array | undefined {
     const taken = this.invites.take(room);
@@ -106,7 +125,7 @@ export class Pairing {
     const words = fingerprintWords(channel.handshakeHash);
     this.link(channel, {
       'host/hello': async (params, link) => {
-        if (this.invites.claiming(invite.id) === undefined) throw new HostError('invite-used', 'The invite was used, was cancelled or has expired.');
+        if (this.invites.claiming(invite.id) === undefined || (invite.onlyFor ?? link.hostId) !== link.hostId) throw new HostError('invite-used', 'The invite was used, was cancelled or has expired, or is for another host.');
         const answer = await this.options.hello(params, link);
         const addedAt = new Date(this.now()).toISOString();
         const expiresAt = invite.accessMs === null ? null : new Date(this.now() + invite.accessMs).toISOString();
@@ -117,8 +136,9 @@ export class Pairing {
         if (this.invites.claiming(invite.id) === undefined) throw new HostError('invite-used', 'The invite was cancelled or has expired.');
         this.invites.claimed(invite.id, { id: link.hostId, name: params.name, words });
         if (kind === 'device') await this.options.trust.trustDevice({ deviceId: link.hostId, name: params.name, role: role as 'viewer' | 'approver' | 'operator', threadId, addedAt, expiresAt });
-        else await this.options.trust.peers.save({ hostId: link.hostId, name: params.name, role, relayUrl: params.relayUrl, addedAt, expiresAt });
+        else await this.options.trust.peers.save({ hostId: link.hostId, name: params.name, role, relayUrl: params.relayUrl, addedAt, expiresAt, ...(invite.onlyFor === undefined ? {} : { comes: true }) });
         await this.keepGrant(params.relayUrl, params.relayGrant);
+        if (invite.onlyFor !== undefined && params.relayUrl !== null) await this.options.onRelay(params.relayUrl);
         this.options.onChanged();
         return { ...answer, relayGrant: await this.grantFor(link.hostId), role, threadId, expiresAt };
       },
@@ -131,6 +151,20 @@ export class Pairing {
    */
   async join(text: string, relayUrl: string | null = null): Promise<JoinedHost & { relayUrl: string }> {
     const { channel, url, name } = looksLikeCode(text) ? await this.openByCode(text, relayUrl ?? this.options.relayUrl()) : await this.openByLink(text);
+    return { ...(await this.introduce(channel, url, name)), relayUrl: url };
+  }
+
+  /** Pairs with a host over a stream to it, with what `meeting` gave there. Throws HostError `host-offline`, `invite-used`. */
+  async meet(stream: Duplex, { hostId, name, relayUrl, room, psk }: { readonly hostId: string; readonly name: string; readonly relayUrl: string | null; readonly room: string; readonly psk: string }): Promise<JoinedHost> {
+    if (hostId === this.hostId) throw new HostError('invite-own', 'That leads to this host itself.');
+    const channel = await pairChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), psk: Buffer.from(psk, 'base64url'), room }).catch((cause: unknown) => {
+      throw new HostError('host-offline', `${name} did not finish the pairing: the connection broke. Try again.`, { cause });
+    });
+    return this.introduce(channel, relayUrl, name);
+  }
+
+  /** Says who this host is over a pairing channel, and remembers who the other one is. `url`: the relay at which that can be met. */
+  private async introduce(channel: Channel, url: string | null, name: string): Promise<JoinedHost> {
     const hostId = channel.remoteHostId;
     const words = fingerprintWords(channel.handshakeHash);
     const link = this.link(channel, {});
@@ -142,7 +176,7 @@ export class Pairing {
       });
       await this.keepGrant(url, hello.relayGrant);
       await this.remember(hostId, url, hello);
-      return { hostId, name: hello.name, relayUrl: url, role: hello.role ?? 'peer', threadId: hello.threadId ?? null, expiresAt: hello.expiresAt ?? null, words };
+      return { hostId, name: hello.name, role: hello.role ?? 'peer', threadId: hello.threadId ?? null, expiresAt: hello.expiresAt ?? null, words };
     } finally {
       link.dispose();
     }
@@ -155,7 +189,7 @@ export class Pairing {
   }
 
   /** Who lets this host in for less than handoffs gets no right here; a right that it has already stays as it is. */
-  private async remember(hostId: string, relayUrl: string, { name, role = 'peer', threadId }: PeerResult<'host/hello'>): Promise<void> {
+  private async remember(hostId: string, relayUrl: string | null, { name, role = 'peer', threadId }: PeerResult<'host/hello'>): Promise<void> {
     const known = this.options.trust.peers.get(hostId);
     const ofHandoffs = (role === 'peer' || role === 'operator') && threadId == null;
     const given = known === undefined || known.role === 'none' ? (ofHandoffs ? 'peer' : 'none') : known.role;

@@ -13,6 +13,10 @@ export function peerHandlers(host: HostService): PeerHandlers {
       await host.codex.ready().catch(() => undefined);
       return { protocolVersion: PROTOCOL_VERSION, name: host.name, batonVersion, codexVersion: host.codex.version };
     },
+    'host/callBack': async ({ ticket }, link) => {
+      await host.network.callBack(link.hostId, ticket);
+      return {};
+    },
     'handoff/offer': (params, link) => host.destination.answers.offer(params, link.hostId),
     'handoff/divergence': (params, link) => host.destination.answers.divergence(params, link.hostId),
     'handoff/negotiate': (params) => host.destination.answers.negotiate(params),

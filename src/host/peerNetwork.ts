@@ -5,12 +5,14 @@ import type { Clock } from '../relay/clock';
 import { hostIdOf, publicKeyOf, type KeyPair } from '../relay/keys';
 import { acceptChannel, openChannel } from '../relay/openChannel';
 import { RelayClient } from '../relay/relayClient';
-import { dialThroughRelay } from '../relay/relayDial';
-import { RelayError } from '../relay/relayError';
+import { CallBacks } from './callBacks';
+import { firstToWork } from './firstToWork';
 import { HostClient } from './hostClient';
 import { HostError } from './hostError';
+import type { BroughtStream } from './localDoor';
 import type { Log } from './log';
 import { PeerLink, type PeerHandlers } from './peerLink';
+import { unreachable, waysTo, type SshDialer } from './peerWays';
 import type { Invite } from './invites';
 import { Pairing } from './pairing';
 import type { RelayAccess } from './relayAccess';
@@ -21,8 +23,6 @@ import type { Trust } from './trust';
 import { batonVersion } from './version';
 import { describeError } from './wireError';
 
-/** How long a peer may take to come to the relay and shake hands before it counts as offline. */
-const CONNECT_TIMEOUT_MS = 15_000;
 /** How long a peer may take to say who it is: it may have to start its Codex first, on a large Codex home. */
 const HELLO_TIMEOUT_MS = 60_000;
 
@@ -31,6 +31,10 @@ export interface PeerNetworkOptions {
   readonly name: () => string;
   readonly trust: Trust;
   readonly relays: RelayAccess;
+  /** Where there is one, peers that it finds are reached by it, too. */
+  readonly ssh?: SshDialer;
+  /** As of Pairing. */
+  readonly onRelay?: (url: string) => Promise<void>;
   readonly handlers: PeerHandlers;
   readonly onTransfer: (channel: Channel) => void;
   /** A paired device has opened a channel, on which it speaks the host protocol. */
@@ -47,19 +51,26 @@ export interface PeerNetworkOptions {
   readonly now?: () => number;
 }
 
-/** This host among its peers: it is reachable through its relay, and reaches them through theirs. */
+/** Most streams that one peer may ask this host to bring at a time. */
+const MOST_CALLBACKS = 8;
+
+/** This host among its peers: it is reachable through its relay, and reaches them through theirs, or over ssh. */
 export class PeerNetwork {
   readonly hostId: string;
   private relay: RelayClient | null = null;
   private relayUrl: string | null = null;
   private readonly links = new Map<string, Promise<PeerLink>>();
   private readonly incoming = new Set<Duplex>();
+  /** Control channels of hosts that came over ssh: this host calls them by these, as it cannot dial them. */
+  private readonly brought = new Map<string, PeerLink>();
+  private readonly callBacks = new CallBacks();
+  private readonly calledBack = new Map<string, number>();
   readonly pairing: Pairing;
   private disposed = false;
 
   constructor(private readonly options: PeerNetworkOptions) {
     this.hostId = hostIdOf(options.keyPair.publicKey);
-    this.pairing = new Pairing({ ...options, relayUrl: () => this.relayUrl, hello: (params, link) => options.handlers['host/hello'](params, link), onChanged: () => options.onChanged('hosts') });
+    this.pairing = new Pairing({ ...options, relayUrl: () => this.relayUrl, hello: (params, link) => options.handlers['host/hello'](params, link), onChanged: () => options.onChanged('hosts'), onRelay: options.onRelay ?? (() => Promise.resolve()) });
   }
 
   private get peers() {
@@ -93,6 +104,8 @@ export class PeerNetwork {
     if (peer?.role === 'none') throw new HostError('not-permitted', `${peer.name} let this host in to see or steer threads there, not for handoffs. For those, make an invite there with "baton invite", and join it here.`);
     const open = this.links.get(hostId);
     if (open !== undefined) return unlessAborted(open, signal);
+    const brought = this.brought.get(hostId);
+    if (brought !== undefined && peer !== undefined) return brought;
     const forget = () => {
       if (this.links.get(hostId) === opening) this.links.delete(hostId);
     };
@@ -103,17 +116,25 @@ export class PeerNetwork {
   }
 
   /** Opens a link for all who ask for it meanwhile, so no one caller's signal ends it, only limits of time. */
-  private async openLink(hostId: string, onClose: () => void): Promise<PeerLink> {
+  private async openLink(hostId: string, onClose: () => void, mended = false): Promise<PeerLink> {
     if (this.disposed) throw new HostError('connection-lost', 'This host is stopping.');
     const link = this.link(await this.open(hostId, 'control'), this.options.handlers);
-    link.onClose(onClose);
     try {
       const hello = await link.call('host/hello', this.hello(this.relayUrl), AbortSignal.timeout(HELLO_TIMEOUT_MS));
       await this.peers.rename(hostId, hello.name);
+      const { ssh } = this.options;
+      ssh?.judge(hostId, hello.name, hello.batonVersion);
+      const peer = this.peers.get(hostId);
+      if (!mended && peer !== undefined && (await ssh?.mend(peer, hello.batonVersion)) === true) {
+        link.dispose();
+        return await this.openLink(hostId, onClose, true);
+      }
+      requireSameProtocol(hello);
+      link.onClose(onClose);
       return link;
     } catch (error) {
       link.dispose();
-      throw HostError.is(error, 'cancelled') ? new HostError('host-offline', `${this.peers.get(hostId)?.name ?? 'That host'} is at the relay but does not answer. Look at "baton doctor" there, and try again.`, { cause: error }) : error;
+      throw HostError.is(error, 'cancelled') ? new HostError('host-offline', `${this.peers.get(hostId)?.name ?? 'That host'} can be reached but does not answer. Look at "baton doctor" there, and try again.`, { cause: error }) : error;
     }
   }
 
@@ -164,20 +185,43 @@ export class PeerNetwork {
   private async open(hostId: string, purpose: 'control' | 'transfer' | 'tunnel', signal?: AbortSignal): Promise<Channel> {
     const peer = this.peers.get(hostId);
     if (peer === undefined || (peer.role !== 'none' && this.options.trust.peer(hostId) === undefined)) throw new HostError('no-such-host', 'That host is not paired with this one, or only was for a time. Make an invite there and join it here.');
-    const url = peer.relayUrl ?? this.relayUrl;
-    if (url === null) throw new HostError('relay-not-set', `There is no relay over which ${peer.name} could be reached. Start both hosts with "baton host --relay URL".`);
+    const ways = waysTo(peer, { relayUrl: this.relayUrl, relayIsUp: this.relay?.status === 'connected', relays: this.options.relays, ssh: this.options.ssh, caller: this.brought.get(hostId), callBacks: this.callBacks });
     try {
-      const stream = await dialThroughRelay({ url, hostId, membership: this.options.relays.at(url), timeoutMs: CONNECT_TIMEOUT_MS, signal });
-      const channel = this.watched(await openChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), purpose, ...(signal === undefined ? {} : { signal }) }));
+      const channel = await firstToWork(ways.map(({ open, ...way }) => ({
+        ...way,
+        open: async (given: AbortSignal) => openChannel(await open(given), { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), purpose, signal: given }),
+      })), { signal, tooLate: (late) => late.on('error', () => undefined).destroy() });
+      this.watched(channel);
       this.options.trust.keep(hostId, channel, () => this.peers.get(hostId)?.role === 'none' || this.options.trust.peer(hostId) !== undefined);
       return channel;
     } catch (cause) {
       if (signal?.aborted === true) throw new HostError('cancelled', 'Cancelled.', { cause });
-      if (RelayError.is(cause, 'host-offline')) throw new HostError('host-offline', `${peer.name} is not connected to the relay. Start its host with "baton host", and try again.`, { cause });
-      if (RelayError.is(cause, 'not-admitted')) throw new HostError('relay-unreachable', `${peer.name} cannot be reached. ${cause.message}`, { cause });
-      if (RelayError.is(cause, 'relay-unreachable') || RelayError.is(cause, 'relay-refused')) throw new HostError('relay-unreachable', `${peer.name} cannot be reached. ${cause.message.replace(/\.?$/, '.')} Check that the relay runs and that this machine is online, and try again.`, { cause });
-      throw new HostError('host-offline', `${peer.name} does not answer, or no longer trusts this host. Check it there with "baton hosts".`, { cause });
+      throw unreachable(peer, cause);
     }
+  }
+
+  /** Brings a peer that cannot reach this host a stream, on which it begins a channel. Throws HostError `not-permitted`, and as the dialer. */
+  async callBack(hostId: string, ticket: string): Promise<void> {
+    const peer = this.options.trust.peer(hostId);
+    const { ssh } = this.options;
+    const under = this.calledBack.get(hostId) ?? 0;
+    if (peer === undefined || ssh === undefined || peer.ssh.length === 0) throw new HostError('not-permitted', 'This host does not reach that one over ssh.');
+    if (under >= MOST_CALLBACKS) throw new HostError('not-permitted', `${MOST_CALLBACKS} connections are being made already.`);
+    this.calledBack.set(hostId, under + 1);
+    try {
+      const stream = await ssh.dial(peer, { ticket });
+      if (this.disposed) stream.destroy();
+      else void this.accept(stream);
+    } finally {
+      this.calledBack.set(hostId, (this.calledBack.get(hostId) ?? 1) - 1);
+    }
+  }
+
+  /** Takes a stream that a process of this account brought, which another machine started over ssh. */
+  take(stream: Duplex, what: BroughtStream): void {
+    if (this.disposed) stream.destroy();
+    else if (what.kind === 'callback') this.callBacks.arrive(what.ticket, stream);
+    else void this.accept(stream, true);
   }
 
   /** A channel may break when nobody reads or writes; whoever does hears of it then. */
@@ -190,7 +234,7 @@ export class PeerNetwork {
     return new PeerLink(channel, channel.remoteHostId, Buffer.from(channel.handshakeHash).toString('hex'), handlers, this.options.log, this.options.onProgress);
   }
 
-  private async accept(stream: Duplex): Promise<void> {
+  private async accept(stream: Duplex, wasBrought = false): Promise<void> {
     this.incoming.add(stream);
     stream.once('close', () => this.incoming.delete(stream));
     let attempt: Invite | undefined;
@@ -202,7 +246,7 @@ export class PeerNetwork {
       });
       this.watched(channel);
       if (this.disposed) return void channel.destroy();
-      if (channel.purpose !== 'pairing') this.serve(channel);
+      if (channel.purpose !== 'pairing') this.serve(channel, wasBrought);
       else if (attempt !== undefined) this.pairing.serve(channel, attempt);
     } catch (error) {
       this.options.log.warn(`An incoming channel was refused: ${describeError(error).message}`);
@@ -212,8 +256,17 @@ export class PeerNetwork {
     }
   }
 
+  private bringUp(hostId: string, link: PeerLink): void {
+    this.brought.set(hostId, link);
+    link.onClose(() => {
+      if (this.brought.get(hostId) === link) this.brought.delete(hostId);
+    });
+    // What waits for that host can go on.
+    this.options.onChanged('hosts');
+  }
+
   /** Gives a channel of a known key to whoever speaks what it is for. */
-  private serve(channel: Channel): void {
+  private serve(channel: Channel, wasBrought: boolean): void {
     const { trust } = this.options;
     const id = channel.remoteHostId;
     const peer = trust.peer(id);
@@ -221,7 +274,10 @@ export class PeerNetwork {
     if (peer !== undefined && channel.purpose !== 'tunnel') {
       if (!trust.keep(id, channel, () => trust.peer(id) !== undefined)) return;
       if (channel.purpose === 'transfer') this.options.onTransfer(channel);
-      else this.link(channel, this.options.handlers);
+      else {
+        const link = this.link(channel, this.options.handlers);
+        if (wasBrought) this.bringUp(id, link);
+      }
     } else if (access !== undefined && channel.purpose !== 'transfer') {
       if (!trust.keep(id, channel, () => trust.access(id) !== undefined)) return;
       if (channel.purpose === 'control') this.options.onController(channel, access);
@@ -230,6 +286,12 @@ export class PeerNetwork {
       channel.destroy(new HostError('not-permitted', `${id.slice(0, 8)} may not open a ${channel.purpose} channel.`));
     }
   }
+}
+
+/** Throws HostError `protocol-mismatch` with what to do. */
+function requireSameProtocol({ protocolVersion, name, batonVersion: theirs }: { readonly protocolVersion: number; readonly name: string; readonly batonVersion: string }): void {
+  if (protocolVersion === PROTOCOL_VERSION) return;
+  throw new HostError('protocol-mismatch', `${name} runs Baton ${theirs}, whose hosts speak version ${protocolVersion} of the protocol; this one is ${batonVersion} and speaks version ${PROTOCOL_VERSION}. Update Baton ${protocolVersion > PROTOCOL_VERSION ? 'here' : 'there'}, then end the host with "baton stop".`);
 }
 
 /** What `shared` gives, for as long as this caller waits for it. Throws HostError `cancelled`. */

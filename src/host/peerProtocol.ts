@@ -104,6 +104,8 @@ export const peerMethods = {
       /** When they pair: what the caller may do there, and until when. */
       role: role.optional(), threadId: threadId.nullish(), expiresAt: z.iso.datetime().nullish() }),
   ),
+  /** Asked of a host that reaches the caller over ssh, and is not reached by it: dial, and name the ticket; the caller begins a channel on that stream. */
+  'host/callBack': method(z.object({ ticket }), z.object({})),
   /** Preflight: nothing is kept. `takesIncluded`: this Baton knows of ignored files that cross. */
   'handoff/offer': method(
     z.object({

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { JsonStore } from './jsonStore';
 import { hostId, hostName, role } from './protocol';
+import { isAlias } from './ssh/sshConfig';
 
 const peer = z.object({
   hostId,
@@ -13,6 +14,10 @@ const peer = z.object({
   /** Where the peer can be met, if not at this host's own relay. */
   relayUrl: z.url({ protocol: /^wss?$/ }).nullable(),
   addedAt: z.iso.datetime(),
+  /** Names under which ssh finds it; the newest first. */
+  ssh: z.array(z.string().refine(isAlias)).max(16).default([]),
+  /** It reaches this host over ssh, and can be asked to. */
+  comes: z.boolean().default(false),
 });
 /** A host that this host trusts, and for what. */
 export type Peer = z.infer<typeof peer>;
@@ -36,9 +41,20 @@ export class PeerStore {
     return this.list().find((known) => known.hostId === id);
   }
 
-  /** Adds a peer, or puts it in place of what was known of it. */
+  /** Adds a peer, or puts it in place of what was known of it; the ways to it stay, unless there are others now. */
   async save(entry: NewPeer): Promise<void> {
-    await this.#change((peers) => [...peers.filter((known) => known.hostId !== entry.hostId), entry]);
+    await this.#change((peers) => {
+      const { ssh = [], comes = false } = peers.find((known) => known.hostId === entry.hostId) ?? {};
+      return [...peers.filter((known) => known.hostId !== entry.hostId), { ssh, comes, ...entry }];
+    });
+  }
+
+  /** Notes that ssh finds a known peer under a name, which from now on is no other's. */
+  async findBySsh(id: string, alias: string): Promise<void> {
+    await this.#change((peers) => peers.map((entry) => {
+      const others = entry.ssh.filter((known) => known !== alias);
+      return entry.hostId === id ? { ...entry, ssh: [alias, ...others].slice(0, 16) } : { ...entry, ssh: others };
+    }));
   }
 
   /** Notes that a known peer has another name now; nothing is written for one that is unknown or has it already. */

@@ -10,6 +10,7 @@ import { divergenceChoice, type DivergenceChoice } from '../handoff/divergence';
 import { auditEntry } from './auditEntry';
 import { deviceSummary, inviteId, inviteParams, inviteSummary, joinedHost, madeInvite } from './deviceSchemas';
 import { hostId, hostName, role, threadId, type Role } from './identifiers';
+import { addedHost, addHostParams, meetingParams, openMeeting, sshAliases } from './sshSchemas';
 
 export { hostId, hostName, role, threadId, type Role };
 
@@ -36,6 +37,8 @@ export const hostSummary = z.object({
   online: z.boolean(),
   self: z.boolean(),
   codexVersion: z.string().nullable(),
+  /** Its Baton, where that is of another version, and what is to be done about it; null where nothing is. */
+  note: text.nullish(),
 });
 export type HostSummary = z.infer<typeof hostSummary>;
 
@@ -388,7 +391,15 @@ export const methods = {
   'invite/cancel': method('operator', z.object({ id: inviteId }), z.object({ cancelled: z.boolean() })),
   /** Answers when the invite was used or has ended otherwise. */
   'invite/wait': method('operator', z.object({ id: inviteId }), inviteSummary),
+  /** The hosts of this account's ssh configuration, and which of them are known already. */
+  'host/aliases': method('operator', empty, sshAliases),
+  /** Makes the machine that ssh finds under a name a host that this one knows: looks at what is there, copies Baton, starts its host, pairs with it. Asks nothing. */
+  'host/add': method('operator', addHostParams, addedHost),
+  /** Lets one host in whose key is known, over a connection to which only this account has access: `baton host stdio` asks for it. */
+  'host/meeting': method('operator', meetingParams, openMeeting),
   'host/stop': method('operator', empty, z.object({ stopped: z.literal(true) })),
+  /** Ends the host, but not while a turn runs or a handoff is under way: then `busy` says what is. */
+  'host/stopIfIdle': method('operator', empty, z.object({ stopped: z.boolean(), busy: text.nullable() })),
   'host/doctor': method('viewer', empty, z.object({ checks: z.array(doctorCheck) })),
 
   /**

@@ -52,6 +52,8 @@ const TIED = [
   /^(ELECTRON|VSCODE|CHROME)_/,
   // VS Code's askpass talks to the window that set it; git asks nobody in a host.
   /^(GIT|SSH)_ASKPASS/,
+  // The connection over which a host was started ends before it.
+  /^SSH_(CONNECTION|CLIENT|TTY|ORIGINAL_COMMAND)$/,
   // `git rev-parse --local-env-vars`: set inside hooks, they would send every git of the host to that one repository.
   /^GIT_(ALTERNATE_OBJECT_DIRECTORIES|CONFIG|CONFIG_PARAMETERS|CONFIG_COUNT|CONFIG_KEY_\d+|CONFIG_VALUE_\d+|OBJECT_DIRECTORY|DIR|WORK_TREE|IMPLICIT_WORK_TREE|GRAFT_FILE|INDEX_FILE|NO_REPLACE_OBJECTS|REPLACE_REF_BASE|PREFIX|SHALLOW_FILE|COMMON_DIR|QUARANTINE_PATH|REFLOG_ACTION)$/,
   // A debugger's preload, or the channel to a parent that is not the host's.

@@ -23,6 +23,7 @@ import { loadIdentity, type Identity } from './identity';
 import { JsonStore, removeTornJson } from './jsonStore';
 import { LedgerStore } from './ledgerStore';
 import { listenLocal } from './localServer';
+import { sortLocal } from './localDoor';
 import { localSocketPath } from './localSocket';
 import { KeptPlaces, keepSwept } from './keptPlaces';
 import { KeptTransfers } from './keptTransfers';
@@ -36,6 +37,8 @@ import { PROTOCOL_VERSION, type InitializeResult, type NotificationOf, type Role
 import { RelayAccess, type RelayRight } from './relayAccess';
 import { SealedBundles } from './sealedBundles';
 import { SettingsStore } from './settings';
+import { Ssh } from './ssh/ssh';
+import { SshHosts } from './ssh/sshHosts';
 import { SurroundingsReader } from './surroundings';
 import { ThreadArrival } from './threadArrival';
 import { ThreadDeparture } from './threadDeparture';
@@ -55,6 +58,8 @@ export interface HostOptions {
   readonly name?: string;
   /** What lets this host into its relay; remembered too. */
   readonly relayRight?: RelayRight;
+  /** The `baton.js` that this host was started from, which is copied to hosts that ssh finds. */
+  readonly entry?: string;
   readonly env: Environment;
   readonly log: Log;
 }
@@ -86,11 +91,15 @@ export async function runHost(options: HostOptions): Promise<RunningHost> {
   const local = await listenLocal({
     batonHome: options.batonHome,
     log: options.log,
-    onConnection: (stream) => {
-      ready.then(
-        (service) => service.controllers.serve(stream, localOperator),
-        () => stream.destroy(),
-      );
+    onConnection: (socket) => {
+      const once = (act: (service: HostService) => void) => void ready.then(act, () => socket.destroy());
+      sortLocal(socket, {
+        controller: (stream) => once((service) => {
+          service.controllers.serve(stream, localOperator);
+          stream.resume();
+        }),
+        brought: (stream, what) => once((service) => service.network.take(stream, what)),
+      });
     },
   });
   try {
@@ -115,6 +124,7 @@ export class HostService implements RunningHost {
   readonly approvals: ApprovalBroker;
   readonly codexClients: CodexClients;
   readonly network: PeerNetwork;
+  readonly sshHosts: SshHosts;
   readonly handoffs: Handoffs;
   readonly destination: HandoffDestination;
   readonly claims: Claims;
@@ -272,8 +282,24 @@ export class HostService implements RunningHost {
       peerName: (hostId: string) => this.trust.peers.get(hostId)?.name ?? hostId.slice(0, 8),
       onChanged: () => this.changed('threads', 'worktrees'),
     };
+    this.sshHosts = new SshHosts({
+      ssh: new Ssh({ env, log }),
+      hostId: identity.hostId,
+      version: batonVersion,
+      entry: options.entry ?? null,
+      peers: trust.peers,
+      meet: async (stream, meeting) => {
+        const joined = await this.network.pairing.meet(stream, meeting);
+        if (meeting.relayUrl !== null) await this.useRelay(meeting.relayUrl);
+        return joined;
+      },
+      now: () => performance.now(),
+      log,
+    });
     this.network = new PeerNetwork({
       keyPair: identity.keyPair,
+      ssh: this.sshHosts,
+      onRelay: (url) => this.useRelay(url),
       name: shared.name,
       trust,
       relays,
@@ -284,8 +310,8 @@ export class HostService implements RunningHost {
       onTunnel: (channel, access) => this.codexClients.serve(channel, access),
       onProgress: (progress) => this.controllers.notify('handoff/progress', progress),
       onChanged: (what) => {
-        // What broke off with the connection to the relay can be settled now.
-        if (what === 'relay' && this.network.relayStatus.status === 'connected') {
+        // What broke off with the connection to the relay, or to a host that reaches this one, can be settled now.
+        if (what === 'hosts' || this.network.relayStatus.status === 'connected') {
           this.recoverDestination(0, OUTCOME_RETRY_MS);
           this.claims.later(0);
         }
@@ -402,6 +428,13 @@ export class HostService implements RunningHost {
     this.recoverDestination(0, OUTCOME_RETRY_MS);
   }
 
+  /** Takes up a relay of a host that was just met, unless this host has one: without it could not be called back. */
+  async useRelay(url: string): Promise<void> {
+    if (this.settings.value.relayUrl !== null) return;
+    await this.settings.change({ relayUrl: url });
+    this.network.setRelay(url);
+  }
+
   /** Settles the handoffs to this host that are neither here nor withdrawn, after a delay and then again and again. */
   private recoverDestination(delayMs: number, retryMs: number): void {
     clearTimeout(this.outcomeTimer);
@@ -434,6 +467,7 @@ export class HostService implements RunningHost {
       this.handoffs.dispose();
       this.claims.dispose();
       this.network.dispose();
+      this.sshHosts.dispose();
       await this.approvals.keep().catch((error: unknown) => this.options.log.error(`Pending approvals could not be kept: ${describeError(error).message}`));
       await this.codex.stop();
       await this.closeLocal();

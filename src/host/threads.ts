@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { AppServer } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
 import { onceWritten } from '../codex/onceWritten';
+import { isRunning, loadedThreads } from '../codex/quiesce';
 import { readThread } from '../codex/threads';
 import { describeLedger, mayRun } from '../handoff/ownership';
 import type { CodexHost, ThreadSettings } from './codexHost';
@@ -27,6 +28,9 @@ const withThreadId = z.looseObject({ threadId: z.string() });
 const startedThread = z.looseObject({ thread: z.looseObject({ id: z.string() }), cwd: z.string() });
 
 const listed = z.looseObject({ data: z.array(z.looseObject({ id: z.string() })) });
+/** Methods with which Codex begins to work. */
+const beginsWork = new Set(['thread/start', 'thread/resume', 'thread/fork', 'thread/compact/start', 'turn/start', 'turn/steer']);
+
 /** The first page of the threads that are not archived, whatever they are about. */
 const wholeList = z.strictObject({ archived: z.literal(false).nullish(), modelProviders: z.unknown(), sortKey: z.unknown(), sortDirection: z.literal('desc').nullish(), limit: z.unknown(), cursor: z.null().optional() });
 /** Longest time from the start of a first turn until Codex lists its thread. */
@@ -63,6 +67,11 @@ export class Threads {
   /** Threads whose worktree is being changed by an apply. */
   readonly held = new Set<string>();
 
+  /** Another Baton is about to take this host's place: no work is begun any more. */
+  retiring = false;
+  /** Requests that begin work and that Codex has not answered yet. */
+  private beginning = 0;
+
   ownership(threadId: string): ThreadOwnership {
     const ledger = this.ledger.get(threadId);
     return {
@@ -94,7 +103,28 @@ export class Threads {
     }
     const worktree = named.success && needsWorktree.has(method) ? this.worktrees.ofThread(named.data.threadId) : method === 'thread/start' ? this.aroundStart(params) : undefined;
     const pass = () => this.passOn(server, method, params, named.data?.threadId);
-    return worktree === undefined ? pass() : this.ports.atWork(worktree.id, pass);
+    const go = () => (worktree === undefined ? pass() : this.ports.atWork(worktree.id, pass));
+    if (!beginsWork.has(method)) return go();
+    if (this.retiring) throw new HostError('host-busy', 'The host is about to be replaced by a newer Baton. Try again in a moment.');
+    this.beginning += 1;
+    try {
+      return await go();
+    } finally {
+      this.beginning -= 1;
+    }
+  }
+
+  /** What Codex does now, of any thread, in a sentence; null where it does nothing. */
+  async busy(): Promise<string | null> {
+    if (this.beginning > 0) return 'A turn begins.';
+    if (this.codex.version === null) return null;
+    const server = await this.codex.ready();
+    for (const threadId of await loadedThreads(server)) {
+      if (await isRunning(server, threadId)) return `A turn of the thread ${threadId} runs.`;
+      const { data } = await server.request('thread/backgroundTerminals/list', { threadId });
+      if (data.length > 0) return `A command of the thread ${threadId} runs.`;
+    }
+    return null;
   }
 
   /** The worktree in which a thread is to begin. */

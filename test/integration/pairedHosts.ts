@@ -58,6 +58,20 @@ export class Site {
     this.connected = await this.machine.client();
   }
 
+  /** Connects a controller to a host that another program started. */
+  async attach(): Promise<void> {
+    this.connected = await this.machine.client();
+    this.hostId = this.connected.host.baton.hostId;
+  }
+
+  /** Ends a host that another program started. */
+  async endAttached(): Promise<void> {
+    const { client } = this;
+    const closed = new Promise<void>((fulfil) => client.onClose(fulfil));
+    await client.call('host/stop').catch(() => undefined);
+    await closed;
+  }
+
   /** Ends the host as `signal` does; the app-server lives on when it is SIGKILL. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     this.connected?.dispose();
@@ -214,7 +228,7 @@ export interface PairOptions {
   readonly wayTo?: (relayUrl: string) => Promise<string>;
 }
 
-async function makeSite({ directory, name, origin, model, env = {}, config = {} }: { directory: string; name: string; origin: string; model: ScriptedModel; env?: NodeJS.ProcessEnv | undefined; config?: Partial<CodexConfig> | undefined }): Promise<Site> {
+export async function makeSite({ directory, name, origin, model, env = {}, config = {} }: { directory: string; name: string; origin: string; model: ScriptedModel; env?: NodeJS.ProcessEnv | undefined; config?: Partial<CodexConfig> | undefined }): Promise<Site> {
   const machine = new Machine(name, join(directory, name), { BATON_CODEX: codex, ...env });
   await writeCodexConfig(machine.codexHome, { modelUrl: model.url, ...config });
   return new Site(machine, await cloneOf(origin, join(machine.directory, 'orrery')));
@@ -288,7 +302,7 @@ export function explainFailures({ laptop, server }: PairedHosts): void {
 }
 
 /** A host that was killed leaves its app-server to the next one; where none came, nobody else ends it. */
-function endLeftAppServer(machine: Machine): void {
+export function endLeftAppServer(machine: Machine): void {
   const file = join(machine.batonHome, 'app-server.json');
   if (!existsSync(file)) return;
   const { pid } = JSON.parse(readFileSync(file, 'utf8')) as { pid?: number };

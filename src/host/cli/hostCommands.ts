@@ -1,18 +1,15 @@
 import { resolve } from 'node:path';
-import { InvalidArgumentError, Option } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { z } from 'zod';
 import { HostError } from '../hostError';
 import type { startReport } from '../launchHost';
 import { streamLog } from '../log';
 import { readRelayRight } from '../relayAccess';
 import type { CommandTable } from './commandTable';
+import { ended } from './ended';
 import { untilInterrupted } from './foreground';
 import { inertLine } from './inertText';
 import { parseRelayUrl } from './relayCommand';
-
-/** A host that was asked to stop ends its app-server first. */
-const STOP_TIMEOUT_MS = 30_000;
-const LOOK_AGAIN_MS = 20;
 
 function parseName(text: string): string {
   if (text.length === 0 || text.length > 64 || inertLine(text) !== text) throw new InvalidArgumentError('It has 1 to 64 visible characters.');
@@ -38,8 +35,9 @@ function reportStart(report: z.input<typeof startReport>): Promise<void> {
   });
 }
 
-export function addHostCommands({ program, session }: CommandTable): void {
-  program
+/** Gives the command `host`, which others are put below. */
+export function addHostCommands({ program, session }: CommandTable): Command {
+  const host = program
     .command('host')
     .description("run this account's host in the foreground; all options are remembered")
     .option('--relay <URL>', 'the relay where this host can be met', parseRelayUrl)
@@ -52,26 +50,27 @@ export function addHostCommands({ program, session }: CommandTable): void {
       if (relayRight !== undefined) await readRelayRight(relayRight);
       const { runHost } = await import('../service');
       const log = streamLog(session.stderr);
-      const host = await runHost({
+      const running = await runHost({
         batonHome: session.batonHome,
         codexHome: session.codexHome,
         ...(options.relay === undefined ? {} : { relayUrl: options.relay }),
         ...(options.name === undefined ? {} : { name: options.name }),
         ...(relayRight === undefined ? {} : { relayRight }),
         env: session.env,
+        entry: session.entry,
         log,
       }).catch(async (error: unknown) => {
         const reason = error instanceof Error && 'reason' in error && typeof error.reason === 'string' ? error.reason : 'internal';
         await reportStart({ error: { reason, message: error instanceof Error ? error.message : String(error) } });
         throw error;
       });
-      const { hostId, name } = host;
+      const { hostId, name } = running;
       // Before it says that it is ready: whoever waits for that may end it at once.
       const interrupted = untilInterrupted();
       await reportStart({ ready: true, hostId, name });
       session.result({ ready: true, hostId, name }, () => `The host "${inertLine(name)}" (${hostId}) is ready. Ctrl-C ends it.`);
-      await Promise.race([interrupted, host.closed]);
-      await host.close();
+      await Promise.race([interrupted, running.closed]);
+      await running.close();
     });
 
   program
@@ -91,17 +90,5 @@ export function addHostCommands({ program, session }: CommandTable): void {
       await ended(pid);
       session.result({ stopped: true }, () => 'The host has ended.');
     });
-}
-
-/** Resolves when a process is gone. It is no child of this one, so there is no signal of its end to wait for. */
-async function ended(pid: number): Promise<void> {
-  for (const start = Date.now(); Date.now() - start < STOP_TIMEOUT_MS; ) {
-    try {
-      process.kill(pid, 0);
-    } catch {
-      return;
-    }
-    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
-  }
-  throw new HostError('internal', `The host (process ${pid}) was asked to stop and still runs after ${STOP_TIMEOUT_MS / 1000} s. See host.log in its home.`);
+  return host;
 }

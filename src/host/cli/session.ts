@@ -35,12 +35,17 @@ export class Session {
     return this.stdout.isTTY && this.stdout.columns > 0 ? this.stdout.columns : DEFAULT_COLUMNS;
   }
 
+  /** The file that this is. */
+  get entry(): string {
+    return realpathSync(process.argv[1] ?? '');
+  }
+
   /** The host that BATON_HOME and CODEX_HOME choose, started if it does not run. */
   host(): Promise<HostClient> {
     return (this.#client ??= ensureHost({
       batonHome: this.batonHome,
       codexHome: this.codexHome,
-      entry: realpathSync(process.argv[1] ?? ''),
+      entry: this.entry,
       env: this.env,
       clientInfo: { name: 'baton-cli', version: batonVersion },
     }));
@@ -55,6 +60,13 @@ export class Session {
       if (HostError.is(error, 'host-unreachable')) return undefined;
       throw error;
     }
+  }
+
+  /** The host that runs after one that was connected to has ended: started, if it does not run. */
+  async nextHost(): Promise<HostClient> {
+    await this.dispose();
+    this.#client = undefined;
+    return this.host();
   }
 
   /** Prints the result: `value` as one line of JSON under `--json`, else what `text` makes of it. */
