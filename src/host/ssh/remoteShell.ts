@@ -15,7 +15,7 @@ const underLoginShell = [
   'BATON_MARK=$2',
   'BATON_CALL=$3',
   'export BATON_THEN BATON_MARK BATON_CALL',
-  'case "$SHELL" in */bash|*/zsh|*/fish|*/sh|*/dash|*/ash|*/ksh|*/mksh) exec "$SHELL" -lc "$3" ;; *csh) exec "$SHELL" -c "$3" ;; esac',
+  'case "$SHELL" in */bash|*/zsh|*/fish|*/sh|*/dash|*/ash|*/ksh*|*/mksh) exec "$SHELL" -lc "$3" ;; *csh) exec "$SHELL" -c "$3" ;; esac',
   'exec sh -c "$3"',
 ].join('; ');
 
