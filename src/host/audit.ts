@@ -30,7 +30,7 @@ export type AuditEvent =
   | { readonly type: 'thread-reclaimed' | 'thread-superseded'; readonly threadId: string; readonly peer: string; readonly by: Actor; readonly epoch: number }
   | { readonly type: 'thread-set-aside'; readonly threadId: string; readonly fork: string; readonly peer: string; readonly by: Actor; readonly epoch: number }
   | { readonly type: 'apply-done' | 'apply-undone'; readonly threadId: string; readonly directory: string; readonly by: Actor }
-  | { readonly type: 'host-paired'; readonly hostId: string; readonly role: string }
+  | { readonly type: 'host-paired'; readonly hostId: string; readonly role: string; readonly words: string }
   | { readonly type: 'device-paired'; readonly deviceId: string; readonly name: string; readonly kind: 'device' | 'host'; readonly role: string; readonly threadId?: string; readonly expiresAt: string | null; readonly inviteId: string; readonly words: string }
   | { readonly type: 'invite-made'; readonly inviteId: string; readonly role: string; readonly threadId?: string; readonly expiresAt: string; readonly by: Actor }
   | { readonly type: 'invite-ended'; readonly inviteId: string; readonly outcome: string }

@@ -12,7 +12,7 @@ export type HostErrorReason =
   | 'codex-not-found' | 'codex-too-old' | 'codex-unavailable' | 'codex-refused' | 'policy-refused' | 'provider-missing' | 'thread-in-use'
   | 'thread-moved' | 'thread-moving' | 'preflight-blocked' | 'included-outdated' | 'own-thread' | 'same-host'
   | 'owner-online' | 'too-many-handoffs' | 'cancelled' | 'connection-lost' | 'transfer-incomplete' | 'transfer-corrupt' | 'receipt-mismatch' | 'canary-failed' | 'disk-full' | 'diverged'
-  | 'ssh-not-found' | 'ssh-unreachable' | 'ssh-refused' | 'ssh-host-key' | 'ssh-failed' | 'host-not-ready' | 'host-busy'
+  | 'ssh-not-found' | 'ssh-unreachable' | 'ssh-refused' | 'ssh-host-key' | 'ssh-failed' | 'host-not-ready' | 'host-busy' | 'token-missing' | 'token-refused'
   | 'identity-invalid' | 'state-invalid' | 'git-failed' | 'git-not-found' | 'internal';
 
 /** An error with a reason that callers branch on, and a message for people: what failed, on what, why, and what to do. */

@@ -10,3 +10,9 @@ export const hostName = z.string().min(1).max(64).regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p
 /** What a controller may do. Each includes the ones before it; `peer` stands apart: it takes part in handoffs and nothing else. */
 export const role = z.enum(['viewer', 'approver', 'operator', 'peer']);
 export type Role = z.infer<typeof role>;
+
+/**
+ * The environment variable that holds a bearer token. These names all begin alike, so that none of them reaches Codex, git, or whatever else a host
+ * starts.
+ */
+export const tokenName = z.string().regex(/^BATON_TOKEN(_[A-Z0-9_]{1,64})?$/, 'the variable of a token is BATON_TOKEN, or begins with BATON_TOKEN_, in capitals');

@@ -52,6 +52,17 @@ export interface PairingOptions {
   readonly now?: () => number;
 }
 
+/** What a host that is met says of itself, with what opens a pairing channel to it. */
+export interface Meeting {
+  readonly hostId: string;
+  readonly name: string;
+  /** The relay at which it can be met, too. */
+  readonly relayUrl: string | null;
+  readonly room: string;
+  /** Base64url. */
+  readonly psk: string;
+}
+
 /** How hosts and devices come to know each other: invites by link and by code, on both sides. */
 export class Pairing {
   readonly invites: Invites;
@@ -155,7 +166,7 @@ export class Pairing {
   }
 
   /** Pairs with a host over a stream to it, with what `meeting` gave there. Throws HostError `host-offline`, `invite-used`. */
-  async meet(stream: Duplex, { hostId, name, relayUrl, room, psk }: { readonly hostId: string; readonly name: string; readonly relayUrl: string | null; readonly room: string; readonly psk: string }): Promise<JoinedHost> {
+  async meet(stream: Duplex, { hostId, name, relayUrl, room, psk }: Meeting): Promise<JoinedHost> {
     if (hostId === this.hostId) throw new HostError('invite-own', 'That leads to this host itself.');
     const channel = await pairChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), psk: Buffer.from(psk, 'base64url'), room }).catch((cause: unknown) => {
       throw new HostError('host-offline', `${name} did not finish the pairing: the connection broke. Try again.`, { cause });
@@ -175,7 +186,7 @@ export class Pairing {
         throw cause;
       });
       await this.keepGrant(url, hello.relayGrant);
-      await this.remember(hostId, url, hello);
+      await this.remember(hostId, url, hello, words);
       return { hostId, name: hello.name, role: hello.role ?? 'peer', threadId: hello.threadId ?? null, expiresAt: hello.expiresAt ?? null, words };
     } finally {
       link.dispose();
@@ -189,12 +200,12 @@ export class Pairing {
   }
 
   /** Who lets this host in for less than handoffs gets no right here; a right that it has already stays as it is. */
-  private async remember(hostId: string, relayUrl: string | null, { name, role = 'peer', threadId }: PeerResult<'host/hello'>): Promise<void> {
+  private async remember(hostId: string, relayUrl: string | null, { name, role = 'peer', threadId }: PeerResult<'host/hello'>, words: string): Promise<void> {
     const known = this.options.trust.peers.get(hostId);
     const ofHandoffs = (role === 'peer' || role === 'operator') && threadId == null;
     const given = known === undefined || known.role === 'none' ? (ofHandoffs ? 'peer' : 'none') : known.role;
     await this.options.trust.peers.save({ hostId, name, role: given, relayUrl, addedAt: new Date(this.now()).toISOString(), expiresAt: known?.role === given ? known.expiresAt : null });
-    await this.options.audit.append({ type: 'host-paired', hostId, role: given });
+    await this.options.audit.append({ type: 'host-paired', hostId, role: given, words });
     this.options.onChanged();
   }
 

@@ -12,7 +12,7 @@ import { HostError } from './hostError';
 import type { BroughtStream } from './localDoor';
 import type { Log } from './log';
 import { PeerLink, type PeerHandlers } from './peerLink';
-import { unreachable, waysTo, type SshDialer } from './peerWays';
+import { unreachable, waysTo, type HostDialer, type SshDialer } from './peerWays';
 import type { Invite } from './invites';
 import { Pairing } from './pairing';
 import type { RelayAccess } from './relayAccess';
@@ -33,6 +33,8 @@ export interface PeerNetworkOptions {
   readonly relays: RelayAccess;
   /** Where there is one, peers that it finds are reached by it, too. */
   readonly ssh?: SshDialer;
+  /** The same of those that have an open door. */
+  readonly open?: HostDialer;
   /** As of Pairing. */
   readonly onRelay?: (url: string) => Promise<void>;
   readonly handlers: PeerHandlers;
@@ -61,7 +63,7 @@ export class PeerNetwork {
   private relayUrl: string | null = null;
   private readonly links = new Map<string, Promise<PeerLink>>();
   private readonly incoming = new Set<Duplex>();
-  /** Control channels of hosts that came over ssh: this host calls them by these, as it cannot dial them. */
+  /** Control channels of hosts that came by themselves, not through a relay: this host calls them by these, as it cannot dial them. */
   private readonly brought = new Map<string, PeerLink>();
   private readonly callBacks = new CallBacks();
   private readonly calledBack = new Map<string, number>();
@@ -185,7 +187,7 @@ export class PeerNetwork {
   private async open(hostId: string, purpose: 'control' | 'transfer' | 'tunnel', signal?: AbortSignal): Promise<Channel> {
     const peer = this.peers.get(hostId);
     if (peer === undefined || (peer.role !== 'none' && this.options.trust.peer(hostId) === undefined)) throw new HostError('no-such-host', 'That host is not paired with this one, or only was for a time. Make an invite there and join it here.');
-    const ways = waysTo(peer, { relayUrl: this.relayUrl, relayIsUp: this.relay?.status === 'connected', relays: this.options.relays, ssh: this.options.ssh, caller: this.brought.get(hostId), callBacks: this.callBacks });
+    const ways = waysTo(peer, { relayUrl: this.relayUrl, relayIsUp: this.relay?.status === 'connected', relays: this.options.relays, ssh: this.options.ssh, open: this.options.open, caller: this.brought.get(hostId), callBacks: this.callBacks });
     try {
       const channel = await firstToWork(ways.map(({ open, ...way }) => ({
         ...way,
@@ -203,13 +205,13 @@ export class PeerNetwork {
   /** Brings a peer that cannot reach this host a stream, on which it begins a channel. Throws HostError `not-permitted`, and as the dialer. */
   async callBack(hostId: string, ticket: string): Promise<void> {
     const peer = this.options.trust.peer(hostId);
-    const { ssh } = this.options;
+    const dialer = peer === undefined ? undefined : peer.ssh.length > 0 ? this.options.ssh : peer.address === null ? undefined : this.options.open;
     const under = this.calledBack.get(hostId) ?? 0;
-    if (peer === undefined || ssh === undefined || peer.ssh.length === 0) throw new HostError('not-permitted', 'This host does not reach that one over ssh.');
+    if (peer === undefined || dialer === undefined) throw new HostError('not-permitted', 'This host does not reach that one by itself.');
     if (under >= MOST_CALLBACKS) throw new HostError('not-permitted', `${MOST_CALLBACKS} connections are being made already.`);
     this.calledBack.set(hostId, under + 1);
     try {
-      const stream = await ssh.dial(peer, { ticket });
+      const stream = await dialer.dial(peer, { ticket });
       if (this.disposed) stream.destroy();
       else void this.accept(stream);
     } finally {
@@ -217,7 +219,7 @@ export class PeerNetwork {
     }
   }
 
-  /** Takes a stream that a process of this account brought, which another machine started over ssh. */
+  /** Takes a stream that another machine brought: over ssh, by a process of this account, or through the open door. */
   take(stream: Duplex, what: BroughtStream): void {
     if (this.disposed) stream.destroy();
     else if (what.kind === 'callback') this.callBacks.arrive(what.ticket, stream);

@@ -13,9 +13,13 @@ const RELAY_TIMEOUT_MS = 15_000;
 /** So long a relay that is up has a start on ssh, which takes a process on both machines. */
 const HEAD_START_MS = 300;
 
-export interface SshDialer {
-  /** Dials a peer. `ticket`: that of a peer that asked to be called, which begins the channel then; else this host does. */
-  dial(peer: Pick<Peer, 'hostId' | 'name' | 'ssh'>, options?: { readonly ticket?: string; readonly signal?: AbortSignal }): Promise<Duplex>;
+/** Dials peers in one way. */
+export interface HostDialer {
+  /** `ticket`: that of a peer that asked to be called, which begins the channel then; else this host does. */
+  dial(peer: Pick<Peer, 'hostId' | 'name' | 'ssh' | 'address'>, options?: { readonly ticket?: string; readonly signal?: AbortSignal }): Promise<Duplex>;
+}
+
+export interface SshDialer extends HostDialer {
   /** Brings a peer of an older version to this one, unless it is at work. True where its host was ended for that, and is there again. */
   mend(peer: Pick<Peer, 'hostId' | 'name' | 'ssh'>, theirs: string): Promise<boolean>;
   /** Keeps in mind what is to be said of a peer's version. */
@@ -27,20 +31,23 @@ interface Roads {
   readonly relayUrl: string | null;
   readonly relayIsUp: boolean;
   readonly relays: RelayAccess;
-  readonly ssh: SshDialer | undefined;
+  readonly ssh: HostDialer | undefined;
+  /** Dials hosts with an open door. */
+  readonly open: HostDialer | undefined;
   /** The link by which a peer that cannot be dialled came here. */
   readonly caller: PeerLink | undefined;
   readonly callBacks: CallBacks;
 }
 
 /** All ways by which a stream to a peer might be had. */
-export function waysTo(peer: Peer, { relayUrl, relayIsUp, relays, ssh, caller, callBacks }: Roads): Way<Duplex>[] {
+export function waysTo(peer: Peer, { relayUrl, relayIsUp, relays, ssh, open: opened, caller, callBacks }: Roads): Way<Duplex>[] {
   const ways: Way<Duplex>[] = [];
   const url = peer.relayUrl ?? relayUrl;
   if (url !== null) ways.push({ name: 'relay', afterMs: 0, open: (signal) => dialThroughRelay({ url, hostId: peer.hostId, membership: relays.at(url), timeoutMs: RELAY_TIMEOUT_MS, signal }) });
   const afterMs = url !== null && relayIsUp ? HEAD_START_MS : 0;
   if (ssh !== undefined && peer.ssh.length > 0) ways.push({ name: 'ssh', afterMs, open: (signal) => ssh.dial(peer, { signal }) });
-  if (caller !== undefined) ways.push({ name: 'ssh from there', afterMs, open: (signal) => callBacks.request((ticket) => caller.call('host/callBack', { ticket }, signal), signal) });
+  if (opened !== undefined && peer.address !== null) ways.push({ name: 'its address', afterMs, open: (signal) => opened.dial(peer, { signal }) });
+  if (caller !== undefined) ways.push({ name: 'the connection from there', afterMs, open: (signal) => callBacks.request((ticket) => caller.call('host/callBack', { ticket }, signal), signal) });
   return ways;
 }
 
@@ -49,7 +56,7 @@ export function unreachable(peer: Peer, cause: unknown): HostError {
   const failures = cause instanceof NoWay ? cause.failures.map(({ name, error }) => ({ name, error: describe(peer, error) })) : [{ name: '', error: describe(peer, cause) }];
   const [first, ...others] = failures;
   if (first === undefined) {
-    if (peer.comes) return new HostError('host-offline', `${peer.name} reaches this host over ssh, and cannot be reached from here while it is not connected. Begin there, or give both hosts a relay ("baton host --relay URL").`, { cause });
+    if (peer.comes) return new HostError('host-offline', `${peer.name} reaches this host, and cannot be reached from here while it is not connected. Begin there, or give both hosts a relay ("baton host --relay URL").`, { cause });
     return new HostError('relay-not-set', `There is no relay over which ${peer.name} could be reached. Start both hosts with "baton host --relay URL".`, { cause });
   }
   if (others.length === 0) return first.error;

@@ -3,6 +3,11 @@ import { z } from 'zod';
 import { JsonStore } from './jsonStore';
 import { hostId, hostName, role } from './protocol';
 import { isAlias } from './ssh/sshConfig';
+import { tokenName } from './identifiers';
+
+/** Where a host has an open door, and the environment variable that holds the token for it. */
+const address = z.object({ url: z.url({ protocol: /^wss?$/ }).max(1024), tokenEnv: tokenName });
+export type Address = z.infer<typeof address>;
 
 const peer = z.object({
   hostId,
@@ -16,7 +21,8 @@ const peer = z.object({
   addedAt: z.iso.datetime(),
   /** Names under which ssh finds it; the newest first. */
   ssh: z.array(z.string().refine(isAlias)).max(16).default([]),
-  /** It reaches this host over ssh, and can be asked to. */
+  address: address.nullable().default(null),
+  /** It reaches this host over ssh or through an open door, and can be asked to. */
   comes: z.boolean().default(false),
 });
 /** A host that this host trusts, and for what. */
@@ -44,9 +50,14 @@ export class PeerStore {
   /** Adds a peer, or puts it in place of what was known of it; the ways to it stay, unless there are others now. */
   async save(entry: NewPeer): Promise<void> {
     await this.#change((peers) => {
-      const { ssh = [], comes = false } = peers.find((known) => known.hostId === entry.hostId) ?? {};
-      return [...peers.filter((known) => known.hostId !== entry.hostId), { ssh, comes, ...entry }];
+      const { ssh = [], address: at = null, comes = false } = peers.find((known) => known.hostId === entry.hostId) ?? {};
+      return [...peers.filter((known) => known.hostId !== entry.hostId), { ssh, address: at, comes, ...entry }];
     });
+  }
+
+  /** Notes that a known peer has an open door at an address, which from now on is no other's. */
+  async findAt(id: string, at: Address): Promise<void> {
+    await this.#change((peers) => peers.map((entry) => (entry.hostId === id ? { ...entry, address: at } : entry.address?.url === at.url ? { ...entry, address: null } : entry)));
   }
 
   /** Notes that ssh finds a known peer under a name, which from now on is no other's. */

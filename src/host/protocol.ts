@@ -10,7 +10,7 @@ import { divergenceChoice, type DivergenceChoice } from '../handoff/divergence';
 import { auditEntry } from './auditEntry';
 import { deviceSummary, inviteId, inviteParams, inviteSummary, joinedHost, madeInvite } from './deviceSchemas';
 import { hostId, hostName, role, threadId, type Role } from './identifiers';
-import { addedHost, addHostParams, meetingParams, openMeeting, sshAliases } from './sshSchemas';
+import { addedHost, addHostParams, aliasParams, askingProgram, meetingParams, openMeeting, sshAliases } from './sshSchemas';
 
 export { hostId, hostName, role, threadId, type Role };
 
@@ -395,6 +395,8 @@ export const methods = {
   'host/aliases': method('operator', empty, sshAliases),
   /** Makes the machine that ssh finds under a name a host that this one knows: looks at what is there, copies Baton, starts its host, pairs with it. Asks nothing. */
   'host/add': method('operator', addHostParams, addedHost),
+  /** What to run in a terminal where ssh has to ask for a passphrase, a password, or whether a host key is right: the host itself never asks. */
+  'host/ssh': method('operator', aliasParams, askingProgram),
   /** Lets one host in whose key is known, over a connection to which only this account has access: `baton host stdio` asks for it. */
   'host/meeting': method('operator', meetingParams, openMeeting),
   'host/stop': method('operator', empty, z.object({ stopped: z.literal(true) })),

@@ -28,17 +28,19 @@ import { localSocketPath } from './localSocket';
 import { KeptPlaces, keepSwept } from './keptPlaces';
 import { KeptTransfers } from './keptTransfers';
 import type { Log } from './log';
+import { openDoorOf } from './openDoorOf';
+import type { OpenHosts } from './openHosts';
 import { ManagedWorktrees, worktreeRecords } from './managedWorktrees';
 import { PeerNetwork } from './peerNetwork';
 import { peerHandlers } from './peerHandlers';
 import { PeerStore } from './peers';
 import { ProjectStore } from './projects';
 import { PROTOCOL_VERSION, type InitializeResult, type NotificationOf, type Role } from './protocol';
+import { reachedHosts } from './reachedHosts';
 import { RelayAccess, type RelayRight } from './relayAccess';
 import { SealedBundles } from './sealedBundles';
-import { SettingsStore } from './settings';
-import { Ssh } from './ssh/ssh';
-import { SshHosts } from './ssh/sshHosts';
+import { SettingsStore, type Settings } from './settings';
+import type { SshHosts } from './ssh/sshHosts';
 import { SurroundingsReader } from './surroundings';
 import { ThreadArrival } from './threadArrival';
 import { ThreadDeparture } from './threadDeparture';
@@ -60,6 +62,10 @@ export interface HostOptions {
   readonly relayRight?: RelayRight;
   /** The `baton.js` that this host was started from, which is copied to hosts that ssh finds. */
   readonly entry?: string;
+  /** Where other hosts are let in; remembered, null for nowhere. */
+  readonly listen?: Settings['listen'];
+  /** The variables that hold tokens; they are not in `env`. */
+  readonly tokens?: Environment;
   readonly env: Environment;
   readonly log: Log;
 }
@@ -125,6 +131,8 @@ export class HostService implements RunningHost {
   readonly codexClients: CodexClients;
   readonly network: PeerNetwork;
   readonly sshHosts: SshHosts;
+  readonly openHosts: OpenHosts;
+  private closeDoor: () => Promise<void> = () => Promise.resolve();
   readonly handoffs: Handoffs;
   readonly destination: HandoffDestination;
   readonly claims: Claims;
@@ -154,8 +162,9 @@ export class HostService implements RunningHost {
       JsonStore.open(join(batonHome, 'policies.json'), heldPolicies, {}),
     ]);
     await sweepSpools({ directory, ledger, log: options.log });
-    if (options.relayUrl !== undefined || options.name !== undefined) {
-      await settings.change({ ...(options.relayUrl === undefined ? {} : { relayUrl: options.relayUrl }), ...(options.name === undefined ? {} : { name: options.name }) });
+    const { relayUrl: wantedRelay, name: wantedName, listen: wantedDoor } = options;
+    if (wantedRelay !== undefined || wantedName !== undefined || wantedDoor !== undefined) {
+      await settings.change({ ...(wantedRelay === undefined ? {} : { relayUrl: wantedRelay }), ...(wantedName === undefined ? {} : { name: wantedName }), ...(wantedDoor === undefined ? {} : { listen: wantedDoor }) });
     }
     const relays = await RelayAccess.open(batonHome, identity.keyPair);
     if (options.relayRight !== undefined) {
@@ -282,23 +291,20 @@ export class HostService implements RunningHost {
       peerName: (hostId: string) => this.trust.peers.get(hostId)?.name ?? hostId.slice(0, 8),
       onChanged: () => this.changed('threads', 'worktrees'),
     };
-    this.sshHosts = new SshHosts({
-      ssh: new Ssh({ env, log }),
+    ({ sshHosts: this.sshHosts, openHosts: this.openHosts } = reachedHosts({
+      ...options,
       hostId: identity.hostId,
-      version: batonVersion,
-      entry: options.entry ?? null,
       peers: trust.peers,
       meet: async (stream, meeting) => {
         const joined = await this.network.pairing.meet(stream, meeting);
         if (meeting.relayUrl !== null) await this.useRelay(meeting.relayUrl);
         return joined;
       },
-      now: () => performance.now(),
-      log,
-    });
+    }));
     this.network = new PeerNetwork({
       keyPair: identity.keyPair,
       ssh: this.sshHosts,
+      open: this.openHosts,
       onRelay: (url) => this.useRelay(url),
       name: shared.name,
       trust,
@@ -418,6 +424,7 @@ export class HostService implements RunningHost {
   private async begin(): Promise<void> {
     await this.applies.recover();
     this.network.setRelay(this.settings.value.relayUrl);
+    this.closeDoor = await openDoorOf(this);
     // Without Codex the host still pairs, lists and explains; "baton doctor" says what is missing.
     await this.codex.ready().catch((error: unknown) => this.options.log.error(`Codex is not available: ${describeError(error).message}`));
     await this.keeper.recover();
@@ -467,6 +474,7 @@ export class HostService implements RunningHost {
       this.handoffs.dispose();
       this.claims.dispose();
       this.network.dispose();
+      await this.closeDoor();
       this.sshHosts.dispose();
       await this.approvals.keep().catch((error: unknown) => this.options.log.error(`Pending approvals could not be kept: ${describeError(error).message}`));
       await this.codex.stop();

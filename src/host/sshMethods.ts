@@ -2,16 +2,20 @@ import type { Implementations } from './controllers';
 import { listHandoffs } from './handoffList';
 import type { HostService } from './service';
 
-type Method = 'host/aliases' | 'host/add' | 'host/meeting' | 'host/stopIfIdle';
+type Method = 'host/aliases' | 'host/add' | 'host/ssh' | 'host/meeting' | 'host/stopIfIdle';
 
 /** How hosts come to know each other over ssh, and make room for a newer Baton. */
 export function sshMethods(host: HostService): Pick<Implementations, Method> {
   return {
     'host/aliases': () => host.sshHosts.aliases(),
-    'host/add': async ({ alias, role }, { ended }) => {
-      const added = await host.sshHosts.add(alias, role, ended);
+    'host/add': async ({ alias, role, url, tokenEnv }, { ended }) => {
+      const added = url !== undefined && tokenEnv !== undefined ? await host.openHosts.add({ url, tokenEnv }, ended) : await host.sshHosts.add(alias ?? '', role, ended);
       host.changed('hosts', 'devices');
       return added;
+    },
+    'host/ssh': async ({ alias }) => {
+      const { program, args } = await host.sshHosts.inTheOpen(alias);
+      return { program, args: [...args] };
     },
     'host/meeting': (wish, { by }) => host.network.pairing.meeting({ ...wish, by }),
     'host/stopIfIdle': async () => {

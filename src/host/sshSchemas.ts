@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { hostId } from './identifiers';
+import { hostId, tokenName } from './identifiers';
 import { joinedHost } from './deviceSchemas';
 
 const alias = z.string().min(1).max(255);
@@ -17,8 +17,17 @@ export const sshAliases = z.object({
 });
 export type SshAliases = z.infer<typeof sshAliases>;
 
-/** `role`: what this host may do there; what it may already, or take part in handoffs, unless given. */
-export const addHostParams = z.object({ alias, role: z.enum(['peer', 'operator']).optional() });
+/** A program to be run in a terminal, without a shell in between. */
+export const askingProgram = z.object({ program: z.string(), args: z.array(z.string()) });
+export const aliasParams = z.object({ alias });
+
+/**
+ * Either the `alias` under which ssh finds a machine, or the `url` of a host with an open door and the environment variable of its token. `role`: what
+ * this host may do there, where ssh leads to it; what it may already, or take part in handoffs, unless given.
+ */
+export const addHostParams = z
+  .object({ alias: alias.optional(), url: z.url({ protocol: /^wss?$/ }).max(1024).optional(), tokenEnv: tokenName.optional(), role: z.enum(['peer', 'operator']).optional() })
+  .refine(({ alias: name, url, tokenEnv, role }) => (name === undefined) === (url !== undefined && tokenEnv !== undefined) && (name !== undefined || role === undefined), 'name an alias, or a url with the variable of its token');
 
 export const addedHost = joinedHost.extend({
   /** Baton was copied there; else it was there already. */

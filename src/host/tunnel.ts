@@ -1,4 +1,4 @@
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
+import { fromPage, isBearer } from './bearer';
 import { endOverlong, LineSplitter, MAX_MESSAGE_BYTES } from './jsonLines';
 import type { Log } from './log';
 
@@ -74,16 +75,8 @@ export async function openTunnel({ directory, id, open, log }: TunnelOptions): P
   };
 }
 
-/** Browsers name the page that connects; no page has any business here. */
-const fromPage = (request: IncomingMessage): number | null => (request.headers.origin === undefined ? null : 403);
-
 /** A name that a page's owner lets point here afterwards is another one. */
 const isLoopback = (host: string | undefined): boolean => /^(127\.0\.0\.1|localhost)(:\d+)?$/.test(host ?? '');
-
-function isBearer(header: string | undefined, token: string): boolean {
-  const given = Buffer.from(/^Bearer (\S+)$/.exec(header ?? '')?.[1] ?? '');
-  return given.length === token.length && timingSafeEqual(given, Buffer.from(token));
-}
 
 /** Joins a client with a stream to the other host: a message of the one is a line of the other, at the pace of the slower, and either's end is the other's. */
 async function connect(client: WebSocket, open: () => Promise<Duplex>, log: Log): Promise<void> {

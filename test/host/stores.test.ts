@@ -101,7 +101,7 @@ describe('what a host remembers', () => {
     await peers.save({ ...peer, relayUrl: 'wss://relay.example' });
     await peers.rename(peer.hostId, 'big server');
     await peers.rename('x'.repeat(43), 'nobody');
-    expect((await PeerStore.open(home)).list()).toEqual([{ ...peer, ssh: [], comes: false, name: 'big server', relayUrl: 'wss://relay.example' }]);
+    expect((await PeerStore.open(home)).list()).toEqual([{ ...peer, ssh: [], address: null, comes: false, name: 'big server', relayUrl: 'wss://relay.example' }]);
     expect([await peers.remove(peer.hostId), await peers.remove(peer.hostId)]).toEqual([true, false]);
     expect((await PeerStore.open(home)).get(peer.hostId)).toBeUndefined();
   });

@@ -1,7 +1,11 @@
+import { execFile, spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { createHash } from 'node:crypto';
+import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { bundleProgram } from '../fixtures/bundle';
 import { bundle } from '../fixtures/machine';
 import { workingState } from '../fixtures/checkout';
 import { noSshServer } from '../fixtures/sshServer';
@@ -57,6 +61,7 @@ describe.skipIf(noSshServer !== null)(`a machine that ssh finds${noSshServer ===
       await ground.box.attach();
       expect(ground.box.hostId).toBe(added.hostId);
       expect(ground.box.audit()).toContainEqual(expect.objectContaining({ type: 'device-paired', deviceId: ground.laptop.hostId, kind: 'host', role: 'peer', words: added.words }));
+      expect(ground.laptop.audit()).toContainEqual(expect.objectContaining({ type: 'host-paired', hostId: added.hostId, words: added.words }));
       expect((await ground.box.client.call('device/list')).devices).toMatchObject([{ id: ground.laptop.hostId, role: 'peer', expiresAt: null }]);
       const { pid, codexVersion } = await ground.box.client.call('host/read');
       expect(codexVersion).not.toBeNull();
@@ -89,6 +94,99 @@ describe.skipIf(noSshServer !== null)(`a machine that ssh finds${noSshServer ===
     // Also when it is asked for there.
     await laptop.handOff({ threadId, to: box.hostId });
     expect(await box.handOff({ threadId, to: laptop.hostId })).toMatchObject({ threadId, epoch: 4 });
+    expect(await laptop.say(threadId, said.hello)).toBe('completed');
+  });
+
+  it('takes a thread also where the connection is cut in the middle of the transfer', async () => {
+    const { laptop, box, wire } = ground;
+    await writeFile(join(laptop.checkout, 'random.bin'), randomBytes(6_000_000));
+    const before = await workingState(laptop.checkout);
+    const threadId = await laptop.begin(said.hello);
+    const transfer = laptop.phase('transfer', threadId);
+    const done = laptop.handOff({ threadId, to: box.hostId });
+    await transfer;
+    wire.fail('cut', 2_000_000);
+    const { worktree } = await done;
+    expect(wire.heal()).toBe(true);
+    expect(await workingState(worktree)).toEqual(before);
+    expect(await box.say(threadId, said.hello)).toBe('completed');
+    expect(await laptop.handOff({ threadId, to: laptop.hostId, from: box.hostId })).toMatchObject({ threadId, epoch: 2 });
+  });
+
+  describe('with an older Baton', () => {
+    const current = async () => (await ground.laptop.client.call('host/read')).batonVersion;
+    const running = async () => (await ground.box.client.call('host/read')).batonVersion;
+
+    /** Ends the host there, and starts one of an older Baton in its place. */
+    async function goBack(): Promise<void> {
+      const { box, directory } = ground;
+      await box.endAttached();
+      const older = await bundleProgram('src/host/cli/main.ts', join(directory, 'older'));
+      await copyFile(older, copied(ground));
+      await promisify(execFile)(process.execPath, [copied(ground), 'hosts', '--json'], { env: box.machine.env });
+      await box.attach();
+      expect(await running()).toBe('0.0.0-test');
+    }
+
+    it('is brought to this version before anything else is done with it', async () => {
+      const { laptop, box } = ground;
+      await goBack();
+      const threadId = await laptop.begin(said.hello);
+      await laptop.handOff({ threadId, to: box.hostId });
+      await box.attach();
+      expect(await running()).toBe(await current());
+      expect(hashOf(copied(ground))).toBe(hashOf(bundle));
+      expect((await laptop.client.call('host/list')).hosts.find(({ self }) => !self)).toMatchObject({ online: true, note: null });
+    });
+
+    it('is left alone while a turn runs there, and brought to this version when it rests', async () => {
+      const { laptop, box } = ground;
+      await goBack();
+      const { thread } = (await box.client.codex('thread/start', { cwd: box.checkout })) as { thread: { id: string } };
+      const rest = box.rest(thread.id);
+      await box.client.codex('turn/start', { threadId: thread.id, input: [{ type: 'text', text: said.slowly, text_elements: [] }] });
+      const { notes } = await add('box');
+      expect(notes).toEqual([expect.stringMatching(/runs Baton 0\.0\.0-test.*left as it is: A turn of the thread .* runs/)]);
+      expect((await laptop.client.call('host/list')).hosts.find(({ self }) => !self)).toMatchObject({ online: true, note: notes[0] });
+      expect(await running()).toBe('0.0.0-test');
+      await box.client.codex('turn/interrupt', { threadId: thread.id, turnId: ((await box.client.codex('thread/turns/list', { threadId: thread.id, limit: 1 })) as { data: { id: string }[] }).data[0]?.id });
+      expect(await rest).toBe('interrupted');
+      expect((await add('box')).notes).toEqual([]);
+      await box.attach();
+      expect(await running()).toBe(await current());
+    });
+  });
+
+  it('whose key has a passphrase is asked about in the open only, and that connection is used afterwards', async () => {
+    const { laptop, directory } = ground;
+    const run = promisify(execFile);
+    const locked = join(directory, 'locked');
+    await copyFile(join(directory, 'sshd', 'user'), locked);
+    await run('ssh-keygen', ['-q', '-p', '-P', '', '-N', 'open sesame', '-f', locked]);
+    await ground.configure({ identity: locked });
+    expect(await refusal(add('box'))).toMatchObject({ reason: 'ssh-refused' });
+    const { program, args } = await laptop.client.call('host/ssh', { alias: 'box' });
+    // In place of somebody who sits at a terminal.
+    await writeFile(join(directory, 'askpass'), '#!/bin/sh\necho open sesame\n', { mode: 0o700 });
+    const code = await new Promise((fulfil) => spawn(program, args, { stdio: 'ignore', env: { PATH: process.env['PATH'], SSH_ASKPASS: join(directory, 'askpass'), SSH_ASKPASS_REQUIRE: 'force' } }).once('exit', fulfil));
+    try {
+      expect(code).toBe(0);
+      expect(await add('box')).toMatchObject({ hostId: ground.box.hostId, known: true });
+    } finally {
+      await run(program, [...args.slice(0, args.indexOf('-T')), '-O', 'exit', 'box']);
+      await ground.configure();
+    }
+    expect(await add('box')).toMatchObject({ known: true });
+  });
+
+  it('is not connected to any more where another host key is shown, and says so', async () => {
+    const { laptop, wire } = ground;
+    wire.part();
+    await ground.replaceServer();
+    wire.heal();
+    expect(await refusal(add('box'))).toMatchObject({ reason: 'ssh-host-key', message: saying(/another host key than before.*Nothing was sent/) });
+    const threadId = await laptop.begin(said.hello);
+    expect(await refusal(laptop.handOff({ threadId, to: ground.box.hostId }))).toMatchObject({ reason: 'ssh-host-key' });
     expect(await laptop.say(threadId, said.hello)).toBe('completed');
   });
 });

@@ -5,14 +5,22 @@ import { HostError } from '../hostError';
 import type { startReport } from '../launchHost';
 import { streamLog } from '../log';
 import { readRelayRight } from '../relayAccess';
+import { tokenName } from '../identifiers';
+import { takeTokens } from '../tokens';
 import type { CommandTable } from './commandTable';
 import { ended } from './ended';
 import { untilInterrupted } from './foreground';
 import { inertLine } from './inertText';
-import { parseRelayUrl } from './relayCommand';
+import { parseAddress, parseRelayUrl } from './relayCommand';
+import { UsageError } from './session';
 
 function parseName(text: string): string {
   if (text.length === 0 || text.length > 64 || inertLine(text) !== text) throw new InvalidArgumentError('It has 1 to 64 visible characters.');
+  return text;
+}
+
+export function parseTokenName(text: string): string {
+  if (!tokenName.safeParse(text).success) throw new InvalidArgumentError('It is BATON_TOKEN, or begins with BATON_TOKEN_, in capitals.');
   return text;
 }
 
@@ -43,11 +51,15 @@ export function addHostCommands({ program, session }: CommandTable): Command {
     .option('--relay <URL>', 'the relay where this host can be met', parseRelayUrl)
     .addOption(new Option('--relay-secret-file <FILE>', "file with the relay's secret").conflicts('relayGrantFile'))
     .option('--relay-grant-file <FILE>', "file with an issuer's token for the relay")
+    .option('--listen <ADDR:PORT>', 'let other hosts in there, behind TLS of your own; "off" for nowhere', (text: string) => (text === 'off' ? null : parseAddress(text)))
+    .option('--listen-token-env <NAME>', 'environment variable with the token that they show', parseTokenName)
     .option('--name <NAME>', 'the name that others see', parseName)
-    .action(async (options: { relay?: string; name?: string; relaySecretFile?: string; relayGrantFile?: string }) => {
+    .action(async (options: { relay?: string; name?: string; relaySecretFile?: string; relayGrantFile?: string; listen?: { host: string; port: number } | null; listenTokenEnv?: string }) => {
       const relayRight = rightOf(options);
       // A file that is of no use should be heard of by who names it, not later in a log.
       if (relayRight !== undefined) await readRelayRight(relayRight);
+      const { listen, listenTokenEnv: tokenEnv } = options;
+      if (listen != null && tokenEnv === undefined) throw new UsageError('Say with --listen-token-env which variable has the token: BATON_TOKEN, or BATON_TOKEN_… .');
       const { runHost } = await import('../service');
       const log = streamLog(session.stderr);
       const running = await runHost({
@@ -56,6 +68,8 @@ export function addHostCommands({ program, session }: CommandTable): Command {
         ...(options.relay === undefined ? {} : { relayUrl: options.relay }),
         ...(options.name === undefined ? {} : { name: options.name }),
         ...(relayRight === undefined ? {} : { relayRight }),
+        ...(listen === undefined ? {} : { listen: listen === null || tokenEnv === undefined ? null : { ...listen, tokenEnv } }),
+        tokens: takeTokens(process.env),
         env: session.env,
         entry: session.entry,
         log,

@@ -33,11 +33,14 @@ export function addPairingCommands({ program, session }: CommandTable): void {
     .action(async () => {
       const { hosts } = await (await session.host()).call('host/list');
       session.result({ hosts }, () =>
-        table(
-          ['NAME', 'STATE', 'CODEX', 'ID'],
-          hosts.map((host) => [inertLine(host.name), host.self ? 'here' : host.online ? 'online' : 'offline', inertLine(host.codexVersion ?? '-'), host.hostId]),
-          session.columns,
-        ),
+        [
+          table(
+            ['NAME', 'STATE', 'CODEX', 'ID'],
+            hosts.map((host) => [inertLine(host.name), host.self ? 'here' : host.online ? 'online' : 'offline', inertLine(host.codexVersion ?? '-'), host.hostId]),
+            session.columns,
+          ),
+          ...hosts.flatMap(({ note }) => (note == null ? [] : ['', wrap(inertLine(note), session.columns, 0)])),
+        ].join('\n'),
       );
     });
 }

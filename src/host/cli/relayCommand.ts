@@ -10,7 +10,7 @@ const DEFAULT_ADDRESS = '127.0.0.1:7440';
 const MAX_LIMIT = 2 ** 31 - 1;
 
 /** Parses `ADDR:PORT`; an IPv6 address stands in brackets. */
-function parseAddress(text: string): { host: string; port: number } {
+export function parseAddress(text: string): { host: string; port: number } {
   const [, bracketed, plain, digits] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text) ?? [];
   const host = bracketed ?? plain;
   if (host === undefined || Number(digits) > 65_535) throw new InvalidArgumentError('It has the form ADDR:PORT, such as 127.0.0.1:7440 or [::1]:7440; port 0 chooses one.');

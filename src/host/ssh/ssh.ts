@@ -18,10 +18,16 @@ export interface ResolvedAlias {
   readonly hostName: string;
   readonly port: number;
   readonly user: string;
+  /** The configuration says itself where a connection is that may be shared. */
+  readonly shares: boolean;
 }
 
 const RESOLVE_TIMEOUT_MS = 10_000;
 const MOST_CONFIG_BYTES = 1024 * 1024;
+/** A connection that the user opened for Baton ends when nothing has used it for so long. */
+const SHARED_FOR = '10m';
+/** What `ssh` puts behind the directory of a shared connection's socket, while it makes that; a socket's path has 103 bytes. */
+const SHARED_NAME_BYTES = 60;
 /** So many run at once; a peer that asks for more is told to wait. */
 const MOST_RUNNING = 64;
 
@@ -40,7 +46,8 @@ export class Ssh {
   private readonly running = new Set<SshProcess>();
   private disposed = false;
 
-  constructor(private readonly options: { readonly env: Environment; readonly log: Log }) {}
+  /** `sharedDirectory`: of mode 0700, for the sockets of connections that the user opens for Baton. */
+  constructor(private readonly options: { readonly env: Environment; readonly log: Log; readonly sharedDirectory?: string }) {}
 
   /** The hosts that the configuration names. */
   aliases(): Promise<ListedAlias[]> {
@@ -54,12 +61,24 @@ export class Ssh {
   /** Where an alias leads; nothing is connected to. Throws HostError `invalid-params`, `ssh-not-found`, `ssh-failed`. */
   async resolve(alias: string, signal?: AbortSignal): Promise<ResolvedAlias> {
     requireAlias(alias);
-    const { stdout } = await promisify(execFile)(await this.program(), [...this.configured, '-G', '--', alias], { env: hostEnvironment(this.options.env), windowsHide: true, timeout: RESOLVE_TIMEOUT_MS, signal }).catch((error: unknown) => {
+    const program = await this.program();
+    const { stdout } = await promisify(execFile)(program, [...this.configured, '-G', '--', alias], { env: hostEnvironment(this.options.env), windowsHide: true, timeout: RESOLVE_TIMEOUT_MS, signal }).catch((error: unknown) => {
+      if (signal?.aborted === true) throw new HostError('cancelled', 'Cancelled.', { cause: error });
       const { code, stderr } = error as { code?: number; stderr?: string };
       throw sshFailure(alias, { code: typeof code === 'number' ? code : null, errors: stderr ?? '' });
     });
     const values = new Map(stdout.split(/\r?\n/).map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)] as const));
-    return { hostName: values.get('hostname') ?? alias, port: Number(values.get('port') ?? 22), user: values.get('user') ?? '' };
+    return { hostName: values.get('hostname') ?? alias, port: Number(values.get('port') ?? 22), user: values.get('user') ?? '', shares: (values.get('controlpath') ?? 'none') !== 'none' };
+  }
+
+  /**
+   * What to run in a terminal where ssh has to ask its user something: for a passphrase, a password, or whether a host key is right. The connection
+   * stays for Baton's own, which ask nothing. Throws as `resolve`.
+   */
+  async inTheOpen(alias: string): Promise<{ readonly program: string; readonly args: readonly string[] }> {
+    const { shares } = await this.resolve(alias);
+    const sharing = this.sharing(shares);
+    return { program: await this.program(), args: [...this.configured, ...(sharing.length === 0 ? [] : [...sharing, '-o', 'ControlMaster=auto', '-o', `ControlPersist=${SHARED_FOR}`]), '-T', '--', alias, 'exit'] };
   }
 
   /**
@@ -71,9 +90,10 @@ export class Ssh {
     const program = await this.program();
     if (this.disposed) throw new HostError('connection-lost', 'This host is stopping.');
     if (this.running.size >= MOST_RUNNING) throw new HostError('ssh-failed', `${MOST_RUNNING} connections over ssh are open already. Try again when some have ended.`);
+    const { shares } = await this.resolve(alias, signal);
     const { command, ready } = remoteCommand(script, randomBytes(12).toString('hex'));
     const startedAt = performance.now();
-    const child = spawn(program, [...background, ...this.configured, '--', alias, command], { stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true, env: hostEnvironment(this.options.env) });
+    const child = spawn(program, [...background, ...this.configured, ...this.sharing(shares), '--', alias, command], { stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true, env: hostEnvironment(this.options.env) });
     const started = new SshProcess(child, alias, signal);
     this.running.add(started);
     void started.end().then((code) => {
@@ -93,6 +113,13 @@ export class Ssh {
   dispose(): void {
     this.disposed = true;
     for (const each of this.running) each.kill();
+  }
+
+  /** The options with which a connection is found that the user opened for Baton; none where the configuration has its own way, or ssh cannot share. */
+  private sharing(shares: boolean): string[] {
+    const { sharedDirectory: directory } = this.options;
+    if (shares || directory === undefined || process.platform === 'win32' || Buffer.byteLength(directory) + SHARED_NAME_BYTES > 103 || /["%\s]/.test(directory)) return [];
+    return ['-o', `ControlPath=${join(directory, '%C')}`];
   }
 
   private get configFile(): string | undefined {

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { JoinedHost } from '../deviceSchemas';
 import { HostError } from '../hostError';
 import type { Log } from '../log';
+import type { Meeting } from '../pairing';
 import type { SshDialer } from '../peerWays';
 import type { PeerStore } from '../peers';
 import type { AddedHost, SshAliases } from '../sshSchemas';
@@ -10,7 +11,7 @@ import { copyBaton, joinFar, lookAt, requireReady } from './farSide';
 import { compareVersions, type Greeting } from './greeting';
 import type { Ssh } from './ssh';
 
-interface SshHostsPorts {
+export interface SshHostsPorts {
   readonly ssh: Ssh;
   readonly hostId: string;
   readonly version: string;
@@ -18,7 +19,7 @@ interface SshHostsPorts {
   readonly entry: string | null;
   readonly peers: PeerStore;
   /** Pairs over a stream, with what the far side's greeting brought. */
-  meet(stream: Duplex, meeting: { readonly hostId: string; readonly name: string; readonly relayUrl: string | null; readonly room: string; readonly psk: string }): Promise<JoinedHost>;
+  meet(stream: Duplex, meeting: Meeting): Promise<JoinedHost>;
   readonly log: Log;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
@@ -45,7 +46,7 @@ export class SshHosts implements SshDialer {
         if (HostError.is(error, 'ssh-not-found')) throw error;
         return null;
       });
-      aliases.push({ alias, file, target, hostId: peers.list().find((peer) => peer.ssh.includes(alias))?.hostId ?? null });
+      aliases.push({ alias, file, target: target === null ? null : { hostName: target.hostName, port: target.port, user: target.user }, hostId: peers.list().find((peer) => peer.ssh.includes(alias))?.hostId ?? null });
     }
     return { aliases };
   }
@@ -73,6 +74,10 @@ export class SshHosts implements SshDialer {
     } finally {
       stream.on('error', () => undefined).destroy();
     }
+  }
+
+  inTheOpen(alias: string): ReturnType<Ssh['inTheOpen']> {
+    return this.ports.ssh.inTheOpen(alias);
   }
 
   /** A stream to a peer, under whichever of its names works. Throws HostError as `joinFar`; `ssh-failed` where a name leads to another host now. */
