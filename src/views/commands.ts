@@ -5,6 +5,7 @@ import { applyToCheckout, undoLastApply } from './applyActions';
 import { bringBack, handOff, type HandOffContext } from './handOff';
 import { inviteHost, joinHost } from './pairing';
 import { pickStep } from './pickSteps';
+import { addSshHost } from './sshHosts';
 import { listThreads } from './threadList';
 import type { ThreadPanels } from './threadPanels';
 import { t } from './translate';
@@ -71,6 +72,7 @@ export function commandHandlers(context: CommandContext): Readonly<Record<string
     },
     'baton.inviteHost': async () => await inviteHost(connection.client),
     'baton.joinHost': async () => await joinHost(connection.client),
+    'baton.addSshHost': async () => await addSshHost(connection.client),
     'baton.saveProject': async () => {
       const directory = repositories.all[0]?.root;
       if (directory === undefined) throw new HostError('not-a-repository', t('No Git repository is open in this window. Open the folder of one and try again.'));

@@ -107,7 +107,7 @@ export function hostText(host: HostSummary, self: Pick<HostDetails, 'relay'> | u
     id: `host:${host.hostId}`,
     label,
     description: parts.join(' · '),
-    tooltip: [label, ...parts, t('Host id {0}', host.hostId)].join('\n'),
+    tooltip: [label, ...parts, ...(host.note == null ? [] : [plainLabel(host.note, 400)]), t('Host id {0}', host.hostId)].join('\n'),
     accessibilityLabel: t('Host {0}, {1}', label, parts.join(', ')),
     ...(host.self ? { icon: 'device-desktop' } : host.online ? { icon: 'vm-active' } : { icon: 'vm-outline', tint: 'disabledForeground' }),
     contextValue: contextValue('host', { self: host.self, online: host.online && !host.self }),

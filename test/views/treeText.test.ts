@@ -60,6 +60,10 @@ describe('a host in the tree', () => {
     expect(hostText({ ...host, online: false, codexVersion: null }, undefined, translate)).toMatchObject({ description: 'offline', accessibilityLabel: 'Host server, offline', contextValue: 'host' });
   });
 
+  it('says that its Baton is of another version', () => {
+    expect(hostText({ ...host, note: 'server runs an older Baton.' }, undefined, translate).tooltip).toContain('\nserver runs an older Baton.\n');
+  });
+
   it('says of itself what keeps it from working', () => {
     const self = { relay: { url: 'ws://relay', status: 'errored' as const, message: null } };
     expect(hostText({ ...host, self: true, codexVersion: null }, self, translate)).toMatchObject({ description: 'this host · Codex not found · relay not reachable', contextValue: 'host+self' });
