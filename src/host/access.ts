@@ -30,7 +30,8 @@ export function isPermitted(role: Role, least: Role): boolean {
 }
 
 /** Methods that decide who else may come in, and where this host is met. Who was let in for a thread or a time could make that more with them. */
-export const administration: ReadonlySet<string> = new Set<MethodName>(['host/invite', 'host/join', 'invite/list', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/stopIfIdle', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/ask', 'device/list', 'device/revoke', 'tunnel/open']);
+export const administration: ReadonlySet<string> = new Set<MethodName>(['host/invite', 'host/join', 'invite/list', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/stopIfIdle', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/ask', 'device/list', 'device/revoke', 'tunnel/open',
+  'remoteControl/enable', 'remoteControl/disable', 'remoteControl/pairing/start', 'remoteControl/pairing/status', 'remoteControl/client/list', 'remoteControl/client/revoke']);
 
 /**
  * What is left to somebody who was let in for one thread, and how it is kept to that. `names`: the params must name the thread.
@@ -38,6 +39,7 @@ export const administration: ReadonlySet<string> = new Set<MethodName>(['host/in
  */
 export const forOneThread: Readonly<Record<string, 'names' | 'told' | 'filtered' | 'checked' | 'open'>> = {
   'host/read': 'open',
+  'remoteControl/status/read': 'open',
   'model/list': 'open',
   'account/read': 'open',
   'configRequirements/read': 'open',
@@ -117,10 +119,10 @@ const about = z.looseObject({
   approval: z.looseObject({ threadId: z.string() }).optional(),
 });
 
-/** Whether a controller may hear a notification. Of what is about no thread, who has one thread hears only that something is to be read again. */
+/** Whether a controller may hear a notification. Of what is about no thread, who has one thread hears only of the way in, and that something is to be read again. */
 export function mayHear(access: Access, method: string, params: unknown): boolean {
   if (access.role === 'peer') return false;
-  if (access.threadId === null || method === 'host/changed') return true;
+  if (access.threadId === null || method === 'host/changed' || method === 'remoteControl/status/changed') return true;
   const { data } = about.safeParse(params);
   return data !== undefined && [data.threadId, data.thread?.id, data.approval?.threadId].includes(access.threadId);
 }

@@ -36,6 +36,7 @@ export type AuditEvent =
   | { readonly type: 'invite-ended'; readonly inviteId: string; readonly outcome: string }
   | { readonly type: 'invite-refused'; readonly inviteId: string; readonly why: string }
   | { readonly type: 'device-revoked'; readonly deviceId: string; readonly name: string; readonly kind: 'device' | 'host'; readonly by: Actor }
+  | { readonly type: 'remote-control-enabled' | 'remote-control-disabled'; readonly by: Actor }
   | { readonly type: 'worktree-created' | 'worktree-removed' | 'worktree-restored'; readonly worktreeId: string; readonly path: string; readonly snapshot: string | null; readonly by: Actor | 'sweep' }
   | { readonly type: 'snapshot-expired'; readonly ref: string; readonly tip: string; readonly by: Actor | 'sweep' }
   | { readonly type: 'handoff-requested'; readonly threadId: string | null; readonly peer: string; readonly by: Actor };

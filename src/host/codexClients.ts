@@ -1,11 +1,13 @@
 import type { Duplex } from 'node:stream';
 import type { Message } from 'vscode-jsonrpc/node';
 import { z } from 'zod';
-import { admit, isPermitted, mayHear, shown, type Access } from './access';
+import { admit, isPermitted, mayHear, shown, type Access, type Caller } from './access';
+import { perform } from './controllers';
 import { HostError } from './hostError';
 import { JsonLinesReader, JsonLinesWriter } from './jsonLines';
 import type { Log } from './log';
-import { codexMethods, initializeParams, type Role } from './protocol';
+import { codexMethods, initializeParams, type NotificationOf, type Role } from './protocol';
+import { isRemoteControl, type RemoteControlMethods } from './remoteControlMethods';
 import { toResponseError } from './wireError';
 
 /** A question of Codex's, as it was asked. */
@@ -22,6 +24,10 @@ export interface CodexClientPorts {
   initialize(clientName: string, role: Role): Promise<unknown>;
   /** Passes a Codex method on. */
   forward(method: string, params: unknown): Promise<unknown>;
+  /** Codex's methods that the host answers itself. */
+  readonly own: RemoteControlMethods;
+  /** What each client is told at its beginning. */
+  remoteControl(): NotificationOf<'remoteControl/status/changed'>;
   /** The questions of a thread that wait for an answer. */
   asked(threadId: string): readonly CodexRequest[];
   /** Answers one of them. Throws HostError where it was answered already, or the caller may not answer so. */
@@ -70,6 +76,7 @@ class CodexClient {
   private readonly threads = new Set<string>();
   private readonly ephemeral = new Set<string>();
   private readonly open = new Set<string | number>();
+  private readonly caller: Caller;
   private muted: ReadonlySet<string> | null = null;
 
   constructor(
@@ -78,6 +85,9 @@ class CodexClient {
     private readonly ports: CodexClientPorts,
   ) {
     this.writer = new JsonLinesWriter(stream);
+    const ended = new AbortController();
+    stream.once('close', () => ended.abort());
+    this.caller = { ...access, ended: ended.signal };
     stream.on('error', (error) => ports.log.info(`A Codex client's connection failed: ${error.message}`));
     new JsonLinesReader(stream, ports.log).listen((message) => void this.receive(message));
   }
@@ -116,6 +126,7 @@ class CodexClient {
       const answer = await this.request(method, params);
       this.send({ id, result: answer });
       if (loading.has(method)) this.join(answer);
+      if (method === 'initialize') this.hear('remoteControl/status/changed', this.ports.remoteControl());
     } catch (cause) {
       this.ports.log.warn(`${method ?? 'An answer'} of a Codex client failed: ${cause instanceof Error ? cause.message : String(cause)}`);
       const { code, message: text, data } = toResponseError(cause);
@@ -132,6 +143,7 @@ class CodexClient {
       return answer;
     }
     if (this.muted === null) throw new HostError('invalid-params', 'Not initialized');
+    if (isRemoteControl(method)) return perform(this.ports.own, method, admit(this.access, method, params), this.caller);
     if (!Object.hasOwn(codexMethods, method)) throw new HostError('unknown-method', `This host passes ${method} on to nobody: it acts on the machine rather than on a thread, or Codex has no such method.`);
     const admitted = z.record(z.string(), z.unknown()).parse(admit(this.access, method, params) ?? {});
     if (method === 'thread/unsubscribe') return this.leave(admitted);

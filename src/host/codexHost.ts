@@ -58,6 +58,8 @@ const settingsUpdate = z.looseObject({
   threadSettings: z.looseObject({ cwd: z.string(), model: z.string(), modelProvider: z.string(), approvalPolicy: z.unknown(), sandboxPolicy: z.unknown(), approvalsReviewer }),
 });
 
+const remoteControlRequirement = z.looseObject({ allowRemoteControl: z.boolean().nullish() }).nullish();
+
 const namesThread = z.looseObject({ threadId: z.string() });
 /** Requests that load a thread. */
 const loading: ReadonlySet<string> = new Set(['thread/resume', 'thread/fork']);
@@ -271,6 +273,12 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   async requirements(): Promise<Requirements | null> {
     const { requirements } = await (await this.ready()).request('configRequirements/read');
     return requirements == null ? null : requirementsSchema.parse(requirements);
+  }
+
+  /** Whether the administrator of this machine allows remote control. Throws as `ready`. */
+  async allowsRemoteControl(): Promise<boolean> {
+    const { requirements } = await (await this.ready()).request('configRequirements/read');
+    return remoteControlRequirement.parse(requirements)?.allowRemoteControl !== false;
   }
 
   /** What the configuration says about the policy of new threads: null where it leaves that open. */

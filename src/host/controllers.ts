@@ -13,9 +13,18 @@ export type Implementations = {
   readonly [M in MethodName]: (params: z.output<(typeof methods)[M]['params']>, caller: Caller) => Promise<ResultOf<M>>;
 };
 
+/** Does one of Baton's own methods, after a check of its params. */
+export function perform<M extends MethodName>(implementations: Pick<Implementations, M>, method: M, params: unknown, caller: Caller): Promise<unknown> {
+  const implementation = implementations[method] as (params: unknown, caller: Caller) => Promise<unknown>;
+  // Some JSON-RPC libraries say null where there are no params.
+  return implementation(methods[method].params.parse(params ?? undefined), caller);
+}
+
 export interface ControllerPorts {
   readonly implementations: Implementations;
   readonly log: Log;
+  /** What each controller is told at its beginning. */
+  remoteControl(): NotificationOf<'remoteControl/status/changed'>;
   /** Codex's answer to `initialize` with what a controller must know of the host. */
   initialize(role: Role): Promise<InitializeResult>;
   /** Passes a Codex method on. */
@@ -49,7 +58,10 @@ export class Controllers {
           const { capabilities, clientInfo } = initializeParams.parse(params);
           const result = await this.ports.initialize(access.role);
           controller = { access, asks: asking(access, clientInfo), muted: new Set(capabilities?.optOutNotificationMethods ?? []), notify: (name, value) => void connection.sendNotification(name, value).catch(() => undefined) };
-          this.connected.add(controller);
+          const begun = controller;
+          this.connected.add(begun);
+          // After the answer, which is written before anything else has its turn.
+          setImmediate(() => tell(begun, 'remoteControl/status/changed', this.ports.remoteControl()));
           return result;
         }
         if (controller === null) throw new HostError('invalid-params', 'Not initialized: the first request must be "initialize".');
@@ -74,16 +86,18 @@ export class Controllers {
 
   /** Passes a notification of Codex's on to every controller that wants it. */
   broadcast(method: string, params: unknown): void {
-    for (const { muted, access, notify } of this.connected) if (!muted.has(method) && mayHear(access, method, params)) notify(method, params);
+    for (const each of this.connected) tell(each, method, params);
   }
 
   private async answer(method: string, params: unknown, access: Caller): Promise<unknown> {
     const admitted = admit(access, method, params);
     if (!Object.hasOwn(methods, method)) return shown(access, method, await this.ports.forward(method, z.record(z.string(), z.unknown()).parse(admitted ?? {})));
-    const name = method as MethodName;
-    const implementation = this.ports.implementations[name] as (params: unknown, caller: Caller) => Promise<unknown>;
-    return shown(access, method, await implementation(methods[name].params.parse(admitted), access));
+    return shown(access, method, await perform(this.ports.implementations, method as MethodName, admitted, access));
   }
+}
+
+function tell({ muted, access, notify }: Connected, method: string, params: unknown): void {
+  if (!muted.has(method) && mayHear(access, method, params)) notify(method, params);
 }
 
 /** What the audit log says of a controller: what a local one says of itself, of another the key that it has proven to hold. */

@@ -26,7 +26,8 @@ export interface DoctorProbes {
   readonly exposure: (directory: string) => string | undefined;
 }
 
-export type DoctorSubject = { readonly batonHome: string; readonly relayUrl: string | null };
+/** `closedBecause`: why nobody is let in from elsewhere, in a sentence; null where they are. */
+export type DoctorSubject = { readonly batonHome: string; readonly relayUrl: string | null; readonly closedBecause: string | null };
 
 const WARN_FREE_BYTES = 2_000_000_000;
 const LEAST_FREE_BYTES = 200_000_000;
@@ -62,12 +63,12 @@ export function checkDisk(freeBytes: number, directory: string): DoctorCheck {
 
 /** All checks, in the order in which they are shown. Never throws: what cannot be found out is a check that failed. */
 export async function runDoctor(subject: DoctorSubject, probes: DoctorProbes): Promise<DoctorCheck[]> {
-  const { batonHome, relayUrl } = subject;
+  const { batonHome, relayUrl, closedBecause } = subject;
   const failed = (name: string) => (error: unknown) => check(name, 'error', messageOf(error));
   const git = probes.gitVersion().then(checkGit, () => check('git', 'error', `git was not found. Install git ${lowestGit} or later.`));
   const codex = probes.codex().then(({ command, version }) => check('codex', 'ok', `codex ${version} (${command})`), failed('codex'));
   const disk = probes.freeBytes(batonHome).then((bytes) => checkDisk(bytes, batonHome), failed('disk'));
-  return [...(await Promise.all([git, codex])), ...(await checkRelay(relayUrl, probes)), await disk, checkPermissions(batonHome, probes), checkSocket(batonHome, probes)];
+  return [...(await Promise.all([git, codex])), ...(await checkRelay(relayUrl, probes)), checkRemoteControl(closedBecause), await disk, checkPermissions(batonHome, probes), checkSocket(batonHome, probes)];
 }
 
 async function checkRelay(url: string | null, probes: DoctorProbes): Promise<DoctorCheck[]> {
@@ -79,6 +80,10 @@ async function checkRelay(url: string | null, probes: DoctorProbes): Promise<Doc
   } catch (error) {
     return [check('relay', 'error', `${url} does not answer: ${messageOf(error)}. Check that the relay runs and that a firewall or proxy lets it through.`)];
   }
+}
+
+function checkRemoteControl(closedBecause: string | null): DoctorCheck {
+  return closedBecause === null ? check('remote', 'ok', 'Paired devices and operators may come in through the relay.') : check('remote', 'warning', `${closedBecause} Hosts that are paired can still hand threads to each other.`);
 }
 
 function checkPermissions(batonHome: string, probes: DoctorProbes): DoctorCheck {

@@ -7,6 +7,7 @@ export type HostErrorReason =
   | 'no-worktree' | 'worktree-removed' | 'thread-running' | 'apply-refused' | 'apply-outdated' | 'nothing-to-undo' | 'index-locked'
   | 'not-permitted' | 'invalid-params' | 'unknown-method'
   | 'host-offline' | 'relay-unreachable' | 'relay-not-set' | 'host-unreachable' | 'host-start-failed' | 'host-already-running' | 'protocol-mismatch'
+  | 'remote-control-disabled' | 'remote-control-forbidden'
   | 'invite-invalid' | 'invite-expired' | 'invite-used' | 'invite-own' | 'no-such-invite'
   | 'not-a-repository' | 'no-matching-project'
   | 'codex-not-found' | 'codex-too-old' | 'codex-unavailable' | 'codex-refused' | 'policy-refused' | 'provider-missing' | 'thread-in-use'

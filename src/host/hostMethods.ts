@@ -10,6 +10,7 @@ import { sshMethods } from './sshMethods';
 import { PROTOCOL_VERSION, type HostDetails, type HostSummary } from './protocol';
 import type { HostService } from './service';
 import type { Subject } from './sourcePorts';
+import { remoteControlMethods } from './remoteControlMethods';
 import { tunnelMethods } from './tunnelMethods';
 import { batonVersion } from './version';
 import { answerPeer, worktreeMethods } from './worktreeMethods';
@@ -29,10 +30,13 @@ export function hostMethods(host: HostService): Implementations {
     },
     'host/setRelay': async ({ url }) => {
       await host.settings.change({ relayUrl: url });
-      host.network.setRelay(url);
+      host.remoteControl.apply();
       return details(host);
     },
-    'host/invite': (wish, { by }) => host.network.pairing.invite({ ...wish, by }),
+    'host/invite': async (wish, { by }) => {
+      await host.remoteControl.requireInvitable(wish.role);
+      return host.network.pairing.invite({ ...wish, by });
+    },
     'host/join': async ({ invite, relayUrl: at }) => {
       const { relayUrl, ...joined } = await host.network.pairing.join(invite, at ?? null);
       await host.useRelay(relayUrl);
@@ -42,9 +46,12 @@ export function hostMethods(host: HostService): Implementations {
       setImmediate(() => void host.close());
       return Promise.resolve({ stopped: true as const });
     },
-    'host/doctor': async () => ({
-      checks: await runDoctor({ ...host.options, relayUrl: host.settings.value.relayUrl }, machineProbes(host.options.env, () => resolveCodex({ env: host.options.env }))),
-    }),
+    'host/doctor': async () => {
+      await host.remoteControl.look();
+      const { relayUrl } = host.settings.value;
+      const { closedBecause } = host.remoteControl;
+      return { checks: await runDoctor({ ...host.options, relayUrl, closedBecause }, machineProbes(host.options.env, () => resolveCodex({ env: host.options.env }))) };
+    },
     'host/thread': async ({ threadId }) => ({
       thread: (await host.threads.read(threadId)) as never,
       plan: host.codex.planOf(threadId) ?? (await host.arrival.plan(threadId)),
@@ -65,6 +72,7 @@ export function hostMethods(host: HostService): Implementations {
       return { removed };
     },
     ...deviceMethods(host),
+    ...remoteControlMethods(host),
     ...tunnelMethods(host),
     ...sshMethods(host),
     ...worktreeMethods(host),
@@ -103,7 +111,8 @@ export function hostMethods(host: HostService): Implementations {
 }
 
 function details(host: HostService): HostDetails {
-  const { hostId, name, codex, network } = host;
+  const { hostId, name, codex, network, settings, remoteControl } = host;
+  const relay = network.relayStatus;
   return {
     hostId,
     name,
@@ -113,7 +122,8 @@ function details(host: HostService): HostDetails {
     codexHome: codex.codexHome,
     platform: process.platform,
     pid: process.pid,
-    relay: network.relayStatus,
+    // Away from its relay by an administrator's word, and not for want of one.
+    relay: relay.url === null && settings.value.relayUrl !== null ? { ...relay, url: settings.value.relayUrl, message: remoteControl.closedBecause } : relay,
   };
 }
 

@@ -113,6 +113,12 @@ export class Invites {
     return state === 'claiming' && invite.expiresAt > this.now() ? invite : undefined;
   }
 
+  /** The invite with this room, or with this code to type. */
+  find(fits: (invite: Invite) => boolean): InviteSummary | undefined {
+    const entry = [...this.entries.values()].find(({ invite }) => fits(invite));
+    return entry === undefined ? undefined : summary(entry);
+  }
+
   list(): InviteSummary[] {
     return [...this.entries.values()].map(summary);
   }

@@ -14,10 +14,13 @@ export async function openDoorOf(host: HostService): Promise<() => Promise<void>
     const door = await openDoor({
       ...listen, log,
       token: requireToken(tokens, listen.tokenEnv),
-      greet: async (meet) => ({
-        hostId: host.hostId, name: host.name, protocolVersion: PROTOCOL_VERSION, running: batonVersion, file: batonVersion, relayUrl: host.settings.value.relayUrl, kept: null,
-        meeting: meet === null ? null : await host.network.pairing.meeting({ hostId: meet, by: `host:${meet}` }),
-      }),
+      greet: async (meet) => {
+        if (meet !== null) await host.remoteControl.requireInvitable('peer');
+        return {
+          hostId: host.hostId, name: host.name, protocolVersion: PROTOCOL_VERSION, running: batonVersion, file: batonVersion, relayUrl: host.settings.value.relayUrl, kept: null,
+          meeting: meet === null ? null : await host.network.pairing.meeting({ hostId: meet, by: `host:${meet}` }),
+        };
+      },
       take: (stream, what) => host.network.take(stream, what),
     });
     log.info(`Other hosts are let in at ${listen.host}:${door.port} with the token in ${listen.tokenEnv}.`);

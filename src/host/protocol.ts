@@ -10,6 +10,7 @@ import { divergenceChoice, type DivergenceChoice } from '../handoff/divergence';
 import { auditEntry } from './auditEntry';
 import { deviceSummary, inviteId, inviteParams, inviteSummary, joinedHost, madeInvite } from './deviceSchemas';
 import { hostId, hostName, role, threadId, type Role } from './identifiers';
+import { clientListParams, clientPage, clientRevokeParams, pairingStartParams, pairingStatusParams, remoteControlStatus, remoteControlSwitch, startedPairing } from './remoteControlSchemas';
 import { addedHost, addHostParams, aliasParams, askingProgram, meetingParams, openMeeting, sshAliases } from './sshSchemas';
 
 export { hostId, hostName, role, threadId, type Role };
@@ -414,6 +415,17 @@ export const methods = {
   /** Ends the trust in one of them at once: its open channels end, too. `openHandoffs` counts what was under way with it and is not settled. */
   'device/revoke': method('operator', z.object({ id: hostId }), z.object({ revoked: z.boolean(), channels: count, openHandoffs: count })),
 
+  /** Codex's own methods, answered by the host: whether devices and operators may come in from elsewhere, who they are, and how another one is paired. */
+  'remoteControl/status/read': method('viewer', empty, remoteControlStatus),
+  'remoteControl/enable': method('operator', remoteControlSwitch, remoteControlStatus),
+  /** Ends what is open from elsewhere, and lets nobody in until it is enabled again. Revokes nothing. */
+  'remoteControl/disable': method('operator', remoteControlSwitch, remoteControlStatus),
+  'remoteControl/pairing/start': method('operator', pairingStartParams, startedPairing),
+  /** Takes exactly one of the two codes. */
+  'remoteControl/pairing/status': method('operator', pairingStatusParams, z.object({ claimed: z.boolean() })),
+  'remoteControl/client/list': method('operator', clientListParams, clientPage),
+  'remoteControl/client/revoke': method('operator', clientRevokeParams, z.object({})),
+
   'project/add': method('operator', z.object({ directory: z.string() }), z.object({ project })),
   'project/list': method('viewer', empty, z.object({ projects: z.array(project) })),
   'project/remove': method('operator', z.object({ id: z.string() }), z.object({ removed: z.boolean() })),
@@ -524,6 +536,8 @@ export const notifications = {
   'handoff/ended': z.object({ handoffId, threadId: threadId.nullable(), result: handoffResult.nullable(), error: z.object({ reason: z.string(), message: z.string() }).nullable() }),
   'approval/requested': z.object({ approval }),
   'approval/resolved': z.object({ id: z.string(), threadId, decision: approvalDecision.nullable() }),
+  /** Codex's; every controller gets it once at the beginning. */
+  'remoteControl/status/changed': remoteControlStatus,
   /** Hosts, relay status, projects, worktrees or ownership changed: read again what you show. */
   'host/changed': z.object({ what: z.array(z.enum(['hosts', 'devices', 'relay', 'projects', 'worktrees', 'threads'])) }),
 } as const;

@@ -37,6 +37,8 @@ import { PeerStore } from './peers';
 import { ProjectStore } from './projects';
 import { PROTOCOL_VERSION, type InitializeResult, type NotificationOf, type Role } from './protocol';
 import { reachedHosts } from './reachedHosts';
+import { RemoteControl } from './remoteControl';
+import { remoteControlMethods } from './remoteControlMethods';
 import { RelayAccess, type RelayRight } from './relayAccess';
 import { SealedBundles } from './sealedBundles';
 import { SettingsStore, type Settings } from './settings';
@@ -133,6 +135,7 @@ export class HostService implements RunningHost {
   readonly sshHosts: SshHosts;
   readonly openHosts: OpenHosts;
   private closeDoor: () => Promise<void> = () => Promise.resolve();
+  readonly remoteControl: RemoteControl;
   readonly handoffs: Handoffs;
   readonly destination: HandoffDestination;
   readonly claims: Claims;
@@ -230,6 +233,7 @@ export class HostService implements RunningHost {
       log,
       initialize: (role) => this.initialize(role),
       forward: (method, params) => this.threads.forward(method, params),
+      remoteControl: () => this.remoteControl.status(),
     });
     this.approvals = new ApprovalBroker({
       hostId: identity.hostId,
@@ -259,6 +263,8 @@ export class HostService implements RunningHost {
         return { userAgent: `${clientName}/${this.codex.version ?? ''} (baton ${batonVersion})`, codexHome: home, platformFamily: process.platform === 'win32' ? 'windows' : 'unix', platformOs: codexNameOf(process.platform), baton };
       },
       forward: (method, params) => this.threads.forward(method, params),
+      own: remoteControlMethods(this),
+      remoteControl: () => this.remoteControl.status(),
       asked: (threadId) => this.approvals.asked(threadId),
       answer: (id, result, caller) => this.approvals.answer(id, result, caller),
     });
@@ -324,6 +330,17 @@ export class HostService implements RunningHost {
         this.changed(what);
       },
       handlers: peerHandlers(this),
+    });
+    this.remoteControl = new RemoteControl({
+      hostId: identity.hostId,
+      settings, trust, log,
+      network: this.network,
+      audit: this.audit,
+      allowed: () => this.codex.allowsRemoteControl(),
+      onChanged: (status) => {
+        this.controllers.notify('remoteControl/status/changed', status);
+        this.codexClients.broadcast('remoteControl/status/changed', status);
+      },
     });
     const surroundings = new SurroundingsReader(this.codex, env);
     this.handoffs = new Handoffs({
@@ -393,6 +410,8 @@ export class HostService implements RunningHost {
     });
 
     this.codex.on('notification', (method, params) => {
+      // Codex's own remote control is another one, for which a ChatGPT account is needed.
+      if (method === 'remoteControl/status/changed') return;
       if (method === 'turn/completed') this.approvals.expireGrants((params as { threadId: string }).threadId).catch((error: unknown) => log.error(`A grant could not be ended: ${describeError(error).message}`));
       if (method === 'serverRequest/resolved') this.approvals.settled((params as { requestId: string | number }).requestId);
       this.controllers.broadcast(method, params);
@@ -409,6 +428,7 @@ export class HostService implements RunningHost {
     this.codex.on('changed', () => {
       if (this.codex.version === null) this.codexClients.forget();
       if (this.codex.version === null) this.approvals.serverEnded().catch((error: unknown) => log.error(`Pending approvals could not be kept: ${describeError(error).message}`));
+      else void this.remoteControl.look();
       this.changed('hosts', 'threads');
     });
   }
@@ -423,10 +443,11 @@ export class HostService implements RunningHost {
 
   private async begin(): Promise<void> {
     await this.applies.recover();
-    this.network.setRelay(this.settings.value.relayUrl);
+    this.remoteControl.apply();
     this.closeDoor = await openDoorOf(this);
     // Without Codex the host still pairs, lists and explains; "baton doctor" says what is missing.
     await this.codex.ready().catch((error: unknown) => this.options.log.error(`Codex is not available: ${describeError(error).message}`));
+    await this.remoteControl.look();
     await this.keeper.recover();
     this.sweep.start();
     this.stopSweeping = keepSwept(this.kept, this.options.log);
@@ -439,7 +460,7 @@ export class HostService implements RunningHost {
   async useRelay(url: string): Promise<void> {
     if (this.settings.value.relayUrl !== null) return;
     await this.settings.change({ relayUrl: url });
-    this.network.setRelay(url);
+    this.remoteControl.apply();
   }
 
   /** Settles the handoffs to this host that are neither here nor withdrawn, after a delay and then again and again. */
@@ -473,6 +494,7 @@ export class HostService implements RunningHost {
       this.stopSweeping();
       this.handoffs.dispose();
       this.claims.dispose();
+      this.remoteControl.dispose();
       this.network.dispose();
       await this.closeDoor();
       this.sshHosts.dispose();
@@ -487,6 +509,7 @@ export class HostService implements RunningHost {
   /** Tells controllers what to read again. */
   changed(...what: NotificationOf<'host/changed'>['what']): void {
     this.controllers.notify('host/changed', { what });
+    this.remoteControl.apply();
   }
 
   private async initialize(role: Role): Promise<InitializeResult> {

@@ -15,9 +15,13 @@ const settingsFile = z.object({
   worktreesKeep: worktreeRetention.shape.keep.default(15),
   /** Days after which a snapshot that is not the only copy of something is dropped. */
   snapshotDays: worktreeRetention.shape.snapshotDays.default(30),
+  /** Whether devices and operators may come in from elsewhere, as the user says. */
+  remoteControl: z.boolean().default(true),
+  /** What an administrator last said of that: it holds while Codex, which reads it, cannot be asked. */
+  remoteControlForbidden: z.boolean().default(false),
 });
 /** What the user chose for this host: the name it goes by, the relay it can be met at, and what it keeps. */
-export type Settings = Pick<z.infer<typeof settingsFile>, 'name' | 'relayUrl' | 'listen' | 'worktreesKeep' | 'snapshotDays'>;
+export type Settings = Pick<z.infer<typeof settingsFile>, 'name' | 'relayUrl' | 'listen' | 'worktreesKeep' | 'snapshotDays' | 'remoteControl' | 'remoteControlForbidden'>;
 
 /** The host's settings: `settings.json`. */
 export class SettingsStore {
@@ -26,7 +30,7 @@ export class SettingsStore {
   /** Begins with the machine's name and no relay. Throws `state-invalid` for a file that cannot be understood. */
   static async open(batonHome: string): Promise<SettingsStore> {
     const name = hostname().split('.')[0]?.slice(0, 64) ?? '';
-    return new SettingsStore(await JsonStore.open(join(batonHome, 'settings.json'), settingsFile, { version: 1, name: name === '' ? 'host' : name, relayUrl: null, listen: null, worktreesKeep: 15, snapshotDays: 30 }));
+    return new SettingsStore(await JsonStore.open(join(batonHome, 'settings.json'), settingsFile, { version: 1, name: name === '' ? 'host' : name, relayUrl: null, listen: null, worktreesKeep: 15, snapshotDays: 30, remoteControl: true, remoteControlForbidden: false }));
   }
 
   get value(): Settings {

@@ -17,7 +17,10 @@ export function sshMethods(host: HostService): Pick<Implementations, Method> {
       const { program, args } = await host.sshHosts.inTheOpen(alias);
       return { program, args: [...args] };
     },
-    'host/meeting': (wish, { by }) => host.network.pairing.meeting({ ...wish, by }),
+    'host/meeting': async (wish, { by }) => {
+      await host.remoteControl.requireInvitable(wish.role ?? 'peer');
+      return host.network.pairing.meeting({ ...wish, by });
+    },
     'host/stopIfIdle': async () => {
       // From here on nothing begins that would be cut off.
       host.threads.retiring = true;

@@ -16,7 +16,10 @@ interface Ending {
 
 /** Which keys this host trusts, for what and until when, and the channels that they have open. */
 export class Trust {
-  private readonly open = new Map<string, Set<Ending>>();
+  /** Each channel with what looks whether its trust still holds. */
+  private readonly open = new Map<string, Map<Ending, () => boolean>>();
+  private readonly seen = new Map<string, number>();
+  private admitsControllers = true;
 
   constructor(
     readonly peers: PeerStore,
@@ -26,14 +29,22 @@ export class Trust {
     private readonly now: () => number = Date.now,
   ) {}
 
+  /** Says whether any key may steer this host. Where none may, what they have open ends, and an operator is a peer; all stay trusted. */
+  admitControllers(admitted: boolean): void {
+    this.admitsControllers = admitted;
+    for (const channels of [...this.open.values()]) for (const holds of [...channels.values()]) holds();
+  }
+
   /** The other host with this key, where it may take part in handoffs now. */
   peer(id: string): Peer | undefined {
     const known = this.peers.get(id);
-    return known === undefined || known.role === 'none' || this.isOver(known) ? undefined : known;
+    if (known === undefined || known.role === 'none' || this.isOver(known)) return undefined;
+    return this.admitsControllers ? known : { ...known, role: 'peer' };
   }
 
   /** As what a key may steer this host now; undefined where it may not. */
   access(id: string): Access | undefined {
+    if (!this.admitsControllers) return undefined;
     const device = this.devices.get(id);
     if (device !== undefined && !this.isOver(device)) return { by: `device:${id}`, role: device.role, threadId: device.threadId, temporary: device.expiresAt !== null };
     const peer = this.peer(id);
@@ -58,15 +69,17 @@ export class Trust {
    * time is over. False, and the channel has ended, where it holds no more already.
    */
   keep(id: string, channel: Ending, holds: () => boolean): boolean {
-    const channels = this.open.get(id) ?? new Set();
-    this.open.set(id, channels.add(channel));
+    const channels = this.open.get(id) ?? new Map<Ending, () => boolean>();
+    this.open.set(id, channels);
     let stop: () => void = () => undefined;
     channel.once('close', () => {
       stop();
       channels.delete(channel);
+      this.seen.set(id, this.now());
       if (channels.size === 0 && this.open.get(id) === channels) this.open.delete(id);
     });
     const watch = (): boolean => {
+      stop();
       if (!holds()) {
         channel.destroy(ended());
         return false;
@@ -75,7 +88,13 @@ export class Trust {
       if (limits.length > 0) stop = this.clock.after(Math.max(1, Math.min(LOOK_AGAIN_MS, ...limits.filter((left) => left > 0))), watch);
       return true;
     };
+    channels.set(channel, watch);
     return watch();
+  }
+
+  /** When a key last had a channel open, in milliseconds since 1970; null for one that had none since the host began. */
+  lastSeen(id: string): number | null {
+    return this.open.has(id) ? this.now() : (this.seen.get(id) ?? null);
   }
 
   /** Trusts a device from now on, with these limits in place of earlier ones: what it has open under those ends. */
@@ -92,7 +111,7 @@ export class Trust {
   }
 
   private endChannels(id: string): number {
-    const channels = [...(this.open.get(id) ?? [])];
+    const channels = [...(this.open.get(id)?.keys() ?? [])];
     for (const channel of channels) channel.destroy(ended());
     return channels.length;
   }

@@ -19,6 +19,7 @@ import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
 import { RelayClient } from '../../src/relay/relayClient';
 import { dialThroughRelay } from '../../src/relay/relayDial';
 import { startRelay, type RunningRelay } from '../../src/relay/relayServer';
+import { remoteControlOff } from '../fixtures/remoteControlOff';
 import { ManualClock } from '../relay/channelPair';
 
 const MINUTE = 60_000;
@@ -51,6 +52,7 @@ beforeEach(async () => {
     log: silentLog,
     initialize: (role) => Promise.resolve({ baton: { protocolVersion: PROTOCOL_VERSION, hostId: hostIdOf(keys.publicKey), name: 'laptop', role } }),
     forward: () => Promise.resolve({}),
+    remoteControl: remoteControlOff,
   });
   const hello = () => Promise.resolve({ protocolVersion: PROTOCOL_VERSION, name: 'laptop', batonVersion: '0', codexVersion: null });
   host = new PeerNetwork({

@@ -14,14 +14,14 @@ const healthy: DoctorProbes = {
   freeBytes: () => Promise.resolve(50e9),
   exposure: () => undefined,
 };
-const subject = { batonHome: '/h', relayUrl: 'wss://relay' };
+const subject = { batonHome: '/h', relayUrl: 'wss://relay', closedBecause: null };
 const levels = async (probes: Partial<DoctorProbes>, relayUrl: string | null = subject.relayUrl) =>
   Object.fromEntries((await runDoctor({ ...subject, relayUrl }, { ...healthy, ...probes })).map(({ name, level }) => [name, level]));
 const fail = () => Promise.reject(new Error('gone'));
 
 describe('the doctor', () => {
   it('finds nothing wrong with a healthy machine', async () => {
-    expect(await levels({})).toEqual({ git: 'ok', codex: 'ok', relay: 'ok', clock: 'ok', disk: 'ok', permissions: 'ok', socket: 'ok' });
+    expect(await levels({})).toEqual({ git: 'ok', codex: 'ok', relay: 'ok', clock: 'ok', remote: 'ok', disk: 'ok', permissions: 'ok', socket: 'ok' });
   });
 
   it.each([
@@ -30,6 +30,11 @@ describe('the doctor', () => {
     const found = await levels(probes);
     expect(found[name]).toBe('error');
     expect(Object.entries(found).filter(([other, level]) => other !== name && level !== 'ok')).toEqual([]);
+  });
+
+  it('says why nobody is let in, and that handoffs go on', async () => {
+    const checks = await runDoctor({ ...subject, closedBecause: 'It is off.' }, healthy);
+    expect(checks).toContainEqual({ name: 'remote', level: 'warning', message: 'It is off. Hosts that are paired can still hand threads to each other.' });
   });
 
   it('takes a missing relay for a warning', async () => {
@@ -50,9 +55,9 @@ describe('the doctor', () => {
     const server = createServer((_, response) => response.writeHead(426).end()).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const checks = await runDoctor({ batonHome: join(tmpdir(), 'not', 'there'), relayUrl: url }, machineProbes(process.env, healthy.codex));
+    const checks = await runDoctor({ ...subject, batonHome: join(tmpdir(), 'not', 'there'), relayUrl: url }, machineProbes(process.env, healthy.codex));
     server.close();
-    expect(checks.map(({ name, level }) => [name, level === 'error' ? checks : 'fine'])).toEqual(['git', 'codex', 'relay', 'clock', 'disk', 'permissions', 'socket'].map((name) => [name, 'fine']));
+    expect(checks.map(({ name, level }) => [name, level === 'error' ? checks : 'fine'])).toEqual(['git', 'codex', 'relay', 'clock', 'remote', 'disk', 'permissions', 'socket'].map((name) => [name, 'fine']));
   });
 
   it('says which relay does not answer', async () => {
@@ -61,7 +66,7 @@ describe('the doctor', () => {
     const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
     server.close();
     await once(server, 'close');
-    const checks = await runDoctor({ batonHome: tmpdir(), relayUrl: url }, machineProbes(process.env, healthy.codex));
+    const checks = await runDoctor({ ...subject, batonHome: tmpdir(), relayUrl: url }, machineProbes(process.env, healthy.codex));
     expect(checks.find(({ name }) => name === 'relay')).toMatchObject({ level: 'error', message: expect.stringContaining(url) as string });
   });
 });

@@ -7,6 +7,7 @@ import { Controllers, type Implementations } from '../../src/host/controllers';
 import { silentLog } from '../../src/host/log';
 import { PeerLink } from '../../src/host/peerLink';
 import { methods, PROTOCOL_VERSION } from '../../src/host/protocol';
+import { remoteControlOff } from '../fixtures/remoteControlOff';
 import { socketPair } from '../fixtures/socketPair';
 
 const hostId = 'A'.repeat(43);
@@ -35,11 +36,13 @@ async function toController(): Promise<Wire> {
   };
   const implementations = Object.fromEntries(Object.keys(methods).map((method) => [method, reach])) as unknown as Implementations;
   const initialize = () => Promise.resolve({ baton: { protocolVersion: PROTOCOL_VERSION, hostId, name: 'test', role: 'operator' as const } });
-  const controllers = new Controllers({ implementations, log: silentLog, initialize, forward: (_, params) => reach(params) });
+  const controllers = new Controllers({ implementations, log: silentLog, initialize, forward: (_, params) => reach(params), remoteControl: remoteControlOff });
   const [here, there] = await socketPair();
   controllers.serve(there, localOperator);
   const replies = createInterface({ input: here })[Symbol.asyncIterator]();
   here.write('{"id":1,"method":"initialize","params":{"clientInfo":{"name":"test","version":"0"}}}\n');
+  // The answer, and what each controller is told at its beginning.
+  await replies.next();
   await replies.next();
   return { stream: here, replies, reached, honest: { id: 7, method: 'approval/list', params: { threadId } } };
 }

@@ -5,6 +5,7 @@ import { HostClient } from '../../src/host/hostClient';
 import { HostError } from '../../src/host/hostError';
 import { silentLog } from '../../src/host/log';
 import { codexMethods, methods, PROTOCOL_VERSION, role, type Role } from '../../src/host/protocol';
+import { remoteControlOff } from '../fixtures/remoteControlOff';
 import { socketPair } from '../fixtures/socketPair';
 
 const hostId = 'A'.repeat(43);
@@ -32,14 +33,16 @@ const params: Record<keyof typeof methods, Record<string, unknown>> = {
   'worktree/sweep': {}, 'worktree/retention': {}, 'snapshot/list': {}, 'snapshot/expire': {},
   'device/list': {}, 'tunnel/open': { host: hostId }, 'invite/list': {}, 'invite/cancel': { id: '0badcafe' }, 'invite/wait': { id: '0badcafe' }, 'device/revoke': { id: hostId },
   'host/ask': { host: hostId, method: 'worktree/list' },
+  'remoteControl/status/read': {}, 'remoteControl/enable': {}, 'remoteControl/disable': {}, 'remoteControl/pairing/start': {}, 'remoteControl/pairing/status': { pairingCode: 'x' },
+  'remoteControl/client/list': { environmentId: hostId }, 'remoteControl/client/revoke': { environmentId: hostId, clientId: hostId },
   'approval/decide': { id: 'x', digest: '0'.repeat(64), decision: 'accept' },
 };
 
 /** Who may do what, written down a second time: a method that changes hands by accident is noticed here. */
-const viewers = ['host/read', 'host/list', 'host/doctor', 'host/thread', 'project/list', 'worktree/list', 'snapshot/list', 'handoff/wait', 'handoff/list', 'handoff/verify', 'audit/list', 'approval/list',
+const viewers = ['host/read', 'remoteControl/status/read', 'host/list', 'host/doctor', 'host/thread', 'project/list', 'worktree/list', 'snapshot/list', 'handoff/wait', 'handoff/list', 'handoff/verify', 'audit/list', 'approval/list',
   'thread/list', 'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/loaded/list', 'thread/resume', 'thread/unsubscribe', 'model/list', 'account/read', 'configRequirements/read', 'collaborationMode/list', 'thread/goal/get', 'thread/backgroundTerminals/list'];
 const approvers = ['approval/decide'];
-const operators = ['host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/stop', 'host/stopIfIdle', 'tunnel/open', 'config/read', 'skills/list', 'hooks/list', 'plugin/installed', 'device/list', 'device/revoke', 'invite/list', 'invite/cancel', 'invite/wait', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel', 'handoff/resume', 'handoff/abort', 'handoff/reclaim',
+const operators = ['remoteControl/enable', 'remoteControl/disable', 'remoteControl/pairing/start', 'remoteControl/pairing/status', 'remoteControl/client/list', 'remoteControl/client/revoke', 'host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/stop', 'host/stopIfIdle', 'tunnel/open', 'config/read', 'skills/list', 'hooks/list', 'plugin/installed', 'device/list', 'device/revoke', 'invite/list', 'invite/cancel', 'invite/wait', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel', 'handoff/resume', 'handoff/abort', 'handoff/reclaim',
   'worktree/create', 'worktree/apply', 'worktree/undoApply', 'worktree/pin', 'worktree/unpin', 'worktree/permanent', 'worktree/remove', 'worktree/restore', 'worktree/repair', 'worktree/sweep', 'worktree/retention', 'snapshot/expire', 'host/ask',
   'thread/start', 'thread/fork', 'thread/archive', 'thread/unarchive', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt'];
 const allowed: Record<Role, readonly string[]> = { peer: [], viewer: viewers, approver: [...viewers, ...approvers], operator: [...viewers, ...approvers, ...operators] };
@@ -63,6 +66,7 @@ async function controller(as: Role, limits: Partial<Access> = {}, answers: Recor
     log: silentLog,
     initialize: (role) => Promise.resolve({ baton: { protocolVersion: PROTOCOL_VERSION, hostId, name: 'test', role } }),
     forward: reach,
+    remoteControl: remoteControlOff,
   });
   const [here, there] = await socketPair();
   controllers.serve(there, { ...localOperator, role: as, ...limits });
@@ -139,7 +143,7 @@ async function refusedOf(client: HostClient): Promise<string[]> {
 describe('somebody who was let in for one thread', () => {
   const other = '0199abcd-0000-7000-8000-00000000ffff';
   /** Written down a second time, as the roles are. */
-  const aboutIt = ['host/read', 'host/thread', 'handoff/verify', 'audit/list', 'approval/list', 'approval/decide', 'thread/list', 'thread/loaded/list', 'model/list', 'account/read', 'configRequirements/read', 'collaborationMode/list', 'thread/goal/get', 'thread/backgroundTerminals/list',
+  const aboutIt = ['host/read', 'remoteControl/status/read', 'host/thread', 'handoff/verify', 'audit/list', 'approval/list', 'approval/decide', 'thread/list', 'thread/loaded/list', 'model/list', 'account/read', 'configRequirements/read', 'collaborationMode/list', 'thread/goal/get', 'thread/backgroundTerminals/list',
     'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/resume', 'thread/unsubscribe', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt'];
 
   it.each(role.options)('as %s may do what the role allows and is about the thread', async (as) => {
@@ -183,7 +187,7 @@ describe('somebody who was let in for one thread', () => {
   it('hears only what is about it', () => {
     const access: Access = { ...localOperator, role: 'viewer', threadId };
     const heard = (notified: unknown, method = 'item/started') => mayHear(access, method, notified);
-    expect([heard({ threadId }), heard({ thread: { id: threadId } }), heard({ approval: { threadId } }), heard({ what: ['hosts'] }, 'host/changed')]).toEqual([true, true, true, true]);
+    expect([heard({ threadId }), heard({ thread: { id: threadId } }), heard({ approval: { threadId } }), heard({ what: ['hosts'] }, 'host/changed'), heard({ status: 'connected' }, 'remoteControl/status/changed')]).toEqual([true, true, true, true, true]);
     expect([heard({ threadId: other }), heard({ thread: { id: other } }), heard({ approval: { threadId: other } }), heard({ account: 'x' }), heard(null)]).toEqual([false, false, false, false, false]);
     expect([mayHear({ ...access, threadId: null }, 'item/started', { threadId: other }), mayHear({ ...access, threadId: null, role: 'peer' }, 'item/started', { threadId })]).toEqual([true, false]);
   });
@@ -191,7 +195,7 @@ describe('somebody who was let in for one thread', () => {
 
 it('whoever was let in for a time lets nobody else in, and changes nothing about where the host is met', async () => {
   const { client, reached } = await controller('operator', { temporary: true });
-  const kept = ['tunnel/open', 'host/invite', 'host/join', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/stopIfIdle', 'invite/list', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/ask', 'device/list', 'device/revoke'];
+  const kept = ['remoteControl/enable', 'remoteControl/disable', 'remoteControl/pairing/start', 'remoteControl/pairing/status', 'remoteControl/client/list', 'remoteControl/client/revoke', 'tunnel/open', 'host/invite', 'host/join', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/stopIfIdle', 'invite/list', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/ask', 'device/list', 'device/revoke'];
   expect(await refusedOf(client)).toEqual([...kept].sort());
   expect([...administration].sort()).toEqual([...kept].sort());
   expect(reached.sort()).toEqual(allowed.operator.filter((method) => !kept.includes(method)).sort());

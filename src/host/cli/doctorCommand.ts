@@ -1,6 +1,7 @@
 import { resolveCodex } from '../../codex/executable';
 import { machineProbes, runDoctor } from '../doctor';
 import type { DoctorCheck } from '../protocol';
+import { closedBecause } from '../remoteControl';
 import { SettingsStore } from '../settings';
 import type { CommandTable } from './commandTable';
 import { inertLine } from './inertText';
@@ -10,7 +11,7 @@ import type { Session } from './session';
 export function addDoctorCommand({ program, session, exitWith }: CommandTable): void {
   program
     .command('doctor')
-    .description('check git, codex, relay, clock, disk and permissions')
+    .description('check git, codex, relay, clock, remote control, disk and permissions')
     .action(async () => {
       const checks = await examine(session);
       if (checks.some((check) => check.level === 'error')) exitWith(1);
@@ -34,11 +35,11 @@ async function examineHere(session: Session): Promise<DoctorCheck[]> {
   const { batonHome, env } = session;
   const probes = machineProbes(env, () => resolveCodex({ env }));
   try {
-    const { relayUrl } = (await SettingsStore.open(batonHome)).value;
-    return await runDoctor({ batonHome, relayUrl }, probes);
+    const settings = (await SettingsStore.open(batonHome)).value;
+    return await runDoctor({ batonHome, relayUrl: settings.relayUrl, closedBecause: closedBecause(settings) }, probes);
   } catch (error) {
     // Settings that cannot be read are a finding too; the rest can still be looked at.
     const message = error instanceof Error ? error.message : String(error);
-    return [{ name: 'settings', level: 'error', message }, ...(await runDoctor({ batonHome, relayUrl: null }, probes))];
+    return [{ name: 'settings', level: 'error', message }, ...(await runDoctor({ batonHome, relayUrl: null, closedBecause: null }, probes))];
   }
 }

@@ -14,6 +14,7 @@ import { addOwnershipCommands } from './ownershipCommands';
 import { addPairingCommands } from './pairingCommands';
 import { addProjectCommands } from './projectCommands';
 import { addRelayCommand } from './relayCommand';
+import { addRemoteControlCommands } from './remoteControlCommands';
 import { addRpcCommand } from './rpcCommand';
 import { batonVersion } from '../version';
 import { Session, UsageError } from './session';
@@ -49,6 +50,7 @@ async function run(argv: readonly string[]): Promise<number> {
   addInviteCommands(commands);
   addPairingCommands(commands);
   addDeviceCommands(commands);
+  addRemoteControlCommands(commands);
   addTunnelCommand(commands);
   addProjectCommands(commands);
   addTurnCommands(commands);
