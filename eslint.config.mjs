@@ -13,8 +13,8 @@ const allowed = {
   codex: [],
   relay: [],
   host: ['handoff', 'git', 'codex', 'relay'],
-  // Only the client side of the host: its protocol, its client, and how to start one.
-  views: ['host/protocol', 'host/hostClient', 'host/launchHost', 'host/hostError'],
+  // Only the client side of the host: its protocol, its client, how to start one, and the picture of an invite.
+  views: ['host/protocol', 'host/qr', 'host/hostClient', 'host/launchHost', 'host/hostError'],
   phone: ['host/protocol', 'relay', 'views/page'],
 };
 

@@ -27,7 +27,7 @@ const browser = { ...shared, platform: 'browser', format: 'iife', target: 'es202
 const bundles = [
   { ...node, entryPoints: { extension: 'src/extension.ts' }, outdir: 'dist' },
   { ...node, entryPoints: { baton: 'src/host/cli/main.ts' }, outdir: 'dist', banner: { js: '#!/usr/bin/env node' } },
-  { ...browser, entryPoints: { panel: 'src/views/page/panel.ts' }, outdir: 'dist' },
+  { ...browser, entryPoints: { panel: 'src/views/page/panel.ts', invite: 'src/views/page/invite.ts' }, outdir: 'dist' },
 ];
 
 if (process.argv.includes('--watch')) {

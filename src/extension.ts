@@ -8,6 +8,7 @@ import { registerCommands } from './views/commands';
 import { followHost } from './views/followHost';
 import { HostConnection } from './views/hostConnection';
 import { HostsTree } from './views/hostsTree';
+import { InvitePanel } from './views/invitePanel';
 import { OpenRepositories } from './views/openRepositories';
 import { PendingApprovals } from './views/pendingApprovals';
 import { launchEnvironment } from './views/settings';
@@ -29,6 +30,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const approvals = new PendingApprovals();
   const repositories = new OpenRepositories();
   const panels = new ThreadPanels(context.extensionUri, connection, log);
+  const invitePanel = new InvitePanel(context.extensionUri, connection, log);
   const threads = new ThreadTree(connection, log, repositories, approvals);
   const hosts = new HostsTree(connection, log);
   const worktrees = new WorktreesTree(connection, log);
@@ -38,8 +40,8 @@ export function activate(context: vscode.ExtensionContext): void {
     for (const tree of Object.values(trees)) tree.refresh();
   };
   context.subscriptions.push(
-    log, connection, approvals, repositories, panels, threads, hosts, worktrees, statusBar,
-    ...registerCommands({ connection, repositories, approvals, log, panels, refresh }),
+    log, connection, approvals, repositories, panels, invitePanel, threads, hosts, worktrees, statusBar,
+    ...registerCommands({ connection, repositories, approvals, log, panels, invitePanel, refresh }),
     ...followHost({ connection, repositories, approvals, log, statusBar, trees }),
   );
   repositories.connect().catch((error: unknown) => log.warn(`VS Code's Git extension is not available: ${String(error)}`));

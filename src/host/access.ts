@@ -30,7 +30,7 @@ export function isPermitted(role: Role, least: Role): boolean {
 }
 
 /** Methods that decide who else may come in, and where this host is met. Who was let in for a thread or a time could make that more with them. */
-export const administration: ReadonlySet<string> = new Set<MethodName>(['host/invite', 'host/join', 'invite/list', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/stopIfIdle', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/ask', 'device/list', 'device/revoke', 'tunnel/open',
+export const administration: ReadonlySet<string> = new Set<MethodName>(['host/invite', 'host/join', 'invite/list', 'invite/read', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/stopIfIdle', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/ask', 'device/list', 'device/revoke', 'tunnel/open',
   'remoteControl/enable', 'remoteControl/disable', 'remoteControl/pairing/start', 'remoteControl/pairing/status', 'remoteControl/client/list', 'remoteControl/client/revoke']);
 
 /**

@@ -1,3 +1,5 @@
+import { parseInvite } from '../relay/invite';
+import { fingerprintOf, publicKeyOf } from '../relay/keys';
 import type { Actor } from './audit';
 import type { Implementations } from './controllers';
 import { listHandoffs } from './handoffList';
@@ -14,10 +16,14 @@ export async function revokeTrust(host: HostService, id: string, by: Actor): Pro
 }
 
 /** Whom this host trusts, and the end of that. */
-export function deviceMethods(host: HostService): Pick<Implementations, 'device/list' | 'device/revoke' | 'invite/list' | 'invite/cancel' | 'invite/wait'> {
+export function deviceMethods(host: HostService): Pick<Implementations, 'device/list' | 'device/revoke' | 'invite/list' | 'invite/read' | 'invite/cancel' | 'invite/wait'> {
   const { trust } = host;
   return {
     'invite/list': () => Promise.resolve({ invites: host.network.pairing.invites.list() }),
+    'invite/read': async ({ invite }) => {
+      const { name, hostId, relayUrl, expiresAt } = await Promise.resolve(invite).then(parseInvite);
+      return { name, hostId, fingerprint: fingerprintOf(publicKeyOf(hostId)), relayUrl, expiresAt: expiresAt.toISOString() };
+    },
     'invite/cancel': ({ id }) => Promise.resolve({ cancelled: host.network.pairing.invites.end(id, 'cancelled') }),
     'invite/wait': ({ id }) => host.network.pairing.invites.wait(id),
     'device/list': () => Promise.resolve({ devices: trust.list() }),

@@ -48,6 +48,8 @@ export const inviteParams = z.object({ role: role.default('peer'), threadId: thr
 export const madeInvite = z.object({ id: inviteId, invite: z.string(), code: z.string().nullable(), role, threadId: threadId.nullable(), accessMs: accessMs.nullable(), expiresAt: z.string() });
 export type MadeInvite = z.infer<typeof madeInvite>;
 
+export const readInvite = z.object({ name: z.string(), hostId, fingerprint: z.string(), relayUrl: z.string(), expiresAt: z.string() });
+
 /** What this host may do at the one that it joined, and the words that both sides show. */
 export const joinedHost = z.object({ hostId, name: z.string(), role, threadId: threadId.nullable(), expiresAt: z.string().nullable(), words: z.string() });
 export type JoinedHost = z.infer<typeof joinedHost>;

@@ -52,6 +52,8 @@ export class Invites {
     /** Milliseconds since 1970. */
     private readonly now: () => number,
     private readonly onEnded: (invite: Invite, outcome: Outcome) => void,
+    /** Somebody uses an invite, or has tried to. */
+    private readonly onTried: () => void = () => undefined,
   ) {}
 
   static newId(): string {
@@ -72,6 +74,7 @@ export class Invites {
     if (entry === undefined) return undefined;
     if (!this.isOpen(entry)) return { used: summary(entry) };
     entry.state = 'claiming';
+    this.onTried();
     return { invite: entry.invite };
   }
 
@@ -81,6 +84,7 @@ export class Invites {
     if (!this.isOpen(entry) || entry.guesses >= GUESSES) throw new HostError('invite-used', 'The code was used, has expired, or was mistyped three times.');
     entry.guesses += 1;
     entry.state = 'claiming';
+    this.onTried();
   }
 
   /** The attempt that was last counted was wrong, or broke off. */
@@ -88,7 +92,10 @@ export class Invites {
     const entry = this.get(id);
     if (entry.state !== 'claiming') return;
     if (entry.guesses >= GUESSES) this.end(id, 'void');
-    else entry.state = 'open';
+    else {
+      entry.state = 'open';
+      this.onTried();
+    }
   }
 
   claimed(id: string, by: NonNullable<InviteSummary['claimedBy']>): void {

@@ -6,8 +6,9 @@ import { systemClock, type Clock } from '../relay/clock';
 import { joinByCode } from '../relay/codeExchange';
 import { createInvite, parseInvite } from '../relay/invite';
 import { encodeBase64url } from '../relay/base64url';
+import { looksLikeCode } from '../relay/inviteForms';
 import { hostIdOf, publicKeyOf, randomBytes, type KeyPair } from '../relay/keys';
-import { createCode, fingerprintWords, looksLikeCode, parseCode, placeKeyPair } from '../relay/pairingCode';
+import { createCode, fingerprintWords, parseCode, placeKeyPair } from '../relay/pairingCode';
 import { dialThroughRelay } from '../relay/relayDial';
 import { RelayError } from '../relay/relayError';
 import type { Actor, AuditLog } from './audit';
@@ -78,7 +79,7 @@ export class Pairing {
       this.doors.delete(invite.id);
       if (outcome !== 'claimed') this.note({ type: 'invite-ended', inviteId: invite.id, outcome });
       this.options.onChanged();
-    });
+    }, this.options.onChanged);
   }
 
   /** Makes a one-time invite. Throws HostError `relay-not-set` where nobody could use it, `invalid-params`, RelayError where the relay does not let in whom it invites. */

@@ -6,14 +6,15 @@
  * validates what it receives against these schemas before using it. See `src/host/README.md`.
  */
 import { z } from 'zod';
+import { looksLikeCode, looksLikeLink } from '../relay/inviteForms';
 import { divergenceChoice, type DivergenceChoice } from '../handoff/divergence';
 import { auditEntry } from './auditEntry';
-import { deviceSummary, inviteId, inviteParams, inviteSummary, joinedHost, madeInvite } from './deviceSchemas';
+import { deviceSummary, inviteId, inviteParams, inviteSummary, readInvite, joinedHost, madeInvite } from './deviceSchemas';
 import { hostId, hostName, role, threadId, type Role } from './identifiers';
 import { clientListParams, clientPage, clientRevokeParams, pairingStartParams, pairingStatusParams, remoteControlStatus, remoteControlSwitch, startedPairing } from './remoteControlSchemas';
 import { addedHost, addHostParams, aliasParams, askingProgram, meetingParams, openMeeting, sshAliases } from './sshSchemas';
 
-export { hostId, hostName, role, threadId, type Role };
+export { hostId, hostName, looksLikeCode, looksLikeLink, role, threadId, type Role };
 
 export const PROTOCOL_VERSION = 1;
 
@@ -390,6 +391,8 @@ export const methods = {
   /** The invites of this run of the host, also those that are over. */
   'invite/list': method('operator', empty, z.object({ invites: z.array(inviteSummary) })),
   'invite/cancel': method('operator', z.object({ id: inviteId }), z.object({ cancelled: z.boolean() })),
+  /** What the link of another host's invite says, so that the user sees whose it is before it is used. Nothing is asked of anybody. */
+  'invite/read': method('operator', z.object({ invite: z.string().max(4096) }), readInvite),
   /** Answers when the invite was used or has ended otherwise. */
   'invite/wait': method('operator', z.object({ id: inviteId }), inviteSummary),
   /** The hosts of this account's ssh configuration, and which of them are known already. */

@@ -1,4 +1,5 @@
 import { decodeBase64url, encodeBase64url } from './base64url';
+import { LINK_SCHEME } from './inviteForms';
 import { concatBytes, equalBytes, hostIdOf, publicKeyOf, randomBytes, utf8 } from './keys';
 import { sha256 } from './noise/hashFunction';
 import { RelayError } from './relayError';
@@ -16,8 +17,6 @@ export interface ParsedInvite {
   readonly expiresAt: Date;
 }
 
-/** What follows the `#` is a URL's fragment, which nobody sends anywhere who is given the link to open. */
-const SCHEME = 'baton:join#';
 const VERSION = 2;
 const SECRET_LENGTH = 32;
 const CHECKSUM_LENGTH = 8;
@@ -53,7 +52,7 @@ export function createInvite(options: { readonly relayUrl: string; readonly host
   const expiry = new Uint8Array(8);
   new DataView(expiry.buffer).setBigUint64(0, BigInt(expiresAt));
   const payload = concatBytes(Uint8Array.of(VERSION), expiry, publicKeyOf(hostId), secret, Uint8Array.of(url.length >> 8, url.length & 255), url, Uint8Array.of(nameBytes.length), nameBytes, Uint8Array.of(passBytes.length), passBytes);
-  return { invite: SCHEME + encodeBase64url(concatBytes(payload, checksumOf(payload))), relayUrl, hostId, name, secret, pass, expiresAt: new Date(expiresAt), ...deriveInvite(secret) };
+  return { invite: LINK_SCHEME + encodeBase64url(concatBytes(payload, checksumOf(payload))), relayUrl, hostId, name, secret, pass, expiresAt: new Date(expiresAt), ...deriveInvite(secret) };
 }
 
 /**
@@ -65,8 +64,8 @@ export function parseInvite(text: string, now: number = Date.now()): ParsedInvit
     throw new RelayError('invite-invalid', 'This is not a whole Baton invite: it was mistyped, cut off or changed. Copy all of it, from "baton:" on, or ask for a new one.');
   };
   const trimmed = text.trim();
-  if (!trimmed.startsWith(SCHEME) || trimmed.length > 2048) return invalid();
-  const bytes = decodeBase64url(trimmed.slice(SCHEME.length));
+  if (!trimmed.startsWith(LINK_SCHEME) || trimmed.length > 2048) return invalid();
+  const bytes = decodeBase64url(trimmed.slice(LINK_SCHEME.length));
   if (bytes === undefined || bytes.length < FIXED_LENGTH) return invalid();
   const payload = bytes.subarray(0, -CHECKSUM_LENGTH);
   if (!equalBytes(checksumOf(payload), bytes.subarray(-CHECKSUM_LENGTH))) return invalid();

@@ -27,9 +27,6 @@ export function createCode(): PairingCode {
   return codeOf(word(a, b), word(c, d), String(place).padStart(4, '0'));
 }
 
-/** Whether a text is meant as a code rather than as a link. */
-export const looksLikeCode = (text: string): boolean => /^\s*[A-Za-z]+[\s-]+[A-Za-z]+[\s-]+\d+\s*$/.test(text);
-
 /** Reads a code, in any case, with hyphens or spaces, each word whole or by four letters or more. Throws `invite-invalid`, which names the word that is none. */
 export function parseCode(text: string): PairingCode {
   const [first = '', second = '', place = '', ...rest] = text.trim().toLowerCase().split(/[\s-]+/);

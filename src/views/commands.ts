@@ -3,8 +3,10 @@ import { HostError } from '../host/hostError';
 import { thread, type Thread } from '../host/protocol';
 import { applyToCheckout, undoLastApply } from './applyActions';
 import { bringBack, handOff, type HandOffContext } from './handOff';
-import { inviteHost, joinHost } from './pairing';
+import type { InvitePanel } from './invitePanel';
+import { joinHost } from './pairing';
 import { pickStep } from './pickSteps';
+import { allowsRemoteControl } from './settings';
 import { addSshHost } from './sshHosts';
 import { listThreads } from './threadList';
 import type { ThreadPanels } from './threadPanels';
@@ -14,12 +16,13 @@ import { openWorktree, removeWorktree, repairWorktree, restoreWorktree, worktree
 
 export interface CommandContext extends HandOffContext {
   readonly panels: ThreadPanels;
+  readonly invitePanel: InvitePanel;
   refresh(): void;
 }
 
 /** Every command of package.json, by its id. A test compares the two. */
 export function commandHandlers(context: CommandContext): Readonly<Record<string, (argument: unknown) => Promise<void>>> {
-  const { connection, log, panels, repositories } = context;
+  const { connection, invitePanel, log, panels, repositories } = context;
   return {
     'baton.handOff': async (argument) => await handOff(context, threadOf(argument)),
     'baton.bringBack': async (argument) => {
@@ -70,7 +73,10 @@ export function commandHandlers(context: CommandContext): Readonly<Record<string
       const worktree = worktreeOf(argument);
       if (worktree !== undefined) await repairWorktree(connection.client, worktree);
     },
-    'baton.inviteHost': async () => await inviteHost(connection.client),
+    'baton.inviteHost': async () => {
+      if (!allowsRemoteControl()) throw new HostError('remote-control-forbidden', t('Invites are turned off by the setting baton.allowRemoteControl.'));
+      await invitePanel.open();
+    },
     'baton.joinHost': async () => await joinHost(connection.client),
     'baton.addSshHost': async () => await addSshHost(connection.client),
     'baton.saveProject': async () => {

@@ -5,7 +5,7 @@ import type { ConnectionState, HostConnection } from './hostConnection';
 import type { HostTree } from './hostTree';
 import type { OpenRepositories } from './openRepositories';
 import type { PendingApprovals } from './pendingApprovals';
-import { relayUrl, retention } from './settings';
+import { allowsRemoteControl, relayUrl, retention } from './settings';
 import type { StatusBar } from './statusBar';
 
 export interface FollowContext {
@@ -48,6 +48,10 @@ export function followHost({ connection, repositories, approvals, log, statusBar
     readCodex(client).catch(failed('Reading the host'));
     applyRelay(client).catch(failed('Setting the relay'));
     applyRetention(client).catch(failed('Setting what is kept'));
+    client.on('remoteControl/status/changed', ({ status }) => {
+      if (status !== 'disabled') applyRemoteControl(client).catch(failed('Turning remote control off'));
+    });
+    applyRemoteControl(client).catch(failed('Turning remote control off'));
   };
   const changed = (state: ConnectionState) => {
     setContextKey('baton.connection', state.kind);
@@ -71,6 +75,7 @@ export function followHost({ connection, repositories, approvals, log, statusBar
       if (connection.state.kind !== 'connected') return;
       const { client } = connection.state;
       if (event.affectsConfiguration('baton.relayUrl')) applyRelay(client).catch(failed('Setting the relay'));
+      if (event.affectsConfiguration('baton.allowRemoteControl')) applyRemoteControl(client).catch(failed('Turning remote control off'));
       if (event.affectsConfiguration('baton.worktrees') || event.affectsConfiguration('baton.snapshots')) applyRetention(client).catch(failed('Setting what is kept'));
     }),
     new vscode.Disposable(() => {
@@ -87,6 +92,11 @@ async function readCodex(client: HostClient): Promise<void> {
 async function applyRetention(client: HostClient): Promise<void> {
   const wanted = retention();
   if (Object.keys(wanted).length > 0) await client.call('worktree/retention', wanted);
+}
+
+/** Only what is forbidden has to be brought about: whether to use what is allowed is the user's to say, to the host. */
+async function applyRemoteControl(client: HostClient): Promise<void> {
+  if (!allowsRemoteControl()) await client.call('remoteControl/disable', {});
 }
 
 async function applyRelay(client: HostClient): Promise<void> {

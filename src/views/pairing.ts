@@ -1,20 +1,8 @@
 import * as vscode from 'vscode';
 import type { HostClient } from '../host/hostClient';
+import { looksLikeCode, looksLikeLink } from '../host/protocol';
 import { plainLabel } from './displayText';
 import { t } from './translate';
-
-/** Makes a one-time invite for another host, puts it on the clipboard and says until when it works. */
-export async function inviteHost(client: HostClient): Promise<void> {
-  const { invite, expiresAt } = await client.call('host/invite', { role: 'peer' });
-  await vscode.env.clipboard.writeText(invite);
-  const until = new Date(expiresAt).toLocaleTimeString(vscode.env.language, { hour: '2-digit', minute: '2-digit' });
-  const again = t('Copy Again');
-  void vscode.window
-    .showInformationMessage(t('The invite is on the clipboard. It works once, until {0}. On the other machine run “Baton: Join Host” and paste it there.', until), again)
-    .then(async (action) => {
-      if (action === again) await vscode.env.clipboard.writeText(invite);
-    });
-}
 
 /** Asks for an invite and pairs with the host that made it. */
 export async function joinHost(client: HostClient): Promise<void> {
@@ -25,9 +13,18 @@ export async function joinHost(client: HostClient): Promise<void> {
     ignoreFocusOut: true,
     // An invite is a secret for as long as it works.
     password: true,
-    validateInput: (value) => (value.trim() === '' || value.trim().startsWith('baton:') || /^[A-Za-z]+[ -]+[A-Za-z]+[ -]+\d{4}$/.test(value.trim()) ? undefined : t('An invite begins with “baton:”, or is two words and four digits.')),
+    validateInput: (value) => (value.trim() === '' || looksLikeLink(value) || looksLikeCode(value) ? undefined : t('An invite begins with “baton:join#”, or is two words and four digits.')),
   });
-  if (invite === undefined || invite.trim() === '') return;
-  const { name } = await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: t('Joining host') }, async () => await client.call('host/join', { invite: invite.trim() }));
-  void vscode.window.showInformationMessage(t('This host and {0} now know each other.', plainLabel(name, 64)));
+  if (invite === undefined || invite.trim() === '' || !(await isKnown(client, invite))) return;
+  const { name, words } = await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: t('Joining host') }, async () => await client.call('host/join', { invite: invite.trim() }));
+  void vscode.window.showInformationMessage(t('This host and {0} now know each other. The other side must show these words, too: {1}', plainLabel(name, 64), plainLabel(words, 80)));
+}
+
+/** Shows whose invite a link is, and whether the user knows them; a code says nothing of that beforehand. */
+async function isKnown(client: HostClient, invite: string): Promise<boolean> {
+  if (!looksLikeLink(invite)) return true;
+  const { name, fingerprint, relayUrl } = await client.call('invite/read', { invite: invite.trim() });
+  const pair = t('Pair');
+  const detail = [t('Key: {0}', fingerprint), t('Relay: {0}', plainLabel(relayUrl, 512)), t('A host that you pair with may hand threads to this one, and they run here. Only go on if you know who made this invite.')].join('\n\n');
+  return (await vscode.window.showWarningMessage(t('Pair with {0}?', plainLabel(name, 64)), { modal: true, detail }, pair)) === pair;
 }

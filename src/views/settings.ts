@@ -12,6 +12,11 @@ export function relayUrl(): string | undefined {
   return setting('relayUrl');
 }
 
+/** False where the user or an administrator does not let devices and operators come in from elsewhere. */
+export function allowsRemoteControl(): boolean {
+  return vscode.workspace.getConfiguration('baton').get<boolean>('allowRemoteControl') !== false;
+}
+
 /** What the user set for this machine's host to keep; members are missing where the host's own choice holds. */
 export function retention(): { keep?: number; snapshotDays?: number } {
   const keep = chosen('worktrees.keep');

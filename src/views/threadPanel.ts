@@ -1,9 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import * as vscode from 'vscode';
 import { plainLabel } from './displayText';
 import type { ConnectionState, HostConnection } from './hostConnection';
+import { showPage } from './showPage';
 import { messageFromPage, type MessageFromPage, type MessageToPage, type ThreadDelta } from './threadMessages';
-import { threadPanelHtml } from './threadPanelHtml';
 import { ThreadSession } from './threadSession';
 import { t } from './translate';
 
@@ -22,10 +21,8 @@ export class ThreadPanel implements vscode.Disposable {
     connection: HostConnection,
     private readonly log: vscode.LogOutputChannel,
   ) {
-    const dist = vscode.Uri.joinPath(extensionUri, 'dist');
     const media = vscode.Uri.joinPath(extensionUri, 'media');
     const { webview } = panel;
-    webview.options = { enableScripts: true, enableCommandUris: false, enableForms: false, localResourceRoots: [dist, media] };
     panel.iconPath = { light: vscode.Uri.joinPath(media, 'thread-light.svg'), dark: vscode.Uri.joinPath(media, 'thread-dark.svg') };
     webview.onDidReceiveMessage((message: unknown) => void this.#received(message));
     panel.onDidDispose(() => this.dispose());
@@ -33,14 +30,7 @@ export class ThreadPanel implements vscode.Disposable {
       if (!panel.visible) this.#pageReady = false;
     });
     this.#stopWatching = connection.onChange((state) => void this.#connectionChanged(state));
-    webview.html = threadPanelHtml({
-      script: webview.asWebviewUri(vscode.Uri.joinPath(dist, 'panel.js')).toString(),
-      style: webview.asWebviewUri(vscode.Uri.joinPath(media, 'panel.css')).toString(),
-      cspSource: webview.cspSource,
-      nonce: randomBytes(16).toString('base64url'),
-      threadId,
-      language: vscode.env.language,
-    });
+    showPage(webview, extensionUri, { name: 'panel', styles: ['page.css', 'panel.css'], title: 'Thread', element: 'baton-thread', attributes: { 'data-thread-id': threadId } });
     void this.#connectionChanged(connection.state);
   }
 

@@ -1,4 +1,5 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,17 +9,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { qrSvg, qrText } from '../../src/host/qr';
 import { createInvite } from '../../src/relay/invite';
 import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
+import { hasScanner, scan } from '../fixtures/scanner';
+import { hasTmux } from '../fixtures/tmuxScreen';
 
 const execute = promisify(execFile);
-const has = (program: string): boolean => {
-  try {
-    execFileSync(program, [program === 'tmux' ? '-V' : '--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-};
-const browser = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find(has);
+const browser = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find((path) => existsSync(path));
 
 let directory: string;
 beforeEach(async () => {
@@ -27,11 +22,6 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
 const { invite } = createInvite({ relayUrl: 'wss://relay.example.org:7440', hostId: hostIdOf(generateKeyPair().publicKey), name: 'the big server', pass: 'A'.repeat(98), lifetimeMs: 60_000 });
-
-/** What a real decoder reads off a picture. */
-async function scan(picture: string): Promise<string> {
-  return (await execute('zbarimg', ['--quiet', '--raw', picture])).stdout.trim();
-}
 
 /** A terminal's text as it looks, cells of 8 by 16: a grey picture (PGM). `ink` and `paper` are grey values, where the text does not set colours itself. */
 async function photograph(text: string, ink: number, paper: number): Promise<string> {
@@ -54,12 +44,12 @@ async function photograph(text: string, ink: number, paper: number): Promise<str
   return path;
 }
 
-describe.skipIf(!has('zbarimg'))('the QR code of an invite is read back', () => {
+describe.skipIf(!hasScanner)('the QR code of an invite is read back', () => {
   it.each([['dark', 255, 0, false], ['dark', 255, 0, true], ['light', 0, 255, true]] as const)('from a %s terminal', async (_, ink, paper, colour) => {
     expect(await scan(await photograph(qrText(invite, colour), ink, paper))).toBe(invite);
   });
 
-  it.skipIf(!has('tmux'))('from what a real terminal shows', async () => {
+  it.skipIf(!hasTmux)('from what a real terminal shows', async () => {
     const file = join(directory, 'code.txt');
     await writeFile(file, `${qrText(invite, true)}\n`);
     const tmux = (...args: string[]) => execute('tmux', ['-S', join(directory, 'tmux'), ...args], { env: { ...process.env, LANG: 'C.UTF-8' } });

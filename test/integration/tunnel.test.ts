@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import type { ResultOf } from '../../src/host/protocol';
 import { hasTmux, TmuxScreen } from '../fixtures/tmuxScreen';
+import { CodexClient } from './codexClient';
 import { codex, explainFailures, refusal, riskyCommand, said, startPair, type PairedHosts } from './pairedHosts';
 
 let pair: PairedHosts;
@@ -23,49 +23,6 @@ async function letIn(role: 'operator' | 'approver' | 'viewer', threadId?: string
   const { invite } = await pair.server.client.call('host/invite', { role, threadId });
   await pair.laptop.client.call('host/join', { invite });
   tunnel = await pair.laptop.client.call('tunnel/open', { host: pair.server.hostId });
-}
-
-/** A client of the app-server's protocol that a test speaks itself. */
-class Client {
-  readonly heard: { method?: string; id?: string | number; params?: unknown }[] = [];
-  private next = 0;
-  private readonly waiting = new Map<string, (answer: { result?: unknown; error?: unknown }) => void>();
-  private onMessage: () => void = () => undefined;
-
-  private constructor(readonly socket: WebSocket) {
-    socket.on('message', (data: Buffer) => {
-      const message = JSON.parse(data.toString()) as { id?: string; method?: string; result?: unknown; error?: unknown };
-      if (message.method === undefined) this.waiting.get(message.id ?? '')?.(message);
-      else this.heard.push(message);
-      this.onMessage();
-    });
-  }
-
-  static async open(socketPath: string | null): Promise<Client> {
-    const socket = new WebSocket('ws://localhost/', { createConnection: () => connect(socketPath ?? '') });
-    await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
-    const client = new Client(socket);
-    await client.request('initialize', { clientInfo: { name: 'test', version: '0' } });
-    socket.send('{"method":"initialized"}');
-    return client;
-  }
-
-  async request(method: string, params: object = {}): Promise<{ result?: unknown; error?: { code: number; message: string; data?: { reason: string } } }> {
-    const id = `q${this.next++}`;
-    const answer = new Promise((resolve) => this.waiting.set(id, resolve));
-    this.socket.send(JSON.stringify({ id, method, params }));
-    return (await answer) as never;
-  }
-
-  /** A message from the host that is already there, or as soon as it is. */
-  async hears(method: string): Promise<{ id?: string | number; params?: unknown }> {
-    for (;;) {
-      const arrived = new Promise<void>((resolve) => (this.onMessage = resolve));
-      const found = this.heard.find((message) => message.method === method);
-      if (found !== undefined) return found;
-      await arrived;
-    }
-  }
 }
 
 const status = (url: string, headers: Record<string, string>): Promise<number> => new Promise((resolve, reject) => {
@@ -104,7 +61,7 @@ describe('a tunnel to another host', () => {
   it('asks an approver, and not a viewer; neither may start a turn', async () => {
     const threadId = await pair.server.begin(said.risky);
     await letIn('viewer');
-    const viewer = await Client.open(tunnel.socketPath);
+    const viewer = await CodexClient.open(tunnel.socketPath);
     expect((await viewer.request('thread/resume', { threadId, sandbox: null })).result).toMatchObject({ thread: { id: threadId } });
     expect((await viewer.request('turn/start', { threadId, input: [] })).error).toMatchObject({ code: -32003, data: { reason: 'not-permitted' } });
     expect((await viewer.request('config/read')).error).toMatchObject({ data: { reason: 'not-permitted' } });
@@ -114,7 +71,7 @@ describe('a tunnel to another host', () => {
     await letIn('approver', threadId);
     // What was open in the earlier role has ended.
     await gone;
-    const approver = await Client.open(tunnel.socketPath);
+    const approver = await CodexClient.open(tunnel.socketPath);
     await approver.request('thread/resume', { threadId });
     const asked = await approver.hears('item/commandExecution/requestApproval');
     expect(asked.params).toMatchObject({ threadId, command: expect.stringContaining(riskyCommand) as string });
@@ -141,11 +98,11 @@ describe('a tunnel to another host', () => {
   it('ends with the connection that asked for it, and when the trust does', async () => {
     const controller = await pair.laptop.machine.client();
     const short = await controller.call('tunnel/open', { host: pair.server.hostId });
-    const client = await Client.open(short.socketPath);
+    const client = await CodexClient.open(short.socketPath);
     const closed = new Promise((resolve) => client.socket.once('close', resolve));
     controller.dispose();
     await closed;
-    const other = await Client.open(tunnel.socketPath);
+    const other = await CodexClient.open(tunnel.socketPath);
     const ended = new Promise((resolve) => other.socket.once('close', resolve));
     await pair.server.client.call('device/revoke', { id: pair.laptop.hostId });
     await ended;

@@ -18,8 +18,8 @@ describe.skipIf(vscode === null)('the packaged extension', () => {
     const files = await listFiles({ cwd: root, packageManager: PackageManager.None });
     expect(files.sort()).toEqual([
       'LICENSE', ...['CHANGELOG.md', 'README.md'].filter((paper) => files.includes(paper)),
-      'dist/baton.js', 'dist/extension.js', 'dist/panel.js',
-      'media/baton.svg', 'media/icon.png', 'media/panel.css', 'media/thread-dark.svg', 'media/thread-light.svg', 'package.json',
+      'dist/baton.js', 'dist/extension.js', 'dist/invite.js', 'dist/panel.js',
+      'media/baton.svg', 'media/icon.png', 'media/invite.css', 'media/page.css', 'media/panel.css', 'media/thread-dark.svg', 'media/thread-light.svg', 'package.json',
     ].sort());
   });
 });

@@ -84,7 +84,10 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
     const { invite } = await machines.server.json<{ invite: string }>('invite');
     await workbench.runCommand('Baton: Join Host…');
     await workbench.answer('baton:join#…', invite);
-    await workbench.notification(/server now know each other/).waitFor();
+    // Whose invite it is is shown before it is used.
+    expect(await workbench.dialog.innerText()).toMatch(/Pair with server\?[\s\S]*Key: [\s\S]*Relay: ws:/);
+    await workbench.dialog.getByRole('button', { name: 'Pair' }).click();
+    await workbench.notification(/server now know each other.*must show these words, too: (\w+ ){3}\w+/).waitFor();
     await workbench.row('Hosts', /^Host server, online, Codex/).waitFor();
   });
 

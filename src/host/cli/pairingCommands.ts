@@ -1,6 +1,6 @@
 import { fingerprintOf, publicKeyOf } from '../../relay/keys';
 import { parseInvite } from '../../relay/invite';
-import { looksLikeCode } from '../../relay/pairingCode';
+import { looksLikeCode } from '../../relay/inviteForms';
 import { HostError } from '../hostError';
 import type { CommandTable } from './commandTable';
 import { confirmed } from './confirm';

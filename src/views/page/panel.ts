@@ -2,8 +2,8 @@
 import '@vscode-elements/elements/dist/vscode-button/index.js';
 import '@vscode-elements/elements/dist/vscode-progress-ring/index.js';
 import { ThreadView } from './threadView';
-import { connectToExtension } from './vscodeApi';
+import { connectThreadPanel } from './vscodeApi';
 
 customElements.define('baton-thread', ThreadView);
 const view = document.querySelector<ThreadView>('baton-thread');
-view?.start(connectToExtension());
+view?.start(connectThreadPanel());

@@ -6,7 +6,7 @@ import { applyDelta } from '../threadViewState';
 import { approvalCards } from './approvals';
 import { planView } from './plan';
 import { transcript } from './transcript';
-import type { Extension } from './vscodeApi';
+import type { ThreadExtension } from './vscodeApi';
 
 const activityWords: Readonly<Record<Activity, string>> = {
   idle: 'idle',
@@ -24,7 +24,7 @@ type Action = MessageFromPage extends infer M ? (M extends { requestId: number }
 
 /** The page of a thread panel: transcript, plan, pending approvals and composer, in the light DOM under one style sheet. */
 export class ThreadView extends LitElement {
-  #extension: Extension | undefined;
+  #extension: ThreadExtension | undefined;
   #state: ThreadViewState | undefined;
   #sequence = 0;
   #unavailable: string | undefined;
@@ -46,7 +46,7 @@ export class ThreadView extends LitElement {
     return this;
   }
 
-  start(extension: Extension): void {
+  start(extension: ThreadExtension): void {
     this.#extension = extension;
     this.#draft = extension.draft();
     this.#keep();
