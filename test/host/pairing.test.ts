@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { AuditLog } from '../../src/host/audit';
 import { DeviceStore } from '../../src/host/devices';
+import { Invites, type Invite } from '../../src/host/invites';
 import { silentLog } from '../../src/host/log';
 import { Pairing } from '../../src/host/pairing';
 import type { PeerHandlers } from '../../src/host/peerLink';
@@ -238,6 +239,23 @@ describe('a code', () => {
     expect(results).not.toContain('in');
     expect(laptop.pairing.invites.list()[0]?.wrongCodes).toBeLessThanOrEqual(3);
     nobody();
+  });
+
+  it('takes three of ten thousand guesses that come at once, and then nobody may try', () => {
+    const invites = new Invites(clock, now, () => undefined);
+    const open: Invite = { id: '0badcafe', role: 'peer', threadId: null, accessMs: null, by: 'local', room: 'x', psk: randomBytes(32), code: createCode(), expiresAt: now() + MINUTE };
+    invites.add(open);
+    let taken = 0;
+    for (let guess = 0; guess < 10_000; guess++) {
+      try {
+        invites.guess(open.id);
+        taken++;
+        invites.missed(open.id);
+      } catch (error) {
+        expect(error).toMatchObject({ reason: 'invite-used' });
+      }
+    }
+    expect([taken, invites.list()[0]?.state]).toEqual([3, 'void']);
   });
 
   it('pairs with no relay that takes its place: it would have to guess, once', async () => {

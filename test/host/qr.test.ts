@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { qrSvg, qrText } from '../../src/host/qr';
 import { createInvite } from '../../src/relay/invite';
 import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
+import { photograph } from '../fixtures/photograph';
 import { hasScanner, scan } from '../fixtures/scanner';
 import { hasTmux } from '../fixtures/tmuxScreen';
 
@@ -23,30 +24,9 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 
 const { invite } = createInvite({ relayUrl: 'wss://relay.example.org:7440', hostId: hostIdOf(generateKeyPair().publicKey), name: 'the big server', pass: 'A'.repeat(98), lifetimeMs: 60_000 });
 
-/** A terminal's text as it looks, cells of 8 by 16: a grey picture (PGM). `ink` and `paper` are grey values, where the text does not set colours itself. */
-async function photograph(text: string, ink: number, paper: number): Promise<string> {
-  const lines = text.split('\n').map((line) => {
-    const coloured = line.includes('\u001b[97;40m');
-    // eslint-disable-next-line no-control-regex -- the sequences that set colours
-    return { cells: Array.from(line.replace(/\u001b\[[\d;]*m/g, '')), ink: coloured ? 255 : ink, paper: coloured ? 0 : paper };
-  });
-  const columns = Math.max(...lines.map(({ cells }) => cells.length)) + 4;
-  const [width, height] = [columns * 8, lines.length * 16];
-  const pixels = Buffer.alloc(width * height, paper);
-  lines.forEach(({ cells, ink: foreground, paper: background }, row) => cells.forEach((cell, column) => {
-    for (let y = 0; y < 16; y++) {
-      const inked = cell === '█' || (cell === '▀' && y < 8) || (cell === '▄' && y >= 8);
-      pixels.fill(inked ? foreground : background, (row * 16 + y) * width + (column + 2) * 8, (row * 16 + y) * width + (column + 3) * 8);
-    }
-  }));
-  const path = join(directory, 'terminal.pgm');
-  await writeFile(path, Buffer.concat([Buffer.from(`P5 ${width} ${height} 255\n`), pixels]));
-  return path;
-}
-
 describe.skipIf(!hasScanner)('the QR code of an invite is read back', () => {
   it.each([['dark', 255, 0, false], ['dark', 255, 0, true], ['light', 0, 255, true]] as const)('from a %s terminal', async (_, ink, paper, colour) => {
-    expect(await scan(await photograph(qrText(invite, colour), ink, paper))).toBe(invite);
+    expect(await scan(await photograph(join(directory, 'terminal.pgm'), qrText(invite, colour), ink, paper))).toBe(invite);
   });
 
   it.skipIf(!hasTmux)('from what a real terminal shows', async () => {
@@ -58,7 +38,7 @@ describe.skipIf(!hasScanner)('the QR code of an invite is read back', () => {
     try {
       await tmux('wait-for', 'shown');
       const { stdout } = await tmux('capture-pane', '-p');
-      expect(await scan(await photograph(stdout.trimEnd(), 255, 0))).toBe(invite);
+      expect(await scan(await photograph(join(directory, 'terminal.pgm'), stdout.trimEnd(), 255, 0))).toBe(invite);
     } finally {
       await tmux('kill-server');
     }

@@ -22,6 +22,11 @@ describe.skipIf(vscode === null)('an invite made in VS Code', () => {
   const text = async (selector: string) => (await page.locator(selector).innerText()).trim();
   const title = (name: RegExp) => page.getByRole('heading', { level: 1, name }).waitFor();
 
+  /** Waits until the window is connected to its host: commands for that are not there before. */
+  const connected = async () => {
+    await workbench.showBaton();
+    await workbench.row('Hosts', /this host, Codex .*relay connected/).waitFor();
+  };
   /** Opens the panel at its form. */
   const openForm = async () => {
     await workbench.runCommand('Baton: Invite Host or Device…');
@@ -47,8 +52,7 @@ describe.skipIf(vscode === null)('an invite made in VS Code', () => {
     ends.push(() => window.close());
     ({ workbench } = window);
     workbench.page.setDefaultTimeout(SHOWN_MS);
-    await workbench.showBaton();
-    await workbench.row('Hosts', /this host, Codex .*relay connected/).waitFor();
+    await connected();
     await machines.laptop.json('new', machines.laptopCheckout, 'Where are the comets?');
     await workbench.row('Threads', /^Thread Where are the comets\?, idle/).waitFor();
   });
@@ -120,6 +124,7 @@ describe.skipIf(vscode === null)('an invite made in VS Code', () => {
   it('can be read and scanned in light, dark and high contrast', async () => {
     for (const [name, theme] of [['light', 'Default Light Modern'], ['high-contrast', 'Default High Contrast'], ['high-contrast-light', 'Default High Contrast Light'], ['dark', 'Default Dark Modern']] as const) {
       await window.reload(settings({ 'workbench.colorTheme': theme }));
+      await connected();
       // What was shown is secret, so it does not come back by itself.
       await openForm();
       await picture(`invite-form-${name}`);
@@ -133,8 +138,7 @@ describe.skipIf(vscode === null)('an invite made in VS Code', () => {
 
   it('is not made where that is not allowed, and the host is told', async () => {
     await window.reload(settings({ 'baton.allowRemoteControl': false }));
-    await workbench.showBaton();
-    await workbench.row('Hosts', /this host, Codex .*relay connected/).waitFor();
+    await connected();
     await workbench.runCommand('Baton: Invite Host or Device…');
     await workbench.notification(/Invites are turned off by the setting/).waitFor();
     expect(await machines.laptop.failure('invite', '--role', 'viewer')).toMatchObject({ reason: 'remote-control-disabled' });

@@ -40,7 +40,7 @@ export function inviteForm({ hostName, threads, busy, problem }: Extract<InviteV
         ${roles.map(([role, label, about], index) => html`<label class="role"><input type="radio" name="role" value=${role} ?checked=${index === 0} @change=${roleChosen} /><span><strong>${label}</strong><span class="muted">${about}</span></span></label>`)}
       </fieldset>
       <div class="choices">
-        <label>For<select name="thread" disabled><option value="">All threads</option>${threads.map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select></label>
+        <label>Threads<select name="thread" disabled><option value="">All threads</option>${threads.map(({ id, name }) => html`<option value=${id}>${name}</option>`)}</select></label>
         <label>Lets in<select name="access">${accessTimes.map((time) => html`<option value=${time ?? ''}>${time === null ? 'For good' : `For ${durationWords(time)}`}</option>`)}</select></label>
         <label>Can be used for<select name="lifetime">${lifetimes.map((time) => html`<option value=${time} ?selected=${time === USUAL_LIFETIME_MS}>${durationWords(time)}</option>`)}</select></label>
       </div>

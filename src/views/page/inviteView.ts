@@ -68,7 +68,7 @@ export class InviteView extends LitElement {
   }
 
   #ended({ invite, outcome, claimedBy, hostName, revoked }: Ended): TemplateResult {
-    const again = html`<vscode-button class="again" ?secondary=${claimedBy !== null && !revoked} @click=${() => this.#extension?.post({ type: 'again' })}>New Invite</vscode-button>`;
+    const again = html`<vscode-button class="again" ?secondary=${!revoked && claimedBy !== null} @click=${() => this.#extension?.post({ type: 'again' })}>New Invite</vscode-button>`;
     if (claimedBy === null) return html`<h1 tabindex="-1">${endings[outcome].title}</h1><p>${endings[outcome].text}</p>${this.#tried(invite.wrongCodes)}<div class="buttons">${again}</div>`;
     return html`
       <h1 tabindex="-1">${revoked ? `${claimedBy.name} is not trusted any more` : `${claimedBy.name} was let in`}</h1>
@@ -78,7 +78,7 @@ export class InviteView extends LitElement {
             <p class="words" aria-label="Words that both sides show">${claimedBy.words}</p>
             <p>If it shows others, or you do not know it, somebody else has used the invite: revoke it at once.</p>`}
       ${facts(invite, html`<dt>Key</dt><dd class="key">${claimedBy.id}</dd>`)} ${this.#tried(invite.wrongCodes)}
-      <div class="buttons">${revoked ? nothing : html`<vscode-button class="revoke" @click=${() => this.#extension?.post({ type: 'revoke' })}>Revoke…</vscode-button>`}${again}</div>
+      <div class="buttons">${revoked ? nothing : html`<vscode-button class="revoke" secondary @click=${() => this.#extension?.post({ type: 'revoke' })}>Revoke…</vscode-button>`}${again}</div>
     `;
   }
 
