@@ -19,6 +19,7 @@ import { measureBytes } from './bytesBench';
 import { CAPTURE_PROCESS, playCaptureProcess } from './captureProcess';
 import { measureChannel, type ChannelRun } from './channelBench';
 import { playRole, type ChannelRole } from './channelRoles';
+import { measureConnect } from './connectBench';
 import { startCountingProxy } from './countingProxy';
 import { handOffOnce, type Run } from './handoffBench';
 import { measureInclude } from './includeBench';
@@ -32,11 +33,11 @@ import { moveWorkingState, type WorkingStateRun } from './workingStateBench';
 import { measureWorktrees } from './worktreesBench';
 
 const program = fileURLToPath(import.meta.url);
-const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|rollout|pieces|scale|include|worktrees|bytes|resume|relay|crowd] [--files N] [--megabytes N] [--in DIR]\n';
+const usage = 'Usage: npm run bench -- [--runs N] [--json] [--only demo|large|rollout|pieces|scale|include|worktrees|bytes|resume|relay|crowd|connect] [--files N] [--megabytes N] [--in DIR]\n';
 const note = (text: string) => void process.stderr.write(`${text}\n`);
 
-type Part = 'demo' | 'large' | 'rollout' | 'pieces' | 'scale' | 'include' | 'worktrees' | 'bytes' | 'resume' | 'relay' | 'crowd';
-const everyPart: Part[] = ['demo', 'large', 'rollout', 'pieces', 'scale', 'include', 'worktrees', 'bytes', 'resume', 'relay', 'crowd'];
+type Part = 'demo' | 'large' | 'rollout' | 'pieces' | 'scale' | 'include' | 'worktrees' | 'bytes' | 'resume' | 'relay' | 'crowd' | 'connect';
+const everyPart: Part[] = ['demo', 'large', 'rollout', 'pieces', 'scale', 'include', 'worktrees', 'bytes', 'resume', 'relay', 'crowd', 'connect'];
 
 /** Sizes of the repositories in which capture and restore are measured by themselves, unless `--files` names others. */
 const everyScale = [1000, 20_000, 100_000];
@@ -70,6 +71,7 @@ async function bench(runs: number, parts: readonly Part[], scales: readonly numb
     const worktrees = parts.includes('worktrees') ? await measureWorktrees(join(directory, 'worktrees'), runs) : [];
     const relayRuns = parts.includes('relay') ? await measureRelay(relay.url, program, ssh, join(directory, 'relay'), runs) : [];
     const crowd = parts.includes('crowd') ? await measureCrowd(program) : null;
+    const connect = parts.includes('connect') ? await measureConnect(relay.url, model.url, ssh, join(directory, 'connect'), runs) : [];
     const resume = parts.includes('resume') ? await measureResume(join(directory, 'resume'), ground, runs) : [];
     const sized = rollouts.map((megabytes) => ['rollout', rolloutSubject(megabytes)] as const);
     for (const [index, [part, subject]] of ([['demo', demoSubject], ['large', largeSubject], ...sized] as const).entries()) {
@@ -90,7 +92,7 @@ async function bench(runs: number, parts: readonly Part[], scales: readonly numb
       if (done.length > 0) handoffs.push({ title: subject.title, runs: done });
     }
     if (model.unanswered.length > 0) throw new Error(`The scripted model had no answer to: ${model.unanswered.join('; ')}`);
-    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, relay: relayRuns, crowd, scale, include, worktrees, sent, resume };
+    return { machine: await describeMachine(), runs, carriers: ground.carriers.map(({ name }) => name), handoffs, workingState: { title: largeSubject.title, runs: workingState }, channel, relay: relayRuns, crowd, connect, scale, include, worktrees, sent, resume };
   } finally {
     for (const end of endings.reverse()) await end();
   }

@@ -3,6 +3,7 @@ import { bytesTable, type BytesRun } from './bytesBench';
 import type { ChannelRun } from './channelBench';
 import type { HandoffRun, Run } from './handoffBench';
 import { includeTable, type IncludeRun } from './includeBench';
+import { connectTable, type ConnectRun } from './connectBench';
 import { crowdTable, relayTable, type CrowdRun, type RelayRun } from './relayBench';
 import { resumeTable, type ResumeRun } from './resumeBench';
 import { summarise, type Summary } from './statistics';
@@ -21,6 +22,7 @@ export interface Measurements {
   readonly channel: readonly ChannelRun[];
   readonly relay: readonly RelayRun[];
   readonly crowd: CrowdRun | null;
+  readonly connect: readonly ConnectRun[];
   /** Repositories of growing size, each with the same few changes. */
   readonly scale: readonly ScaleMeasurement[];
   readonly include: readonly IncludeRun[];
@@ -74,6 +76,7 @@ export function textReport(measured: Measurements): string {
   if (measured.channel.length > 0) sections.push(pieces(measured));
   if (measured.relay.length > 0) sections.push(relayTable(measured.relay));
   if (measured.crowd !== null) sections.push(crowdTable(measured.crowd));
+  if (measured.connect.length > 0) sections.push(connectTable(measured.connect));
   for (const measurement of measured.scale) sections.push(scaleTable(measurement, measured.scale[0] ?? measurement));
   if (measured.sent.length > 0) sections.push(bytesTable(measured.sent));
   if (measured.include.length > 0) sections.push(includeTable(measured.include));
