@@ -78,7 +78,7 @@ function hasCode(text: string): (invite: Invite) => boolean {
 }
 
 /** Clients by when they were paired. A cursor is the place of the last one that was given, so that one that comes or goes meanwhile moves no other. */
-export function pageOf(clients: readonly DeviceSummary[], order: 'asc' | 'desc', cursor: string | null, limit: number, lastSeen: (id: string) => number | null): { data: RemoteControlClient[]; nextCursor: string | null } {
+function pageOf(clients: readonly DeviceSummary[], order: 'asc' | 'desc', cursor: string | null, limit: number, lastSeen: (id: string) => number | null): { data: RemoteControlClient[]; nextCursor: string | null } {
   const place = ({ addedAt, id }: DeviceSummary) => `${addedAt}|${id}`;
   const forwards = (left: string, right: string) => (left < right ? -1 : left > right ? 1 : 0) * (order === 'asc' ? 1 : -1);
   const rest = clients.filter((client) => cursor === null || forwards(cursor, place(client)) < 0).sort((left, right) => forwards(place(left), place(right)));

@@ -25,7 +25,7 @@ export class InvitePanel implements vscode.Disposable {
   /** Shows the panel: with the invite that is open, or to make one. Throws HostError `host-unreachable`. */
   async open(): Promise<void> {
     const { client } = this.connection;
-    if (this.#session?.state.kind !== 'open' || this.#panel === undefined) {
+    if (this.#session?.state.kind !== 'open') {
       this.#session?.dispose();
       this.#session = new InviteSession(client, (state) => this.#changed(state));
     }
