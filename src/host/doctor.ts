@@ -27,7 +27,8 @@ export interface DoctorProbes {
 }
 
 /** `closedBecause`: why nobody is let in from elsewhere, in a sentence; null where they are. */
-export type DoctorSubject = { readonly batonHome: string; readonly relayUrl: string | null; readonly closedBecause: string | null };
+/** `otherWays`: some paired host is reached, or comes, without a relay. */
+export type DoctorSubject = { readonly batonHome: string; readonly relayUrl: string | null; readonly otherWays?: boolean; readonly closedBecause: string | null };
 
 const WARN_FREE_BYTES = 2_000_000_000;
 const LEAST_FREE_BYTES = 200_000_000;
@@ -63,15 +64,16 @@ export function checkDisk(freeBytes: number, directory: string): DoctorCheck {
 
 /** All checks, in the order in which they are shown. Never throws: what cannot be found out is a check that failed. */
 export async function runDoctor(subject: DoctorSubject, probes: DoctorProbes): Promise<DoctorCheck[]> {
-  const { batonHome, relayUrl, closedBecause } = subject;
+  const { batonHome, relayUrl, otherWays = false, closedBecause } = subject;
   const failed = (name: string) => (error: unknown) => check(name, 'error', messageOf(error));
   const git = probes.gitVersion().then(checkGit, () => check('git', 'error', `git was not found. Install git ${lowestGit} or later.`));
   const codex = probes.codex().then(({ command, version }) => check('codex', 'ok', `codex ${version} (${command})`), failed('codex'));
   const disk = probes.freeBytes(batonHome).then((bytes) => checkDisk(bytes, batonHome), failed('disk'));
-  return [...(await Promise.all([git, codex])), ...(await checkRelay(relayUrl, probes)), checkRemoteControl(closedBecause), await disk, checkPermissions(batonHome, probes), checkSocket(batonHome, probes)];
+  return [...(await Promise.all([git, codex])), ...(await checkRelay(relayUrl, otherWays, probes)), checkRemoteControl(closedBecause), await disk, checkPermissions(batonHome, probes), checkSocket(batonHome, probes)];
 }
 
-async function checkRelay(url: string | null, probes: DoctorProbes): Promise<DoctorCheck[]> {
+async function checkRelay(url: string | null, otherWays: boolean, probes: DoctorProbes): Promise<DoctorCheck[]> {
+  if (url === null && otherWays) return [check('relay', 'ok', 'No relay is set. Hosts that are reached by ssh or at an address need none; others, and devices, do.')];
   if (url === null) return [check('relay', 'warning', 'No relay is set, so other machines cannot reach this host. End this host with `baton stop` and start it with `baton host --relay URL`.')];
   try {
     const relayTime = await probes.relayTime(url);

@@ -50,7 +50,8 @@ export function hostMethods(host: HostService): Implementations {
       await host.remoteControl.look();
       const { relayUrl } = host.settings.value;
       const { closedBecause } = host.remoteControl;
-      return { checks: await runDoctor({ ...host.options, relayUrl, closedBecause }, machineProbes(host.options.env, () => resolveCodex({ env: host.options.env }))) };
+      const otherWays = host.trust.peers.list().some(({ ssh, address, comes }) => comes || ssh.length > 0 || address !== null);
+      return { checks: await runDoctor({ ...host.options, relayUrl, otherWays, closedBecause }, machineProbes(host.options.env, () => resolveCodex({ env: host.options.env }))) };
     },
     'host/thread': async ({ threadId }) => ({
       thread: (await host.threads.read(threadId)) as never,

@@ -1,21 +1,24 @@
 /** How long it takes to come to a host and have a first answer, by each way, beside `ssh HOST true`; and to have an approval decided from elsewhere. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { HostClient } from '../../src/host/hostClient';
 import { silentLog } from '../../src/host/log';
 import { PeerLink } from '../../src/host/peerLink';
 import { PROTOCOL_VERSION } from '../../src/host/protocol';
+import { joinFar } from '../../src/host/ssh/farSide';
+import { Ssh } from '../../src/host/ssh/ssh';
 import { parseInvite } from '../../src/relay/invite';
 import { generateKeyPair, publicKeyOf, type KeyPair } from '../../src/relay/keys';
 import { openChannel, pairChannel } from '../../src/relay/openChannel';
 import { dialThroughRelay } from '../../src/relay/relayDial';
 import { cloneOf, makeOrigin } from '../fixtures/checkout';
-import { Machine } from '../fixtures/machine';
+import { bundle, Machine } from '../fixtures/machine';
 import { writeCodexConfig } from '../fixtures/scriptedModel';
-import type { LoopbackSsh } from './loopbackSsh';
+import { noSshServer, startSshServer } from '../fixtures/sshServer';
 import { median, summarise, timed } from './statistics';
 import { formatTable, milliseconds, ratio } from './table';
 
@@ -23,17 +26,18 @@ const CONNECTIONS = 20;
 const APPROVALS = 10;
 const clientInfo = { name: 'bench', version: '0' };
 
-/** A way to a host. SSH will be one of them: here is the list, and everything else follows it. */
-const ways = ['local socket', 'relay'] as const;
-type Way = (typeof ways)[number];
+/** Ways to a host; that over ssh is there where an sshd is. */
+const ways = ['local socket', 'relay', ...(noSshServer === null ? (['ssh'] as const) : [])] as const;
+type Way = 'local socket' | 'relay' | 'ssh';
+type Times = Partial<Record<Way, number>>;
 
 /** Medians in milliseconds. */
 export interface ConnectRun {
-  readonly connect: Readonly<Record<Way, number>>;
+  readonly connect: Readonly<Times>;
   /** `ssh HOST true`; null where there is no ssh. */
   readonly ssh: number | null;
   /** From the question at the host until the command that it was about has run, decided by each way. */
-  readonly approval: Readonly<Record<Way, number>>;
+  readonly approval: Readonly<Times>;
 }
 
 interface Place {
@@ -41,33 +45,68 @@ interface Place {
   readonly hostId: string;
   readonly relayUrl: string;
   readonly device: KeyPair;
+  readonly near: NearSsh | null;
 }
 
-export async function measureConnect(relayUrl: string, modelUrl: string, ssh: LoopbackSsh | string, directory: string, runs: number): Promise<ConnectRun[]> {
+/** An sshd on loopback that leads to the host's own machine, and its configuration for `ssh -F`. */
+interface NearSsh {
+  readonly config: string;
+  readonly ssh: Ssh;
+  close(): Promise<void>;
+}
+
+async function startNearSsh(laptop: Machine, directory: string): Promise<NearSsh | null> {
+  if (noSshServer !== null) return null;
+  await mkdir(directory, { mode: 0o700 });
+  await mkdir(join(laptop.batonHome, 'bin'), { recursive: true });
+  await copyFile(bundle, join(laptop.batonHome, 'bin', 'baton.js'));
+  await writeFile(join(laptop.directory, '.profile'), `PATH='${dirname(process.execPath)}':$PATH\nBATON_HOME='${laptop.batonHome}'\nCODEX_HOME='${laptop.codexHome}'\nexport PATH BATON_HOME CODEX_HOME\n`);
+  const server = await startSshServer(directory, { env: { HOME: laptop.directory, SHELL: '/bin/sh' } });
+  const config = join(directory, 'config');
+  await writeFile(join(directory, 'known_hosts'), `[127.0.0.1]:${server.port} ${server.hostKey}\n`);
+  await writeFile(config, [
+    'Host near', 'HostName 127.0.0.1', `Port ${server.port}`, `User ${userInfo().username}`, `IdentityFile ${server.identity}`, 'IdentitiesOnly yes', 'IdentityAgent none',
+    `UserKnownHostsFile ${join(directory, 'known_hosts')}`, 'GlobalKnownHostsFile none', 'StrictHostKeyChecking yes', '',
+  ].join('\n  '));
+  const ssh = new Ssh({ env: { ...process.env, BATON_SSH_CONFIG: config }, log: silentLog });
+  return {
+    config, ssh,
+    close: async () => {
+      ssh.dispose();
+      await server.close();
+    },
+  };
+}
+
+export async function measureConnect(relayUrl: string, modelUrl: string, directory: string, runs: number): Promise<ConnectRun[]> {
   await mkdir(directory);
   const laptop = new Machine('laptop', join(directory, 'laptop'));
   await writeCodexConfig(laptop.codexHome, { modelUrl, approvalPolicy: 'on-request', sandboxMode: 'workspace-write' });
   const checkout = await cloneOf(await makeOrigin(directory), join(laptop.directory, 'checkout'));
   const { hostId } = await laptop.startHost(relayUrl);
+  let near: NearSsh | null = null;
   try {
-    const place: Place = { laptop, hostId, relayUrl, device: generateKeyPair() };
+    near = await startNearSsh(laptop, join(directory, 'sshd'));
+    const place: Place = { laptop, hostId, relayUrl, device: generateKeyPair(), near };
     await letIn(place);
     const measured: ConnectRun[] = [];
     for (let run = 0; run < runs; run++) {
-      const times: Record<Way | 'ssh', number[]> = { 'local socket': [], relay: [], ssh: [] };
+      const times: Record<Way | 'ssh HOST true', number[]> = { 'local socket': [], relay: [], ssh: [], 'ssh HOST true': [] };
       // One after the other and not one by one, so that what else the machine does is shared.
       for (let attempt = 0; attempt < CONNECTIONS; attempt++) {
         for (const way of ways) times[way].push((await timed(() => firstAnswer(place, way))).milliseconds);
-        if (typeof ssh !== 'string') times.ssh.push((await timed(() => throughSsh(ssh))).milliseconds);
+        const { config } = place.near ?? {};
+        if (config !== undefined) times['ssh HOST true'].push((await timed(() => throughSsh(config))).milliseconds);
       }
       measured.push({
-        connect: { 'local socket': median(times['local socket']), relay: median(times.relay) },
-        ssh: typeof ssh === 'string' ? null : median(times.ssh),
+        connect: mediansOf(times),
+        ssh: near === null ? null : median(times['ssh HOST true']),
         approval: await approvals(place, checkout),
       });
     }
     return measured;
   } finally {
+    await near?.close();
     await laptop.stopHost();
     await rm(directory, { recursive: true, force: true, maxRetries: 5 });
   }
@@ -83,17 +122,15 @@ async function letIn({ laptop, relayUrl, device }: Place): Promise<void> {
   link.dispose();
 }
 
-async function reach({ laptop, hostId, relayUrl, device }: Place, way: Way): Promise<HostClient> {
-  switch (way) {
-    case 'local socket':
-      return HostClient.connect({ batonHome: laptop.batonHome, clientInfo });
-    case 'relay': {
-      const channel = await openChannel(await dialThroughRelay({ url: relayUrl, hostId }), { keyPair: device, remoteKey: publicKeyOf(hostId), purpose: 'control' });
-      channel.on('error', () => undefined);
-      return HostClient.over(channel, { clientInfo });
-    }
-  }
+async function reach({ laptop, hostId, relayUrl, device, near }: Place, way: Way): Promise<HostClient> {
+  if (way === 'local socket') return HostClient.connect({ batonHome: laptop.batonHome, clientInfo });
+  const stream = way === 'relay' || near === null ? await dialThroughRelay({ url: relayUrl, hostId }) : (await joinFar(near.ssh, 'near', [])).stream;
+  const channel = await openChannel(stream, { keyPair: device, remoteKey: publicKeyOf(hostId), purpose: 'control' });
+  channel.on('error', () => undefined);
+  return HostClient.over(channel, { clientInfo });
 }
+
+const mediansOf = (times: Readonly<Record<Way, readonly number[]>>): Times => Object.fromEntries(ways.map((way) => [way, median(times[way])]));
 
 async function firstAnswer(place: Place, way: Way): Promise<void> {
   const client = await reach(place, way);
@@ -101,8 +138,8 @@ async function firstAnswer(place: Place, way: Way): Promise<void> {
   client.dispose();
 }
 
-async function throughSsh(ssh: LoopbackSsh): Promise<void> {
-  const child = spawn('ssh', ['-F', ssh.config, ...ssh.direct, 'server', 'true'], { stdio: ['ignore', 'ignore', 'inherit'] });
+async function throughSsh(config: string): Promise<void> {
+  const child = spawn('ssh', ['-F', config, 'near', 'true'], { stdio: ['ignore', 'ignore', 'inherit'] });
   const [code] = (await once(child, 'exit')) as [number | null];
   if (code !== 0) throw new Error(`ssh ended with ${code ?? 'a signal'}.`);
 }
@@ -114,16 +151,17 @@ const ended = z.looseObject({ threadId: z.string() });
 /** Decides the same question by each way in turn. A local controller that only looks on tells when it was asked, and when the command has run. */
 async function approvals(place: Place, checkout: string): Promise<ConnectRun['approval']> {
   const observer = await reach(place, 'local socket');
-  const deciders = { 'local socket': await reach(place, 'local socket'), relay: await reach(place, 'relay') };
+  const deciders = new Map<Way, HostClient>();
   try {
     const { thread } = started.parse(await observer.codex('thread/start', { cwd: checkout, approvalPolicy: 'on-request', sandbox: 'workspace-write' }));
-    const times: Record<Way, number[]> = { 'local socket': [], relay: [] };
+    for (const way of ways) deciders.set(way, await reach(place, way));
+    const times: Record<Way, number[]> = { 'local socket': [], relay: [], ssh: [] };
     for (let round = 0; round < APPROVALS; round++) {
-      for (const way of ways) times[way].push(await decideOnce(observer, deciders[way], thread.id));
+      for (const [way, decider] of deciders) times[way].push(await decideOnce(observer, decider, thread.id));
     }
-    return { 'local socket': median(times['local socket']), relay: median(times.relay) };
+    return mediansOf(times);
   } finally {
-    for (const client of [observer, ...Object.values(deciders)]) client.dispose();
+    for (const client of [observer, ...deciders.values()]) client.dispose();
   }
 }
 
@@ -152,15 +190,18 @@ async function decideOnce(observer: HostClient, decider: HostClient, threadId: s
 export function connectTable(runs: readonly ConnectRun[]): string {
   const of = (pick: (run: ConnectRun) => number | null): number => summarise(runs.flatMap((run) => pick(run) ?? [])).median;
   const hasSsh = runs.some(({ ssh }) => ssh !== null);
-  const local = of(({ approval }) => approval['local socket']);
+  const local = of(({ approval }) => approval['local socket'] ?? null);
   return formatTable([
     ['Connect and first answer', 'Baton', 'ssh HOST true', 'Baton is'],
     ...ways.map((way) => {
-      const time = of(({ connect }) => connect[way]);
+      const time = of(({ connect }) => connect[way] ?? null);
       return [way, milliseconds(time), ...(hasSsh ? [milliseconds(of(({ ssh }) => ssh)), ratio(time, of(({ ssh }) => ssh))] : ['-', '-'])];
     }),
     [],
     ['Approval, from the question to the command having run', 'time', 'local socket', 'is'],
-    ...ways.map((way) => [`decided over ${way === 'relay' ? 'the relay' : 'the local socket'}`, milliseconds(of(({ approval }) => approval[way])), milliseconds(local), ratio(of(({ approval }) => approval[way]), local)]),
+    ...ways.map((way) => {
+      const time = of(({ approval }) => approval[way] ?? null);
+      return [`decided over ${way === 'ssh' ? 'ssh' : `the ${way}`}`, milliseconds(time), milliseconds(local), ratio(time, local)];
+    }),
   ]);
 }

@@ -71,7 +71,7 @@ async function bench(runs: number, parts: readonly Part[], scales: readonly numb
     const worktrees = parts.includes('worktrees') ? await measureWorktrees(join(directory, 'worktrees'), runs) : [];
     const relayRuns = parts.includes('relay') ? await measureRelay(relay.url, program, ssh, join(directory, 'relay'), runs) : [];
     const crowd = parts.includes('crowd') ? await measureCrowd(program) : null;
-    const connect = parts.includes('connect') ? await measureConnect(relay.url, model.url, ssh, join(directory, 'connect'), runs) : [];
+    const connect = parts.includes('connect') ? await measureConnect(relay.url, model.url, join(directory, 'connect'), runs) : [];
     const resume = parts.includes('resume') ? await measureResume(join(directory, 'resume'), ground, runs) : [];
     const sized = rollouts.map((megabytes) => ['rollout', rolloutSubject(megabytes)] as const);
     for (const [index, [part, subject]] of ([['demo', demoSubject], ['large', largeSubject], ...sized] as const).entries()) {

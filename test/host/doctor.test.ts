@@ -37,8 +37,9 @@ describe('the doctor', () => {
     expect(checks).toContainEqual({ name: 'remote', level: 'warning', message: 'It is off. Hosts that are paired can still hand threads to each other.' });
   });
 
-  it('takes a missing relay for a warning', async () => {
+  it('takes a missing relay for a warning, unless hosts are reached without one', async () => {
     expect(await levels({}, null)).toMatchObject({ relay: 'warning' });
+    expect((await runDoctor({ ...subject, relayUrl: null, otherWays: true }, healthy)).find(({ name }) => name === 'relay')).toMatchObject({ level: 'ok' });
   });
 
   it.each([['git version 2.34.0', 'ok'], ['git version 2.33.8', 'error'], ['git version 2.50.1.windows.1', 'ok'], ['git version 3.0.0 (Apple Git-1)', 'ok'], ['what?', 'error']])('judges "%s" %s', (output, level) => {
