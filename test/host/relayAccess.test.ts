@@ -137,7 +137,7 @@ describe('a host', () => {
   });
 });
 
-describe('the secret of a relay', () => {
+describe('the secret of a relay, and that of an invite', () => {
   it('is in no command line, no log, no invite and no home, where relay and hosts are processes', async () => {
     const relay = await startRelayProcess('127.0.0.1:0', [], { BATON_RELAY_SECRET: secret });
     closers.push(() => endProcess(relay.child));
@@ -156,7 +156,8 @@ describe('the secret of a relay', () => {
     };
     await connected(laptop);
     const made = await laptop.json<{ invite: string }>('invite');
-    await server.json('join', made.invite);
+    expect(await server.fed(`${made.invite}\n`, 'join')).toMatchObject({ code: 0, stdout: expect.stringContaining('Paired with "laptop"') as string });
+    expect((await server.fed('', 'join', '--json')).code).toBe(2);
     await connected(server);
     const said = [relay.log(), laptop.hostLog, server.hostLog, Buffer.from(made.invite.slice('baton:join#'.length), 'base64url').toString('latin1'), ...(await Promise.all(machines.map(({ batonHome }) => contentOf(batonHome).catch(() => ''))))];
     if (process.platform === 'linux') {
@@ -165,6 +166,7 @@ describe('the secret of a relay', () => {
     }
     expect(relay.log()).toContain('"event":"permit-given"');
     expect(said.join('\n')).not.toContain(secret);
+    expect(said.join('\n')).not.toContain(made.invite.slice('baton:join#'.length));
   });
 });
 

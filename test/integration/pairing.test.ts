@@ -54,7 +54,7 @@ describe.skipIf(!hasScanner || !hasTmux)('an invite on the screen of a terminal'
     try {
       const shown = await screen.shows(/makes it\s+useless/);
       scanned = await scan(await photograph(join(directory, 'screen.pgm'), shown, 255, 0));
-      expect(shown.replace(/\s+/g, '')).toContain(`batonjoin'${scanned}'`);
+      expect(shown.replace(/\s+/g, '')).toContain(`batonjoin\`andpastethislink:${scanned}`);
     } finally {
       await screen.close();
     }

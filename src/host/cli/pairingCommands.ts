@@ -3,19 +3,22 @@ import { parseInvite } from '../../relay/invite';
 import { looksLikeCode } from '../../relay/inviteForms';
 import { HostError } from '../hostError';
 import type { CommandTable } from './commandTable';
-import { confirmed } from './confirm';
+import { asked, confirmed } from './confirm';
 import { inertLine } from './inertText';
 import { labelled, table, wrap } from './layout';
 import { parseRelayUrl } from './relayCommand';
+import { UsageError } from './session';
 
 export function addPairingCommands({ program, session }: CommandTable): void {
   program
     .command('join')
-    .argument('<INVITE>', 'the link of an invite, or its code')
+    .argument('[INVITE]', 'its code, or its link; without it, join asks, or reads what is piped in: then no list of processes shows it')
     .option('--relay <URL>', 'where the host that made a code is to be met; this host\'s own relay unless given', parseRelayUrl)
     .option('--yes', 'do not ask')
     .description('pair with the host that made an invite; both then know each other')
-    .action(async (invite: string, options: { relay?: string; yes?: true }) => {
+    .action(async (given: string | undefined, options: { relay?: string; yes?: true }) => {
+      const invite = given ?? (await asked(session, 'Paste the link of the invite, or type its code: '));
+      if (invite === '') throw new UsageError('There is no invite. Give its code, or paste or pipe in its link.');
       const host = await session.host();
       if (!session.json && options.yes !== true && session.stdin.isTTY && !looksLikeCode(invite)) {
         const { name, hostId, relayUrl } = parseInvite(invite);
