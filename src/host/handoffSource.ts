@@ -41,7 +41,7 @@ interface Progress {
 }
 
 /** When the destination is told again that it owns the thread, before that is left to the background. */
-const REDELIVERY_DELAYS_MS = [500, 1000, 2000];
+const REDELIVERY_DELAYS_MS = [500, 1000, 2000, 4000];
 /** So long is waited for a destination that may hang; one that was not told asks. */
 const WITHDRAW_TIMEOUT_MS = 10_000;
 /** In the spool, see `record`. */

@@ -38,7 +38,7 @@ const named = (plan: ApplyPlan) => plan.changes.map((change) => change.path);
 describe('over the states of a checkout, applying to one that is clean', () => {
   // Those that are no state of a linked worktree's, or that need a repository of another kind on the other side.
   const elsewhere = ['no index file', 'index.lock held by another git', 'a linked worktree', 'a linked worktree of a bare repository, in a rebase', 'a Git directory elsewhere', 'core.worktree', 'a repository without a commit', 'a repository without a commit or an index', 'objects borrowed from another repository', 'a grafted history'];
-  const states = someOf(allStates.filter(({ name }) => !elsewhere.includes(name)), 2);
+  const states = someOf(allStates.filter(({ name }) => !elsewhere.includes(name)), 3);
   it.each(states.map((state) => [state.name, state] as const))('%s', async (_name, state) => {
     const place = makePlace({ checkoutDetached: true, ...(state.format === undefined ? {} : { format: state.format }) });
     const { checkout, worktree } = place;
@@ -71,7 +71,7 @@ describe('over the states of a checkout, applying to one that is clean', () => {
 describe('over the states of a checkout that is replaced', () => {
   // What only the worktree's own repository could have; where git itself is at work; and where what git says depends on when it looked last.
   const elsewhere = ['dirty attributes that end a conversion', 'no index file', 'index.lock held by another git', 'a repository without a commit', 'a repository without a commit or an index', 'a Git directory elsewhere', 'core.worktree', 'a linked worktree', 'a linked worktree of a bare repository, in a rebase'];
-  const states = someOf(allStates.filter(({ name }) => !elsewhere.includes(name)), 3);
+  const states = someOf(allStates.filter(({ name }) => !elsewhere.includes(name)), 4);
   it.each(states.map((state) => [state.name, state] as const))('%s: it is kept, and undoing brings all of it back', async (_name, state) => {
     const place = makePlace(state.format === undefined ? {} : { format: state.format });
     const { checkout, worktree } = place;

@@ -8,6 +8,7 @@ import { applyState, mendApply, planApply, undoApply } from '../../src/git/apply
 import { captureWorkingState } from '../../src/git/capture';
 import { GitError } from '../../src/git/gitError';
 import { listSnapshots } from '../../src/git/snapshots';
+import { isWhole } from '../fixtures/whole';
 import { commitAll, look, makePlace, refused, toCheckout, type Place } from './applyPlaces';
 import { git, observe, remove, removeTemporaryDirectories, temporaryDirectory, THREAD, write } from './laboratory';
 
@@ -144,12 +145,13 @@ exec "${real}" "$@"
     };
 
     it('at any of its steps leaves a checkout that is mended: as it was', async () => {
+      const stride = isWhole ? 1 : 3;
       const place = makePlace();
       dirty(place);
       const { fingerprint } = await captureWorkingState({ root: place.checkout, spool: path.join(place.directory, 'left') });
       const before = look(place.checkout);
       let [killed, done] = [0, 0];
-      for (let nth = 1; ; nth++) {
+      for (let nth = 1; ; nth += stride) {
         const signal = await dieAt(toCheckout(place, { known: [fingerprint] }), nth);
         if (signal !== 'SIGKILL') break;
         killed++;
@@ -164,17 +166,17 @@ exec "${real}" "$@"
         }
         expect(look(place.checkout), `killed at step ${nth}`).toEqual(before);
       }
-      expect(killed).toBeGreaterThan(10);
-      expect(done).toBeGreaterThan(0);
+      expect(killed).toBeGreaterThan(10 / stride);
+      if (isWhole) expect(done).toBeGreaterThan(0);
       expect(observe(place.checkout)).toEqual(observe(place.worktree));
       expect(git(place.checkout, 'fsck', '--connectivity-only')).not.toMatch(/missing|broken/);
 
       // The same for undoing it: not begun, or mended to its end.
       const applied = look(place.checkout);
-      for (let [nth, undone] = [1, 0]; ; nth++) {
+      for (let [nth, undone] = [1, 0]; ; nth += stride) {
         const signal = await dieAt({ undo: place.own }, nth);
         if (signal !== 'SIGKILL') {
-          expect(undone).toBeGreaterThan(2);
+          if (isWhole) expect(undone).toBeGreaterThan(2);
           break;
         }
         await mendApply(place.own);

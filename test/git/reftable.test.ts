@@ -24,7 +24,7 @@ function operationOf(root: string): unknown {
   return { told, named, refs: git(root, 'for-each-ref', 'refs/bisect', 'refs/rewritten') };
 }
 
-const operations = statesOfOperations.filter((state) => state.again === true);
+const operations = statesOfOperations.filter((state) => state.typical === true);
 
 describe.skipIf(!hasReftable)('a repository that keeps its refs in a reftable', () => {
   it.each(operations.map((state) => [state.name, state] as const))('as source and as destination: %s', async (_name, state) => {

@@ -1,10 +1,11 @@
 import path from 'node:path';
 import { expect } from 'vitest';
+import { isWhole } from '../fixtures/whole';
 import { carry, git, makePair, observe, ownCheckout, photograph, write } from './laboratory';
 import type { State } from './states';
 
-/** How often a state goes there and back: those that differ most twice, so that they come into worktrees that exist, the others once. A whole proof takes 3. */
-const tripsOf = ({ again }: State): number => Number(process.env['BATON_ROUND_TRIPS'] ?? (again === true ? 2 : 1));
+/** How often a state goes there and back; from the second time on into worktrees that exist. */
+const trips = isWhole ? 3 : 1;
 
 /**
  * Carries a state to the server and home and back again, with a small edit at each end, and compares by plain git: each arrival with
@@ -36,7 +37,7 @@ export async function expectExact(state: State): Promise<void> {
   for (let trip = 1; ; trip++) {
     write(there, 'made there.txt', `made there ${trip}\n`);
     const left = await arrived(there, root, here, home);
-    if (trip >= tripsOf(state)) break;
+    if (trip >= trips) break;
     write(here, 'made here.txt', `made here ${trip}\n`);
     home = await arrived(here, pair.server, there, left);
   }

@@ -1,3 +1,4 @@
+import { isWhole, partOf } from '../fixtures/whole';
 import { git, write, type Pair } from './laboratory';
 
 /** A state that a checkout can be in, and how it gets there from a clean clone. */
@@ -8,13 +9,13 @@ export interface State {
   /** What the destination's repository is like, where that matters. */
   readonly there?: (server: string) => unknown;
   readonly format?: 'sha256';
-  /** One of those that differ most from each other: it goes there and back again, into worktrees that exist. */
-  readonly again?: true;
+  /** One of those that differ most from each other. */
+  readonly typical?: true;
 }
 
-/** Where going through a whole table takes long: one in so many of those that differ most from each other. All of it with `BATON_STATES=all`. */
+/** Where going through a whole table takes long: one in so many of those that differ most from each other. */
 export function someOf(states: readonly State[], oneIn: number): readonly State[] {
-  return process.env['BATON_STATES'] === 'all' ? states : states.filter(({ again }) => again === true).filter((_state, position) => position % oneIn === 0);
+  return isWhole ? states : partOf(states.filter(({ typical }) => typical === true), oneIn);
 }
 
 export function commit(root: string, message: string): void {

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { partOf } from '../fixtures/whole';
 import { git, makePair, ownCheckout, removeTemporaryDirectories, write, type Pair } from '../git/laboratory';
 import { makeSubmodulePair, observeAll, workEverywhere } from '../git/submoduleClones';
 import { contentOf, openKept, work, type Kept } from './keptWorktrees';
@@ -31,7 +32,7 @@ async function startNext(): Promise<Kept> {
 }
 
 describe('a host that is killed in the middle of', () => {
-  it.each<[string, Death, 'here' | 'removed']>([
+  it.each<[string, Death, 'here' | 'removed']>(partOf([
     ['the capture', { at: ['fast-import', 1] }, 'here'],
     ['packing', { at: ['pack-objects', 1] }, 'here'],
     ['naming the snapshot', { at: ['update-ref refs/baton', 1] }, 'here'],
@@ -42,7 +43,7 @@ describe('a host that is killed in the middle of', () => {
     ['capturing it there again', { at: ['fast-import', 3] }, 'here'],
     ['a removal that is verified', { after: 'removing verified true' }, 'removed'],
     ['a removal that is done', { after: 'removed' }, 'removed'],
-  ])('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
+  ], 2))('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
     const { id, path: place } = await kept.make();
     work(place);
     const before = contentOf(place);
@@ -59,7 +60,7 @@ describe('a host that is killed in the middle of', () => {
     expect(contentOf(place)).toEqual(before);
   });
 
-  it.each<[string, Death, 'here' | 'removed']>([
+  it.each<[string, Death, 'here' | 'removed']>(partOf([
     ['a restoration that is written down and not begun', { after: 'restoring' }, 'removed'],
     ['adding the worktree', { at: ['worktree add', 1] }, 'removed'],
     ['writing its files', { at: ['read-tree', 1] }, 'removed'],
@@ -67,7 +68,7 @@ describe('a host that is killed in the middle of', () => {
     ['reading it back', { at: ['fast-import', 1] }, 'removed'],
     ['putting it on its branch', { at: ['symbolic-ref -m', 1] }, 'removed'],
     ['a restoration that is done', { after: 'here' }, 'here'],
-  ])('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
+  ], 2))('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
     const { id, path: place } = await kept.make();
     work(place);
     const before = contentOf(place);
@@ -82,13 +83,13 @@ describe('a host that is killed in the middle of', () => {
     expect(contentOf(place)).toEqual(before);
   });
 
-  it.each<[string, 'remove' | 'restore', Death, Death, 'here' | 'removed']>([
+  it.each<[string, 'remove' | 'restore', Death, Death, 'here' | 'removed']>(partOf([
     ['a removal that was not verified', 'remove', { after: 'removing verified false' }, { after: 'here' }, 'here'],
     ['a removal that was set aside', 'remove', { at: ['fast-import', 3] }, { after: 'here' }, 'here'],
     ['a verified removal', 'remove', { after: 'removing verified true' }, { after: 'removed' }, 'removed'],
     ['a restoration', 'restore', { at: ['read-tree', 1] }, { at: ['worktree remove', 1] }, 'removed'],
     ['a restoration that had its files', 'restore', { at: ['symbolic-ref -m', 1] }, { at: ['update-ref', 1] }, 'removed'],
-  ])('%s, and then in the middle of its recovery, loses nothing', async (_, act, first, second, state) => {
+  ], 2))('%s, and then in the middle of its recovery, loses nothing', async (_, act, first, second, state) => {
     const { id, path: place } = await kept.make();
     work(place);
     const before = contentOf(place);
@@ -145,7 +146,7 @@ describe('a host that is killed while the submodules of a worktree', () => {
     workEverywhere(place);
   });
 
-  it.each<[string, Death[], 'here' | 'removed']>([
+  it.each<[string, Death[], 'here' | 'removed']>(partOf([
     ['are about to follow it', [{ at: ['core.worktree /', 1] }], 'here'],
     ['have followed it in part', [{ at: ['core.worktree /', 2] }], 'here'],
     ['have followed it, and again while they return', [{ after: 'removing verified true' }, { at: ['--unset-all core.worktree', 1] }], 'removed'],
@@ -154,7 +155,7 @@ describe('a host that is killed while the submodules of a worktree', () => {
     ['are released: the first is not bare yet', [{ at: ['core.bare true', 1] }], 'removed'],
     ['are released: the second is about to be', [{ at: ['--unset-all core.worktree', 2] }], 'removed'],
     ['are released: the second is not bare yet, and again there', [{ at: ['core.bare true', 2] }, { at: ['core.bare true', 2] }], 'removed'],
-  ])('%s loses nothing, and the next one ends or undoes it', async (_, [first = {}, ...later], state) => {
+  ], 2))('%s loses nothing, and the next one ends or undoes it', async (_, [first = {}, ...later], state) => {
     const before = everything();
     expect(await die('remove', id, first)).toBe('SIGKILL');
     for (const death of later) expect(await die('recover', id, death)).toBe('SIGKILL');

@@ -50,7 +50,7 @@ describe('a worktree that is removed and restored', () => {
   });
 
   const repositories = ['a SHA-256 repository', 'a sparse checkout (cone)', 'a split index'];
-  it.each([...someOf(statesOfFiles.filter(({ there }) => there === undefined), 2), ...statesOfRepositories.filter(({ name }) => repositories.includes(name))])('is exact: $name', async ({ make, format }) => {
+  it.each([...someOf(statesOfFiles.filter(({ there }) => there === undefined), 3), ...statesOfRepositories.filter(({ name }) => repositories.includes(name))])('is exact: $name', async ({ make, format }) => {
     if (format !== undefined) {
       pair = makePair({ format });
       kept = await openKept(path.join(pair.directory, 'home'), pair.server);

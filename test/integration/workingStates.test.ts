@@ -8,7 +8,7 @@ import { statesOfRepositories } from '../git/statesOfRepositories';
 import { explainFailures, said, startPair, type PairedHosts, type Site } from './pairedHosts';
 
 /** Some of each kind; all of them go through the parts in test/git. */
-const states = someOf([...statesOfFiles, ...statesOfOperations, ...statesOfRepositories], 3);
+const states = someOf([...statesOfFiles, ...statesOfOperations, ...statesOfRepositories], 5);
 
 let pair: PairedHosts;
 let laptop: Site;
