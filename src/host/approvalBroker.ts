@@ -125,6 +125,12 @@ export class ApprovalBroker {
     }
   }
 
+  /** A turn is over: it waits for nothing any more, whether or not the app-server has said so of each request yet. */
+  turnEnded(threadId: string, turnId: string): void {
+    const asked = [...this.pending.values()].filter(({ approval }) => approval.threadId === threadId && approval.turnId === turnId);
+    for (const { requestId } of asked) this.settled(requestId);
+  }
+
   /** The app-server is gone, and with it the turns that asked: what was pending is raised again when it is back. */
   async serverEnded(): Promise<void> {
     try {

@@ -412,7 +412,11 @@ export class HostService implements RunningHost {
     this.codex.on('notification', (method, params) => {
       // Codex's own remote control is another one, for which a ChatGPT account is needed.
       if (method === 'remoteControl/status/changed') return;
-      if (method === 'turn/completed') this.approvals.expireGrants((params as { threadId: string }).threadId).catch((error: unknown) => log.error(`A grant could not be ended: ${describeError(error).message}`));
+      if (method === 'turn/completed') {
+        const { threadId, turn } = params as { threadId: string; turn: { id: string } };
+        this.approvals.turnEnded(threadId, turn.id);
+        this.approvals.expireGrants(threadId).catch((error: unknown) => log.error(`A grant could not be ended: ${describeError(error).message}`));
+      }
       if (method === 'serverRequest/resolved') this.approvals.settled((params as { requestId: string | number }).requestId);
       this.controllers.broadcast(method, params);
       this.codexClients.broadcast(method, params);

@@ -70,6 +70,19 @@ async function carrying(ports: Partial<ApprovalPorts> = {}): Promise<{ broker: A
   return { broker, approval };
 }
 
+it('an approval is gone as soon as its turn is over, and not when another turn is', async () => {
+  const resolved: string[] = [];
+  const broker = makeBroker({ onResolved: (id) => void resolved.push(id) });
+  const approval = await asking(broker);
+  broker.turnEnded(threadId, 'another');
+  broker.turnEnded(otherThread, 't');
+  expect(broker.list(threadId)).toEqual([approval]);
+  broker.turnEnded(threadId, 't');
+  expect(broker.list(threadId)).toEqual([]);
+  expect(resolved).toEqual([approval.id]);
+  await expect(accept(broker, approval)).rejects.toMatchObject({ reason: 'no-such-approval' });
+});
+
 describe('an approval of a thread that is handed off', () => {
   it('is not decided here any more, and travels', async () => {
     const broker = makeBroker({ requireOwner: moving });
