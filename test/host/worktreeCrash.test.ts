@@ -43,7 +43,7 @@ describe('a host that is killed in the middle of', () => {
     ['capturing it there again', { at: ['fast-import', 3] }, 'here'],
     ['a removal that is verified', { after: 'removing verified true' }, 'removed'],
     ['a removal that is done', { after: 'removed' }, 'removed'],
-  ], 2))('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
+  ], 3))('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
     const { id, path: place } = await kept.make();
     work(place);
     const before = contentOf(place);
@@ -68,7 +68,7 @@ describe('a host that is killed in the middle of', () => {
     ['reading it back', { at: ['fast-import', 1] }, 'removed'],
     ['putting it on its branch', { at: ['symbolic-ref -m', 1] }, 'removed'],
     ['a restoration that is done', { after: 'here' }, 'here'],
-  ], 2))('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
+  ], 3))('%s loses nothing, and the next one ends or undoes it', async (_, death, state) => {
     const { id, path: place } = await kept.make();
     work(place);
     const before = contentOf(place);
@@ -89,7 +89,7 @@ describe('a host that is killed in the middle of', () => {
     ['a verified removal', 'remove', { after: 'removing verified true' }, { after: 'removed' }, 'removed'],
     ['a restoration', 'restore', { at: ['read-tree', 1] }, { at: ['worktree remove', 1] }, 'removed'],
     ['a restoration that had its files', 'restore', { at: ['symbolic-ref -m', 1] }, { at: ['update-ref', 1] }, 'removed'],
-  ], 2))('%s, and then in the middle of its recovery, loses nothing', async (_, act, first, second, state) => {
+  ], 3))('%s, and then in the middle of its recovery, loses nothing', async (_, act, first, second, state) => {
     const { id, path: place } = await kept.make();
     work(place);
     const before = contentOf(place);
@@ -155,7 +155,7 @@ describe('a host that is killed while the submodules of a worktree', () => {
     ['are released: the first is not bare yet', [{ at: ['core.bare true', 1] }], 'removed'],
     ['are released: the second is about to be', [{ at: ['--unset-all core.worktree', 2] }], 'removed'],
     ['are released: the second is not bare yet, and again there', [{ at: ['core.bare true', 2] }, { at: ['core.bare true', 2] }], 'removed'],
-  ], 2))('%s loses nothing, and the next one ends or undoes it', async (_, [first = {}, ...later], state) => {
+  ], 3))('%s loses nothing, and the next one ends or undoes it', async (_, [first = {}, ...later], state) => {
     const before = everything();
     expect(await die('remove', id, first)).toBe('SIGKILL');
     for (const death of later) expect(await die('recover', id, death)).toBe('SIGKILL');
