@@ -23,7 +23,8 @@ beforeEach(() => explainFailures(pair));
 afterAll(async () => {
   for (const child of started) {
     if (child.exitCode !== null || child.signalCode !== null) continue;
-    child.kill('SIGKILL');
+    // Codex's launcher passes this on to the program itself; a SIGKILL would end the launcher alone.
+    child.kill('SIGTERM');
     await once(child, 'exit');
   }
   await pair.close();
