@@ -26,8 +26,7 @@ export interface DoctorProbes {
   readonly exposure: (directory: string) => string | undefined;
 }
 
-/** `closedBecause`: why nobody is let in from elsewhere, in a sentence; null where they are. */
-/** `otherWays`: some paired host is reached, or comes, without a relay. */
+/** `closedBecause`: why nobody is let in from elsewhere, in a sentence; null where they are. `otherWays`: some paired host is reached, or comes, without a relay. */
 export type DoctorSubject = { readonly batonHome: string; readonly relayUrl: string | null; readonly otherWays?: boolean; readonly closedBecause: string | null };
 
 const WARN_FREE_BYTES = 2_000_000_000;

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { localSocketPath } from './localSocket';
@@ -38,13 +39,7 @@ export function sortLocal(socket: Socket, to: { readonly controller: (stream: Du
 /** Brings what another machine says to the host of a home. Rejects where none listens. */
 export async function bringTo(batonHome: string, what: BroughtStream): Promise<Duplex> {
   const socket = createConnection(localSocketPath(batonHome));
-  await new Promise<void>((resolve, reject) => {
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.off('error', reject);
-      resolve();
-    });
-  });
+  await once(socket, 'connect');
   socket.write(`${PREFIX}${what.kind}${what.kind === 'callback' ? ` ${what.ticket}` : ''}\n`);
   return socket;
 }

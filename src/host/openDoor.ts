@@ -22,7 +22,7 @@ export interface OpenDoorOptions {
 
 const MOST_CONNECTIONS = 256;
 const HEADERS_TIMEOUT_MS = 10_000;
-const PATH = /^\/v1\/host\/(?:(channel)|meet\/([A-Za-z0-9_-]{43})|callback\/([0-9a-f]{32}))$/;
+const PATH = /^\/v1\/host\/(?:channel|meet\/([A-Za-z0-9_-]{43})|callback\/([0-9a-f]{32}))$/;
 
 /**
  * Listens for other hosts on a TCP port, for those who expose it behind TLS of their own. Without the token nothing is answered but a status; with
@@ -34,7 +34,7 @@ export async function openDoor({ host, port, token, greet, take, log }: OpenDoor
   server.maxConnections = MOST_CONNECTIONS;
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => undefined);
-    const [path, channel, meet, ticket] = PATH.exec(request.url ?? '') ?? [];
+    const [path, meet, ticket] = PATH.exec(request.url ?? '') ?? [];
     const status = fromPage(request) ?? (isBearer(request.headers.authorization, token) ? null : 401) ?? (path === undefined ? 404 : null);
     if (status !== null) {
       log.warn(`A connection to the open door was refused (${status}).`);
@@ -46,7 +46,7 @@ export async function openDoor({ host, port, token, greet, take, log }: OpenDoor
       stream.on('error', (error) => log.info(`A connection through the open door broke: ${error.message}`));
       greet(meet ?? null).then((greeting) => {
         stream.write(`${JSON.stringify(greeting)}\n`);
-        take(stream, ticket !== undefined && channel === undefined ? { kind: 'callback', ticket } : { kind: 'channel' });
+        take(stream, ticket === undefined ? { kind: 'channel' } : { kind: 'callback', ticket });
       }, (error: unknown) => {
         log.warn(`A host could not be met: ${String(error)}`);
         stream.destroy();
