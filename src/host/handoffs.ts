@@ -8,7 +8,7 @@ import type { DivergenceChoice } from '../handoff/divergence';
 import { preflight } from './handoffPreflight';
 import { HandoffSource } from './handoffSource';
 import type { Actor } from './audit';
-import { HostError } from './hostError';
+import { HostError, isAway } from './hostError';
 import { InTurn } from './inTurn';
 import type { PeerLink } from './peerLink';
 import type { HandoffPreflight, HandoffResult, NotificationOf } from './protocol';
@@ -150,7 +150,7 @@ export class Handoffs {
         const { reason } = describeError(error);
         // A host that was restarted tells of its handoffs no more; this one knows from its ledger what came of it.
         const forgotten = reason === 'no-such-handoff';
-        if (!forgotten && (wasAnswered(error) || !['connection-lost', 'host-offline', 'relay-unreachable', 'ssh-unreachable'].includes(reason))) throw error;
+        if (!forgotten && (wasAnswered(error) || !(reason === 'connection-lost' || isAway(reason)))) throw error;
         const ledger = this.ports.ledger.get(threadId);
         const arrived = ledger.destination.is !== 'none' && ledger.destination.handoffId === handoffId;
         if (forgotten || this.disposed || this.ports.now() >= until) {

@@ -16,6 +16,11 @@ export type HostErrorReason =
   | 'ssh-not-found' | 'ssh-unreachable' | 'ssh-refused' | 'ssh-host-key' | 'ssh-failed' | 'host-not-ready' | 'host-busy' | 'token-missing' | 'token-refused'
   | 'identity-invalid' | 'state-invalid' | 'git-failed' | 'git-not-found' | 'internal';
 
+const away: readonly string[] = ['host-offline', 'relay-unreachable', 'ssh-unreachable'] satisfies HostErrorReason[];
+
+/** Whether a host could not be reached for a reason that may pass by itself, by whichever way to it. */
+export const isAway = (reason: string): boolean => away.includes(reason);
+
 /** An error with a reason that callers branch on, and a message for people: what failed, on what, why, and what to do. */
 export class HostError extends Error {
   override readonly name = 'HostError';

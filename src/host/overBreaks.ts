@@ -1,6 +1,6 @@
 import { systemClock, type Clock } from '../relay/clock';
 import { RelayError } from '../relay/relayError';
-import { HostError, type HostErrorReason } from './hostError';
+import { HostError, isAway } from './hostError';
 import { describeError } from './wireError';
 
 const PAUSE_FIRST_MS = 500;
@@ -8,11 +8,11 @@ const PAUSE_LAST_MS = 15_000;
 /** For so long nothing may get through. */
 const PATIENCE_MS = 10 * 60_000;
 
-const breaks: readonly string[] = ['connection-lost', 'host-offline', 'relay-unreachable', 'ssh-unreachable', 'transfer-incomplete'] satisfies HostErrorReason[];
+const isBreak = (reason: string): boolean => reason === 'connection-lost' || reason === 'transfer-incomplete' || isAway(reason);
 
 /** Whether a handoff that was given up for this reason may be done again as it was, so that what came of it is worth keeping. */
 export function mayBeTakenUp(reason: string): boolean {
-  return [...breaks, 'interrupted', 'superseded'].includes(reason);
+  return isBreak(reason) || reason === 'interrupted' || reason === 'superseded';
 }
 
 export interface OverBreaks {
@@ -42,7 +42,7 @@ export async function overBreaks<T>(attempt: (progressed: () => void) => Promise
       });
     } catch (error) {
       if (signal.aborted) throw new HostError('cancelled', 'Cancelled.', { cause: error });
-      if (!RelayError.is(error) && !(HostError.is(error) && breaks.includes(error.reason))) throw error;
+      if (!RelayError.is(error) && !(HostError.is(error) && isBreak(error.reason))) throw error;
       const known = describeError(error);
       brokenSince ??= clock.now();
       if (clock.now() - brokenSince >= patienceMs) {

@@ -3,7 +3,7 @@ import { dialThroughRelay } from '../relay/relayDial';
 import { RelayError } from '../relay/relayError';
 import type { CallBacks } from './callBacks';
 import { NoWay, type Way } from './firstToWork';
-import { HostError } from './hostError';
+import { HostError, isAway } from './hostError';
 import type { PeerLink } from './peerLink';
 import type { Peer } from './peers';
 import type { RelayAccess } from './relayAccess';
@@ -61,7 +61,7 @@ export function unreachable(peer: Peer, cause: unknown): HostError {
   }
   if (others.length === 0) return first.error;
   // One that may pass by itself says that it is worth another attempt.
-  const passing = failures.find(({ error }) => ['host-offline', 'relay-unreachable', 'ssh-unreachable'].includes(error.reason)) ?? first;
+  const passing = failures.find(({ error }) => isAway(error.reason)) ?? first;
   return new HostError(passing.error.reason, failures.map(({ name, error }) => `By ${name}: ${error.message}`).join(' '), { cause });
 }
 
