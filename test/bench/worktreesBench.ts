@@ -101,8 +101,9 @@ async function sweepAndRestore(kept: Kept, directory: string): Promise<Pick<Work
   });
   const toStash = await byHand('stashed');
   const stash = await timed(async () => {
-    for (const place of toStash) {
-      await git(place, 'stash', 'push', '-q', '--include-untracked');
+    for (const [position, place] of toStash.entries()) {
+      // Two stashes of one second with equal content and message are one commit, and the second is not listed.
+      await git(place, 'stash', 'push', '-q', '--include-untracked', '--message', `${position}`);
       await git(kept.checkout, 'worktree', 'remove', '--force', place);
     }
   });
