@@ -158,7 +158,7 @@ export class Channel extends Duplex {
     const step = (): void => {
       if (this.destroyed) return;
       while (source.remaining > 0) {
-        const hasRoom = this.#put(() => this.#sealer.batch(source));
+        const hasRoom = this.#put(() => this.#sealer.data(source));
         if (hasRoom === undefined) return;
         if (!hasRoom && source.remaining > 0) {
           this.#stream.once('drain', step);
@@ -167,8 +167,12 @@ export class Channel extends Duplex {
       }
       if (this.#stream.writableNeedDrain) this.#stream.once('drain', step);
       else {
-        this.#pendingWrite = undefined;
-        callback();
+        // Where all is taken at once, whoever writes without end would let nothing else of the process have its turn, not even what frees memory.
+        setImmediate(() => {
+          if (this.#pendingWrite !== callback) return;
+          this.#pendingWrite = undefined;
+          callback();
+        });
       }
     };
     step();
@@ -178,18 +182,18 @@ export class Channel extends Duplex {
     this.#put(() => this.#sealer.control(kind));
   }
 
-  /** Sends what is sealed; false where more should wait, undefined where nothing can be sealed any more and the channel has ended. */
+  /** Sends one frame; false where more should wait, undefined where nothing can be sealed any more and the channel has ended. */
   #put(seal: () => Uint8Array): boolean | undefined {
-    let frames: Uint8Array;
+    let frame: Uint8Array;
     try {
-      frames = seal();
+      frame = seal();
     } catch (error) {
       this.destroy(error as Error);
       return undefined;
     }
     this.#lastSent = this.#clock.now();
-    this.#link.bytesSent += frames.length;
-    const hasRoom = this.#stream.write(frames);
+    this.#link.bytesSent += frame.length;
+    const hasRoom = this.#stream.write(frame);
     if (!hasRoom) this.#owedSince ??= this.#lastSent;
     return hasRoom;
   }

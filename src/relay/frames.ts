@@ -23,8 +23,6 @@ const PREFIX_LENGTH = 2;
 export const MAX_DATA_LENGTH = MAX_MESSAGE_LENGTH - TAG_LENGTH - 1;
 /** A direction's key is replaced each time this many bytes of messages have been sealed with it; both sides count alike. */
 export const REKEY_AFTER_BYTES = 64 * 1024 * 1024;
-/** Messages written at once: large writes are what makes a WebSocket fast. */
-const MESSAGES_PER_BATCH = 4;
 
 /** One Noise message with its length before it, as it travels. Throws `message-too-long` beyond 65,535 bytes. */
 export function frameOf(message: Uint8Array): Uint8Array {
@@ -145,34 +143,31 @@ export class FrameSealer {
   control(kind: Exclude<FrameKind, typeof FrameKind.data>): Uint8Array {
     const frame = new Uint8Array(PREFIX_LENGTH + 1 + TAG_LENGTH);
     scratch[0] = kind;
-    this.#seal(1, frame, 0);
+    this.#seal(1, frame);
     if (kind === FrameKind.rekey) this.#rekey();
     return frame;
   }
 
-  /** As many data frames as make one large write, from the front of `source`, which must not be empty. */
-  batch(source: ChunkSource): Uint8Array {
-    const messages = Math.min(Math.ceil(source.remaining / MAX_DATA_LENGTH), MESSAGES_PER_BATCH);
-    const length = Math.min(source.remaining, messages * MAX_DATA_LENGTH);
-    const frames = new Uint8Array(length + messages * (PREFIX_LENGTH + 1 + TAG_LENGTH));
-    for (let offset = 0; offset < frames.length; ) {
-      const dataLength = Math.min(source.remaining, MAX_DATA_LENGTH);
-      scratch[0] = FrameKind.data;
-      source.copyTo(scratch, 1, dataLength);
-      offset = this.#seal(1 + dataLength, frames, offset);
-    }
-    return frames;
+  /**
+   * One frame with as much as fits from the front of `source`, which must not be empty. Several frames in one buffer were measured to be slower:
+   * beyond 128 KiB each buffer costs the system fresh pages, here and wherever a WebSocket's message is put together.
+   */
+  data(source: ChunkSource): Uint8Array {
+    const length = Math.min(source.remaining, MAX_DATA_LENGTH);
+    const frame = new Uint8Array(PREFIX_LENGTH + 1 + length + TAG_LENGTH);
+    scratch[0] = FrameKind.data;
+    source.copyTo(scratch, 1, length);
+    this.#seal(1 + length, frame);
+    return frame;
   }
 
-  #seal(plaintextLength: number, target: Uint8Array, offset: number): number {
+  #seal(plaintextLength: number, frame: Uint8Array): void {
     const length = plaintextLength + TAG_LENGTH;
-    const end = offset + PREFIX_LENGTH + length;
-    target[offset] = length >> 8;
-    target[offset + 1] = length & 255;
-    this.cipher.encryptWithAd(nothing, scratch.subarray(0, plaintextLength), target.subarray(offset + PREFIX_LENGTH, end));
+    frame[0] = length >> 8;
+    frame[1] = length & 255;
+    this.cipher.encryptWithAd(nothing, scratch.subarray(0, plaintextLength), frame.subarray(PREFIX_LENGTH));
     this.#sealedBytes += length;
     if (this.#sealedBytes >= REKEY_AFTER_BYTES) this.#rekey();
-    return end;
   }
 
   #rekey(): void {

@@ -159,10 +159,9 @@ describe.skipIf(noSshServer !== null)(`a machine that ssh finds${noSshServer ===
 
   it('whose key has a passphrase is asked about in the open only, and that connection is used afterwards', async () => {
     const { laptop, directory } = ground;
-    const run = promisify(execFile);
     const locked = join(directory, 'locked');
     await copyFile(join(directory, 'sshd', 'user'), locked);
-    await run('ssh-keygen', ['-q', '-p', '-P', '', '-N', 'open sesame', '-f', locked]);
+    await promisify(execFile)('ssh-keygen', ['-q', '-p', '-P', '', '-N', 'open sesame', '-f', locked]);
     await ground.configure({ identity: locked });
     expect(await refusal(add('box'))).toMatchObject({ reason: 'ssh-refused' });
     const { program, args } = await laptop.client.call('host/ssh', { alias: 'box' });
@@ -173,7 +172,7 @@ describe.skipIf(noSshServer !== null)(`a machine that ssh finds${noSshServer ===
       expect(code).toBe(0);
       expect(await add('box')).toMatchObject({ hostId: ground.box.hostId, known: true });
     } finally {
-      await run(program, [...args.slice(0, args.indexOf('-T')), '-O', 'exit', 'box']);
+      await ground.endShared();
       await ground.configure();
     }
     expect(await add('box')).toMatchObject({ known: true });

@@ -1,8 +1,10 @@
 /** Two machines, of which ssh leads from one to the other: a real sshd on loopback, whose sessions have a home of their own. On the far one nothing of Baton is there yet. */
+import { execFile } from 'node:child_process';
 import { existsSync, symlinkSync } from 'node:fs';
 import { mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { makeOrigin, workInProgress } from '../fixtures/checkout';
 import { startScriptedModel, type ScriptedModel } from '../fixtures/scriptedModel';
 import { startSshServer, type SshServer } from '../fixtures/sshServer';
@@ -18,10 +20,12 @@ export interface SshGround {
   readonly box: Site;
   /** All that passes between the two. */
   readonly wire: FaultyWire;
-  /** Writes the ssh configuration of the laptop anew: these names lead to the box. */
-  configure(options?: { readonly aliases?: readonly string[]; readonly port?: number; readonly identity?: string; readonly hostKey?: string | null }): Promise<void>;
+  /** Writes the ssh configuration of the laptop anew: these names lead to the box. Without a host key it has not met the box; where it `asks`, that can be mended at a terminal. */
+  configure(options?: { readonly aliases?: readonly string[]; readonly port?: number; readonly identity?: string; readonly hostKey?: string | null; readonly asks?: true }): Promise<void>;
   /** These programs alone are on the PATH of a login shell there. */
   provide(...programs: readonly Program[]): Promise<void>;
+  /** Ends the connection that ssh keeps open after it had to ask. */
+  endShared(): Promise<void>;
   /** Another machine answers at the box's address from now on: its host key is another one. */
   replaceServer(): Promise<void>;
   close(): Promise<void>;
@@ -50,11 +54,11 @@ export async function startSshGround(options: { readonly clean?: true } = {}): P
 
   const ground: SshGround = {
     directory, laptop, box, wire,
-    configure: async ({ aliases = ['box', 'box-by-another-name'], port = wire.port, identity = server.identity, hostKey = server.hostKey } = {}) => {
+    configure: async ({ aliases = ['box', 'box-by-another-name'], port = wire.port, identity = server.identity, hostKey = server.hostKey, asks } = {}) => {
       await writeFile(join(directory, 'known_hosts'), hostKey === null ? '' : `[127.0.0.1]:${port} ${hostKey}\n`);
       await writeFile(configPath, [
         'Host *', '  ForwardAgent no', `Host ${aliases.join(' ')}`, '  HostName 127.0.0.1', `  Port ${port}`, `  User ${userInfo().username}`, `  IdentityFile ${identity}`, '  IdentitiesOnly yes', '  IdentityAgent none',
-        `  UserKnownHostsFile ${join(directory, 'known_hosts')}`, '  GlobalKnownHostsFile none', '  StrictHostKeyChecking yes', '',
+        `  UserKnownHostsFile ${join(directory, 'known_hosts')}`, '  GlobalKnownHostsFile none', `  StrictHostKeyChecking ${asks === true ? 'ask' : 'yes'}`, '',
       ].join('\n'));
     },
     provide: async (...names) => {
@@ -63,6 +67,10 @@ export async function startSshGround(options: { readonly clean?: true } = {}): P
       const found = (name: string) => ['/usr/bin', '/bin'].map((place) => join(place, name)).find((path) => existsSync(path)) ?? name;
       for (const name of basics) symlinkSync(found(name), join(programs, name));
       for (const name of names) symlinkSync(name === 'node' ? process.execPath : name === 'codex' ? codex : found('git'), join(programs, name));
+    },
+    endShared: async () => {
+      const { program, args } = await laptop.client.call('host/ssh', { alias: 'box' });
+      await promisify(execFile)(program, [...args.slice(0, args.indexOf('-T')), '-O', 'exit', 'box']);
     },
     replaceServer: async () => {
       const { port } = server;

@@ -67,7 +67,7 @@ class PageLink implements MessageLink {
 async function talk(link: PageLink, { session, remoteKey }: Established, sent: Uint8Array): Promise<PageOutcome> {
   const [sealer, opener] = [new FrameSealer(session.sender), new FrameOpener(session.receiver)];
   for (const half of [sent.subarray(0, sent.length / 2), sent.subarray(sent.length / 2)]) {
-    for (const source = new ChunkSource([half]); source.remaining > 0; ) link.writeFrame(sealer.batch(source));
+    for (const source = new ChunkSource([half]); source.remaining > 0; ) link.writeFrame(sealer.data(source));
     link.writeFrame(sealer.control(FrameKind.rekey));
   }
   link.writeFrame(sealer.control(FrameKind.end));

@@ -172,7 +172,7 @@ describe('frames', () => {
         const chunks = lengths.map((length, index) => Buffer.alloc(length, index + 1));
         const [sealer, opener] = [new FrameSealer(new CipherState(createCipher, key)), new FrameOpener(new CipherState(createCipher, key))];
         const [source, splitter, opened] = [new ChunkSource(chunks), new FrameSplitter(), [] as Uint8Array[]];
-        while (source.remaining > 0) splitter.push(sealer.batch(source));
+        while (source.remaining > 0) splitter.push(sealer.data(source));
         splitter.push(sealer.control(FrameKind.end));
         for (let message = splitter.next(); message !== undefined; message = splitter.next()) opened.push(opener.open(message).data);
         expect(Buffer.concat(opened).equals(Buffer.concat(chunks))).toBe(true);

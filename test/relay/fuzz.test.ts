@@ -107,7 +107,7 @@ describe('a connection', () => {
 describe('a stream of frames', () => {
   const key = new Uint8Array(32).fill(3);
   const sealer = new FrameSealer(new CipherState(createCipher, key));
-  const sent = [sealer.batch(new ChunkSource([Uint8Array.of(1, 2, 3)])), sealer.control(FrameKind.rekey), sealer.batch(new ChunkSource([new Uint8Array(500)])), sealer.control(FrameKind.keepAlive), sealer.control(FrameKind.end)];
+  const sent = [sealer.data(new ChunkSource([Uint8Array.of(1, 2, 3)])), sealer.control(FrameKind.rekey), sealer.data(new ChunkSource([new Uint8Array(500)])), sealer.control(FrameKind.keepAlive), sealer.control(FrameKind.end)];
   const whole = concatBytes(...sent);
 
   it('that somebody changed gives the true messages up to there, and then an error or nothing', () => {
