@@ -30,7 +30,7 @@ export function isPermitted(role: Role, least: Role): boolean {
 }
 
 /** Methods that decide who else may come in, and where this host is met. Who was let in for a thread or a time could make that more with them. */
-export const administration: ReadonlySet<string> = new Set<MethodName>(['host/invite', 'host/join', 'invite/list', 'invite/read', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/stopIfIdle', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/ask', 'device/list', 'device/revoke', 'tunnel/open',
+export const administration: ReadonlySet<string> = new Set<MethodName>(['host/invite', 'host/join', 'invite/list', 'invite/read', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/stopIfIdle', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/ask', 'host/follow', 'host/unfollow', 'device/list', 'device/revoke', 'tunnel/open',
   'remoteControl/enable', 'remoteControl/disable', 'remoteControl/pairing/start', 'remoteControl/pairing/status', 'remoteControl/client/list', 'remoteControl/client/revoke']);
 
 /**
@@ -122,6 +122,8 @@ const about = z.looseObject({
 /** Whether a controller may hear a notification. Of what is about no thread, who has one thread hears only of the way in, and that something is to be read again. */
 export function mayHear(access: Access, method: string, params: unknown): boolean {
   if (access.role === 'peer') return false;
+  // What other hosts tell this one is for those who may administer it.
+  if (method === 'host/heard' || method === 'host/followed') return access.role === 'operator' && !access.temporary && access.threadId === null;
   if (access.threadId === null || method === 'host/changed' || method === 'remoteControl/status/changed') return true;
   const { data } = about.safeParse(params);
   return data !== undefined && [data.threadId, data.thread?.id, data.approval?.threadId].includes(access.threadId);

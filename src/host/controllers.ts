@@ -2,8 +2,10 @@ import type { Duplex } from 'node:stream';
 import { z } from 'zod';
 import { admit, mayHear, shown, type Access, type Caller } from './access';
 import { askedBy, type Controller } from './audit';
+import { EventLog, type LoggedEvent } from './eventLog';
 import { HostError } from './hostError';
 import { connect } from './jsonLines';
+import type { eventsBegin, eventsWanted } from './followSchemas';
 import type { Log } from './log';
 import { initializeParams, methods, type InitializeResult, type MethodName, type NotificationName, type NotificationOf, type ResultOf, type Role } from './protocol';
 import { toResponseError } from './wireError';
@@ -32,7 +34,7 @@ export interface ControllerPorts {
 }
 
 interface Connected {
-  readonly notify: (method: string, params: unknown) => void;
+  readonly tell: (event: LoggedEvent) => void;
   readonly muted: ReadonlySet<string>;
   readonly access: Access;
   readonly asks: Controller;
@@ -41,6 +43,7 @@ interface Connected {
 /** The controllers that are connected, whatever they are: VS Code windows, command lines, paired devices. All see the same events, as far as they may. */
 export class Controllers {
   private readonly connected = new Set<Connected>();
+  private readonly log = new EventLog();
 
   constructor(private readonly ports: ControllerPorts) {}
 
@@ -57,12 +60,26 @@ export class Controllers {
           if (controller !== null) throw new HostError('invalid-params', 'Already initialized.');
           const { capabilities, clientInfo } = initializeParams.parse(params);
           const result = await this.ports.initialize(access.role);
-          controller = { access, asks: asking(access, clientInfo), muted: new Set(capabilities?.optOutNotificationMethods ?? []), notify: (name, value) => void connection.sendNotification(name, value).catch(() => undefined) };
-          const begun = controller;
-          this.connected.add(begun);
+          const wanted = capabilities?.events ?? undefined;
+          const send = (name: string, value: unknown) => void connection.sendNotification(name, value).catch(() => undefined);
+          const begun: Connected = {
+            access, asks: asking(access, clientInfo), muted: new Set(capabilities?.optOutNotificationMethods ?? []),
+            tell: wanted === undefined ? (event) => send(event.method, event.params) : (event) => send('host/event', event),
+          };
+          controller = begun;
+          if (wanted === undefined) this.connected.add(begun);
+          const from = this.beginning(wanted);
           // After the answer, which is written before anything else has its turn.
-          setImmediate(() => tell(begun, 'remoteControl/status/changed', this.ports.remoteControl()));
-          return result;
+          setImmediate(() => {
+            if (ended.signal.aborted) return;
+            const status = this.ports.remoteControl();
+            if (wants(begun, 'remoteControl/status/changed', status)) send('remoteControl/status/changed', status);
+            if (wanted === undefined) return;
+            for (const event of this.log.since({ run: from.run, after: from.position }) ?? []) tell(begun, event);
+            this.connected.add(begun);
+          });
+          if (wanted === undefined) return result;
+          return { ...result, baton: { ...result.baton, events: from } };
         }
         if (controller === null) throw new HostError('invalid-params', 'Not initialized: the first request must be "initialize".');
         return await askedBy(controller.asks, () => this.answer(method, params, caller));
@@ -86,7 +103,17 @@ export class Controllers {
 
   /** Passes a notification of Codex's on to every controller that wants it. */
   broadcast(method: string, params: unknown): void {
-    for (const each of this.connected) tell(each, method, params);
+    const event = this.log.append(method, params);
+    for (const each of this.connected) tell(each, event);
+  }
+
+  /** Where a controller's events begin: after what it has, if that can be told. */
+  private beginning(wanted: z.output<typeof eventsWanted> | undefined): z.output<typeof eventsBegin> {
+    const { log } = this;
+    if (wanted !== undefined) log.keep();
+    if (wanted === undefined || wanted.run === null) return { run: log.run, position: log.position, missed: false };
+    const missed = log.since({ run: wanted.run, after: wanted.after }) === null;
+    return { run: log.run, position: missed ? log.position : wanted.after, missed };
   }
 
   private async answer(method: string, params: unknown, access: Caller): Promise<unknown> {
@@ -96,8 +123,12 @@ export class Controllers {
   }
 }
 
-function tell({ muted, access, notify }: Connected, method: string, params: unknown): void {
-  if (!muted.has(method) && mayHear(access, method, params)) notify(method, params);
+function wants({ muted, access }: Connected, method: string, params: unknown): boolean {
+  return !muted.has(method) && mayHear(access, method, params);
+}
+
+function tell(controller: Connected, event: LoggedEvent): void {
+  if (wants(controller, event.method, event.params)) controller.tell(event);
 }
 
 /** What the audit log says of a controller: what a local one says of itself, of another the key that it has proven to hold. */

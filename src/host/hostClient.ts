@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { CancellationTokenSource, ErrorCodes, ParameterStructures, ResponseError, type MessageConnection } from 'vscode-jsonrpc/node';
 import type { z } from 'zod';
 import { exposureOf } from './home';
+import { hostEvent, type eventsWanted } from './followSchemas';
 import { HostError, type HostErrorReason } from './hostError';
 import { connect } from './jsonLines';
 import { localSocketPath } from './localSocket';
@@ -15,7 +16,16 @@ import {
 } from './protocol';
 
 export type ClientInfo = { readonly name: string; readonly title?: string; readonly version: string };
-type Options = { readonly clientInfo: ClientInfo; readonly log?: Log };
+/** How far a controller has heard a host: the run of the host, and the position of the newest event. */
+export type Cursor = z.output<typeof eventsWanted>;
+type Options = {
+  readonly clientInfo: ClientInfo;
+  readonly log?: Log;
+  /** Goes on hearing where an earlier client of the same host stopped; a null run begins, so that a later one can go on. */
+  readonly after?: Cursor;
+  /** Adds its handlers before there is anything to hear. */
+  readonly prepare?: (client: HostClient) => void;
+};
 export type Unsubscribe = () => void;
 
 export class HostClient {
@@ -25,6 +35,7 @@ export class HostClient {
   readonly #codexHandlers = new Set<(method: string, params: unknown) => void>();
   readonly #closeHandlers = new Set<() => void>();
   #host: InitializeResult | undefined;
+  #cursor: Cursor | undefined;
   #closed = false;
 
   private constructor(stream: Duplex, log: Log) {
@@ -60,14 +71,16 @@ export class HostClient {
   /** Speaks the protocol over a stream that is already connected to a host: a channel, or one end of a pair of streams. */
   static async over(stream: Duplex, options: Options & { readonly signal?: AbortSignal }): Promise<HostClient> {
     const client = new HostClient(stream, options.log ?? silentLog);
+    options.prepare?.(client);
     try {
-      const params = { clientInfo: { ...options.clientInfo, pid: process.pid }, capabilities: { experimentalApi: true } };
+      const params = { clientInfo: { ...options.clientInfo, pid: process.pid }, capabilities: { experimentalApi: true, ...(options.after === undefined ? {} : { events: options.after }) } };
       const host = check(initializeResult, await client.#request('initialize', params, options.signal), 'initialize');
       if (host.baton.protocolVersion !== PROTOCOL_VERSION) {
         const newer = host.baton.protocolVersion > PROTOCOL_VERSION ? 'host' : 'controller';
         throw new HostError('protocol-mismatch', `The host speaks version ${host.baton.protocolVersion} of the protocol, this controller version ${PROTOCOL_VERSION}. The ${newer} is newer: update the other, then end the host with \`baton stop\`.`);
       }
       client.#host = host;
+      client.#begin(host.baton.events);
       await client.#connection.sendNotification('initialized');
       return client;
     } catch (error) {
@@ -80,6 +93,11 @@ export class HostClient {
   get host(): InitializeResult {
     if (this.#host === undefined) throw new Error('The client is not initialized.');
     return this.#host;
+  }
+
+  /** How far this client has heard, for one that goes on after it; undefined where the host does not count. */
+  get cursor(): Cursor | undefined {
+    return this.#cursor;
   }
 
   get closed(): boolean {
@@ -128,7 +146,23 @@ export class HostClient {
     for (const handler of [...this.#closeHandlers]) handler();
   }
 
+  #begin(events: InitializeResult['baton']['events']): void {
+    if (events !== undefined) this.#cursor ??= { run: events.run, after: events.position };
+  }
+
+  /** One event, or nothing where it was heard before. */
+  #hear(params: unknown): void {
+    const { data } = hostEvent.safeParse(params);
+    if (data === undefined || data.position <= (this.#cursor?.after ?? 0)) return;
+    if (this.#cursor !== undefined) this.#cursor = { ...this.#cursor, after: data.position };
+    if (data.method !== 'host/event') this.#dispatch(data.method, data.params);
+  }
+
   #dispatch(method: string, params: unknown): void {
+    if (method === 'host/event') {
+      this.#hear(params);
+      return;
+    }
     if (!Object.hasOwn(notifications, method)) {
       for (const handler of [...this.#codexHandlers]) handler(method, params);
       return;

@@ -78,6 +78,8 @@ export function hostMethods(host: HostService): Implementations {
     ...sshMethods(host),
     ...worktreeMethods(host),
     ...ownershipMethods(host),
+    'host/follow': ({ host: hostId }, { ended }) => Promise.resolve(host.followed.follow(hostId, ended)),
+    'host/unfollow': ({ host: hostId }, { ended }) => Promise.resolve({ followed: host.followed.unfollow(hostId, ended) }),
     'host/ask': async ({ host: hostId, method, params }, caller) =>
       hostId === host.hostId ? { result: await answerPeer(host, method, params, caller) } : (await host.network.connect(hostId)).call('host/ask', { method, params }),
     'worktree/apply': ({ plan, ...wish }) => host.applies.apply({ ...wish, plan: plan ?? null }),

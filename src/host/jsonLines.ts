@@ -109,6 +109,8 @@ export class JsonLinesReader extends AbstractMessageReader implements MessageRea
     const onError = (error: Error) => this.fireError(error);
     const onClose = () => this.fireClose();
     this.stream.on('data', onData).on('error', onError).on('end', onClose).on('close', onClose);
+    // Who looked at its beginning has paused it.
+    this.stream.resume();
     return Disposable.create(() => this.stream.off('data', onData).off('error', onError).off('end', onClose).off('close', onClose));
   }
 

@@ -4,6 +4,7 @@ import { connectTo, onRefusal } from '../relay/relayEndpoint';
 import { RelayError } from '../relay/relayError';
 import { WebSocketStream } from '../relay/webSocketStream';
 import type { JoinedHost } from './deviceSchemas';
+import { firstLine } from './firstLine';
 import type { Environment } from './home';
 import { HostError } from './hostError';
 import type { Meeting } from './pairing';
@@ -22,7 +23,6 @@ interface OpenHostsPorts {
 }
 
 const DIAL_TIMEOUT_MS = 20_000;
-const MOST_LINE_BYTES = 16 * 1024;
 
 /** Hosts with an open door (openDoor.ts) at an address: how they become peers, and how they are dialled. */
 export class OpenHosts implements HostDialer {
@@ -58,7 +58,8 @@ export class OpenHosts implements HostDialer {
     const stream = new WebSocketStream(socket);
     const deadline = AbortSignal.timeout(DIAL_TIMEOUT_MS);
     try {
-      const line = await firstLine(stream, signal === undefined ? deadline : AbortSignal.any([signal, deadline]), new Promise<never>((_, reject) => onRefusal(socket, (status) => reject(refusal(url, tokenEnv, status)))));
+      const refused = new Promise<never>((_, reject) => onRefusal(socket, (status) => reject(refusal(url, tokenEnv, status))));
+      const line = await Promise.race([firstLine(stream, signal === undefined ? deadline : AbortSignal.any([signal, deadline])), refused]);
       const said = greeting.safeParse(JSON.parse(line));
       if (!said.success || 'error' in said.data) throw new HostError('protocol-mismatch', `What answers at ${url} is no host of this version of Baton.`);
       return { stream, said: said.data };
@@ -83,34 +84,4 @@ function refusal(url: string, tokenEnv: string, status: number): HostError {
 function requireSafe(url: string): void {
   const { protocol, hostname } = new URL(url);
   if (protocol !== 'wss:' && !(protocol === 'ws:' && (hostname === 'localhost' || loopback.has(hostname.replace(/^\[|\]$/g, ''))))) throw new HostError('invalid-params', `${url} would show the token to everybody in between. Use wss://.`);
-}
-
-/** The first line of a stream; what follows it stays there. */
-function firstLine(stream: Duplex, signal: AbortSignal, refused: Promise<never>): Promise<string> {
-  let received = Buffer.alloc(0);
-  let stop: () => void = () => undefined;
-  const line = new Promise<string>((resolve, reject) => {
-    const onData = (chunk: Buffer) => {
-      received = Buffer.concat([received, chunk]);
-      const end = received.indexOf(0x0a);
-      if (end < 0 && received.length <= MOST_LINE_BYTES) return;
-      stop();
-      stream.pause();
-      if (end < 0) reject(new SyntaxError('It says something else.'));
-      else {
-        if (received.length > end + 1) stream.unshift(received.subarray(end + 1));
-        resolve(received.toString('utf8', 0, end));
-      }
-    };
-    const onEnd = () => reject(new Error('the connection ended.'));
-    const onAbort = () => reject(new Error('it did not answer in time.'));
-    stop = () => {
-      stream.off('data', onData).off('error', reject).off('end', onEnd).off('close', onEnd);
-      signal.removeEventListener('abort', onAbort);
-    };
-    stream.on('data', onData).on('error', reject).on('end', onEnd).on('close', onEnd);
-    signal.addEventListener('abort', onAbort, { once: true });
-    if (signal.aborted) onAbort();
-  });
-  return Promise.race([line, refused]).finally(stop);
 }

@@ -6,9 +6,11 @@ import { hostIdOf, publicKeyOf, type KeyPair } from '../relay/keys';
 import { acceptChannel, openChannel } from '../relay/openChannel';
 import { RelayClient } from '../relay/relayClient';
 import { CallBacks } from './callBacks';
+import { firstLine } from './firstLine';
 import { firstToWork } from './firstToWork';
 import { HostClient } from './hostClient';
 import { HostError } from './hostError';
+import { parseMessage } from './jsonLines';
 import type { BroughtStream } from './localDoor';
 import type { Log } from './log';
 import { PeerLink, type PeerHandlers } from './peerLink';
@@ -53,6 +55,8 @@ export interface PeerNetworkOptions {
   readonly now?: () => number;
 }
 
+/** Streams whose other end has not shown its key yet. A relay could open any number; those that finish are bounded by whom this host trusts. */
+const MOST_UNKNOWN = 64;
 /** Most streams that one peer may ask this host to bring at a time. */
 const MOST_CALLBACKS = 8;
 
@@ -63,6 +67,7 @@ export class PeerNetwork {
   private relayUrl: string | null = null;
   private readonly links = new Map<string, Promise<PeerLink>>();
   private readonly incoming = new Set<Duplex>();
+  private unknown = 0;
   /** Control channels of hosts that came by themselves, not through a relay: this host calls them by these, as it cannot dial them. */
   private readonly brought = new Map<string, PeerLink>();
   private readonly callBacks = new CallBacks();
@@ -153,13 +158,24 @@ export class PeerNetwork {
   }
 
   private async probeAsDevice(hostId: string, signal: AbortSignal): Promise<{ name: string; codexVersion: string | null }> {
-    const controller = await HostClient.over(await this.open(hostId, 'control', signal), { clientInfo: { name: 'baton-host', version: batonVersion }, signal, log: this.options.log });
+    const controller = await this.openController(hostId, { signal });
     try {
       const { name, codexVersion } = await controller.call('host/read', undefined, { signal });
       await this.peers.rename(hostId, name);
       return { name, codexVersion };
     } finally {
       controller.dispose();
+    }
+  }
+
+  /** Connects as a controller to a host that lets this one see its threads. Throws as `connect`, and `not-permitted` where it does not. */
+  async openController(hostId: string, options: Omit<Parameters<typeof HostClient.over>[1], 'clientInfo' | 'log'>): Promise<HostClient> {
+    const channel = await this.open(hostId, 'control', options.signal);
+    try {
+      return await HostClient.over(channel, { ...options, clientInfo: { name: 'baton-host', version: batonVersion }, log: this.options.log });
+    } catch (error) {
+      if (!HostError.is(error, 'unknown-method')) throw error;
+      throw new HostError('not-permitted', `${this.peers.get(hostId)?.name ?? 'That host'} lets this one in for handoffs, not to see its threads. For that, make an invite there with "baton invite --role viewer", or another role, and join it here.`, { cause: error });
     }
   }
 
@@ -237,18 +253,24 @@ export class PeerNetwork {
   }
 
   private async accept(stream: Duplex, wasBrought = false): Promise<void> {
+    if (this.unknown >= MOST_UNKNOWN) {
+      this.options.log.warn(`${MOST_UNKNOWN} channels are being opened to this host at once; one more was refused.`);
+      stream.on('error', () => undefined).destroy();
+      return;
+    }
     this.incoming.add(stream);
     stream.once('close', () => this.incoming.delete(stream));
     let attempt: Invite | undefined;
     try {
+      this.unknown += 1;
       const channel = await acceptChannel(stream, {
         keyPair: this.options.keyPair,
         isTrusted: (key: Uint8Array) => this.options.trust.knows(hostIdOf(key)),
         pskForRoom: (room: string) => this.pairing.pskFor(room, (invite) => (attempt = invite)),
-      });
+      }).finally(() => (this.unknown -= 1));
       this.watched(channel);
       if (this.disposed) return void channel.destroy();
-      if (channel.purpose !== 'pairing') this.serve(channel, wasBrought);
+      if (channel.purpose !== 'pairing') await this.serve(channel, wasBrought);
       else if (attempt !== undefined) this.pairing.serve(channel, attempt);
     } catch (error) {
       this.options.log.warn(`An incoming channel was refused: ${describeError(error).message}`);
@@ -268,10 +290,13 @@ export class PeerNetwork {
   }
 
   /** Gives a channel of a known key to whoever speaks what it is for. */
-  private serve(channel: Channel, wasBrought: boolean): void {
+  private async serve(channel: Channel, wasBrought: boolean): Promise<void> {
     const { trust } = this.options;
     const id = channel.remoteHostId;
-    const peer = trust.peer(id);
+    const isEither = channel.purpose === 'control' && trust.peer(id) !== undefined && trust.access(id) !== undefined;
+    if (isEither && !trust.keep(id, channel, () => trust.knows(id))) return;
+    const asController = isEither && (await beginsAsController(channel));
+    const peer = asController ? undefined : trust.peer(id);
     const access = trust.access(id);
     if (peer !== undefined && channel.purpose !== 'tunnel') {
       if (!trust.keep(id, channel, () => trust.peer(id) !== undefined)) return;
@@ -288,6 +313,13 @@ export class PeerNetwork {
       channel.destroy(new HostError('not-permitted', `${id.slice(0, 8)} may not open a ${channel.purpose} channel.`));
     }
   }
+}
+
+/** Whether the other side begins as a controller does, and not as a peer. What was read is put back. */
+async function beginsAsController(channel: Channel): Promise<boolean> {
+  const line = Buffer.from(`${await firstLine(channel)}\n`);
+  channel.unshift(line);
+  return parseMessage(line) !== undefined && (JSON.parse(line.toString()) as { method?: unknown }).method === 'initialize';
 }
 
 /** Throws HostError `protocol-mismatch` with what to do. */

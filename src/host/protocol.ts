@@ -10,6 +10,7 @@ import { looksLikeCode, looksLikeLink } from '../relay/inviteForms';
 import { divergenceChoice, type DivergenceChoice } from '../handoff/divergence';
 import { auditEntry } from './auditEntry';
 import { deviceSummary, inviteId, inviteParams, inviteSummary, readInvite, joinedHost, madeInvite } from './deviceSchemas';
+import { eventsBegin, eventsWanted, followedHost, heardEvent, hostEvent } from './followSchemas';
 import { hostId, hostName, role, threadId, type Role } from './identifiers';
 import { clientListParams, clientPage, clientRevokeParams, pairingStartParams, pairingStatusParams, remoteControlStatus, remoteControlSwitch, startedPairing } from './remoteControlSchemas';
 import { addedHost, addHostParams, aliasParams, askingProgram, meetingParams, openMeeting, sshAliases } from './sshSchemas';
@@ -324,7 +325,7 @@ export type DoctorCheck = z.infer<typeof doctorCheck>;
 /** A controller's first request, Codex's own; then it may send the notification `initialized`. */
 export const initializeParams = z.looseObject({
   clientInfo: z.looseObject({ name: z.string().min(1).max(64), title: z.string().max(128).nullish(), version: z.string().max(64), /** For the audit log. */ pid: z.number().int().positive().optional() }),
-  capabilities: z.looseObject({ experimentalApi: z.boolean().optional(), optOutNotificationMethods: z.array(z.string()).nullish() }).nullish(),
+  capabilities: z.looseObject({ experimentalApi: z.boolean().optional(), optOutNotificationMethods: z.array(z.string()).nullish(), events: eventsWanted.nullish() }).nullish(),
 });
 
 /** Codex's result (its members absent while no app-server runs) with what a controller must know of the host. */
@@ -337,6 +338,8 @@ export const initializeResult = z.looseObject({
     name: z.string(),
     /** What the host lets this connection do. */
     role,
+    /** Where `events` was asked for. */
+    events: eventsBegin.optional(),
   }),
 });
 export type InitializeResult = z.infer<typeof initializeResult>;
@@ -456,6 +459,13 @@ export const methods = {
   /** Asks a paired host one of `remoteMethods`, where it trusts this one as an operator. The result is that method's. */
   'host/ask': method('operator', z.object({ host: hostId, method: z.enum(remoteMethods), params: z.record(z.string(), z.unknown()).optional() }), z.object({ result: z.unknown() })),
 
+  /**
+   * Keeps a control channel to a paired host that lets this one see its threads, for as long as the caller is connected: `host/followed` says how it
+   * is, `host/heard` what that host tells, each thing once, whatever happens to the connection.
+   */
+  'host/follow': method('operator', z.object({ host: hostId }), followedHost),
+  'host/unfollow': method('operator', z.object({ host: hostId }), z.object({ followed: z.boolean() })),
+
   /** Moves a thread's working state from its worktree into the user's checkout on the same host, or the other way. `plan` is that of a dry run. */
   'worktree/apply': method(
     'operator',
@@ -541,6 +551,9 @@ export const notifications = {
   'approval/resolved': z.object({ id: z.string(), threadId, decision: approvalDecision.nullable() }),
   /** Codex's; every controller gets it once at the beginning. */
   'remoteControl/status/changed': remoteControlStatus,
+  'host/event': hostEvent,
+  'host/followed': followedHost,
+  'host/heard': heardEvent,
   /** Hosts, relay status, projects, worktrees or ownership changed: read again what you show. */
   'host/changed': z.object({ what: z.array(z.enum(['hosts', 'devices', 'relay', 'projects', 'worktrees', 'threads'])) }),
 } as const;

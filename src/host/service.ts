@@ -12,6 +12,7 @@ import { CodexClients } from './codexClients';
 import { CodexHost } from './codexHost';
 import { Controllers } from './controllers';
 import { DeviceStore } from './devices';
+import { FollowedHosts } from './followedHosts';
 import { HandoffDestination } from './handoffDestination';
 import { Handoffs } from './handoffs';
 import { sweepSpools } from './handoffSpools';
@@ -132,6 +133,7 @@ export class HostService implements RunningHost {
   readonly approvals: ApprovalBroker;
   readonly codexClients: CodexClients;
   readonly network: PeerNetwork;
+  readonly followed: FollowedHosts;
   readonly sshHosts: SshHosts;
   readonly openHosts: OpenHosts;
   private closeDoor: () => Promise<void> = () => Promise.resolve();
@@ -326,10 +328,17 @@ export class HostService implements RunningHost {
         if (what === 'hosts' || this.network.relayStatus.status === 'connected') {
           this.recoverDestination(0, OUTCOME_RETRY_MS);
           this.claims.later(0);
+          this.followed.retry();
         }
         this.changed(what);
       },
       handlers: peerHandlers(this),
+    });
+    this.followed = new FollowedHosts({
+      connect: (hostId, given) => this.network.openController(hostId, given),
+      isKnown: (hostId) => trust.peers.get(hostId) !== undefined,
+      notify: (method, params) => this.controllers.notify(method, params),
+      now: () => new Date(),
     });
     this.remoteControl = new RemoteControl({
       hostId: identity.hostId,
@@ -499,6 +508,7 @@ export class HostService implements RunningHost {
       this.handoffs.dispose();
       this.claims.dispose();
       this.remoteControl.dispose();
+      this.followed.dispose();
       this.network.dispose();
       await this.closeDoor();
       this.sshHosts.dispose();

@@ -32,7 +32,7 @@ const params: Record<keyof typeof methods, Record<string, unknown>> = {
   'worktree/pin': { id: '0badcafe' }, 'worktree/unpin': { id: '0badcafe' }, 'worktree/permanent': { id: '0badcafe' }, 'worktree/remove': { id: '0badcafe' }, 'worktree/restore': { id: '0badcafe' }, 'worktree/repair': { id: '0badcafe' },
   'worktree/sweep': {}, 'worktree/retention': {}, 'snapshot/list': {}, 'snapshot/expire': {},
   'device/list': {}, 'tunnel/open': { host: hostId }, 'invite/list': {}, 'invite/read': { invite: 'baton:x' }, 'invite/cancel': { id: '0badcafe' }, 'invite/wait': { id: '0badcafe' }, 'device/revoke': { id: hostId },
-  'host/ask': { host: hostId, method: 'worktree/list' },
+  'host/ask': { host: hostId, method: 'worktree/list' }, 'host/follow': { host: hostId }, 'host/unfollow': { host: hostId },
   'remoteControl/status/read': {}, 'remoteControl/enable': {}, 'remoteControl/disable': {}, 'remoteControl/pairing/start': {}, 'remoteControl/pairing/status': { pairingCode: 'x' },
   'remoteControl/client/list': { environmentId: hostId }, 'remoteControl/client/revoke': { environmentId: hostId, clientId: hostId },
   'approval/decide': { id: 'x', digest: '0'.repeat(64), decision: 'accept' },
@@ -43,7 +43,7 @@ const viewers = ['host/read', 'remoteControl/status/read', 'host/list', 'host/do
   'thread/list', 'thread/read', 'thread/turns/list', 'thread/items/list', 'thread/loaded/list', 'thread/resume', 'thread/unsubscribe', 'model/list', 'account/read', 'configRequirements/read', 'collaborationMode/list', 'thread/goal/get', 'thread/backgroundTerminals/list'];
 const approvers = ['approval/decide'];
 const operators = ['remoteControl/enable', 'remoteControl/disable', 'remoteControl/pairing/start', 'remoteControl/pairing/status', 'remoteControl/client/list', 'remoteControl/client/revoke', 'host/rename', 'host/setRelay', 'host/invite', 'host/join', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/stop', 'host/stopIfIdle', 'tunnel/open', 'config/read', 'skills/list', 'hooks/list', 'plugin/installed', 'device/list', 'device/revoke', 'invite/list', 'invite/read', 'invite/cancel', 'invite/wait', 'project/add', 'project/remove', 'handoff/preflight', 'handoff/start', 'handoff/cancel', 'handoff/resume', 'handoff/abort', 'handoff/reclaim',
-  'worktree/create', 'worktree/apply', 'worktree/undoApply', 'worktree/pin', 'worktree/unpin', 'worktree/permanent', 'worktree/remove', 'worktree/restore', 'worktree/repair', 'worktree/sweep', 'worktree/retention', 'snapshot/expire', 'host/ask',
+  'worktree/create', 'worktree/apply', 'worktree/undoApply', 'worktree/pin', 'worktree/unpin', 'worktree/permanent', 'worktree/remove', 'worktree/restore', 'worktree/repair', 'worktree/sweep', 'worktree/retention', 'snapshot/expire', 'host/ask', 'host/follow', 'host/unfollow',
   'thread/start', 'thread/fork', 'thread/archive', 'thread/unarchive', 'thread/name/set', 'thread/compact/start', 'turn/start', 'turn/steer', 'turn/interrupt'];
 const allowed: Record<Role, readonly string[]> = { peer: [], viewer: viewers, approver: [...viewers, ...approvers], operator: [...viewers, ...approvers, ...operators] };
 
@@ -195,7 +195,7 @@ describe('somebody who was let in for one thread', () => {
 
 it('whoever was let in for a time lets nobody else in, and changes nothing about where the host is met', async () => {
   const { client, reached } = await controller('operator', { temporary: true });
-  const kept = ['remoteControl/enable', 'remoteControl/disable', 'remoteControl/pairing/start', 'remoteControl/pairing/status', 'remoteControl/client/list', 'remoteControl/client/revoke', 'tunnel/open', 'host/invite', 'host/join', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/stopIfIdle', 'invite/list', 'invite/read', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/ask', 'device/list', 'device/revoke'];
+  const kept = ['remoteControl/enable', 'remoteControl/disable', 'remoteControl/pairing/start', 'remoteControl/pairing/status', 'remoteControl/client/list', 'remoteControl/client/revoke', 'tunnel/open', 'host/invite', 'host/join', 'host/aliases', 'host/add', 'host/ssh', 'host/meeting', 'host/stopIfIdle', 'invite/list', 'invite/read', 'invite/cancel', 'invite/wait', 'host/rename', 'host/setRelay', 'host/stop', 'host/ask', 'host/follow', 'host/unfollow', 'device/list', 'device/revoke'];
   expect(await refusedOf(client)).toEqual([...kept].sort());
   expect([...administration].sort()).toEqual([...kept].sort());
   expect(reached.sort()).toEqual(allowed.operator.filter((method) => !kept.includes(method)).sort());

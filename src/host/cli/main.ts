@@ -23,6 +23,7 @@ import { addStdioCommand } from './stdioCommand';
 import { addThreadCommands } from './threadCommands';
 import { addTurnCommands } from './turnCommands';
 import { addTunnelCommand } from './tunnelCommand';
+import { addWatchCommand } from './watchCommand';
 import { addWorktreeCommands } from './worktreeCommands';
 
 /** Exit codes of the contract. */
@@ -55,6 +56,7 @@ async function run(argv: readonly string[]): Promise<number> {
   addProjectCommands(commands);
   addTurnCommands(commands);
   addThreadCommands(commands);
+  addWatchCommand(commands);
   addApprovalCommands(commands);
   addHandoffCommand(commands);
   addApplyCommand(commands);

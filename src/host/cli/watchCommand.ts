@@ -1,0 +1,114 @@
+import { z } from 'zod';
+import { ControlLink, type ControlState } from '../controlLink';
+import type { FollowedHost } from '../followSchemas';
+import { HostClient } from '../hostClient';
+import { HostError } from '../hostError';
+import type { NotificationName, NotificationOf } from '../protocol';
+import { batonVersion } from '../version';
+import type { CommandTable } from './commandTable';
+import { untilInterrupted } from './foreground';
+import { inertJson, inertLine } from './inertText';
+import { inWords } from './layout';
+import { resolveHost } from './resolve';
+
+export function addWatchCommand({ program, session }: CommandTable): void {
+  program
+    .command('watch')
+    .option('--host <HOST>', 'of a paired host that lets this one see its threads: its name or id')
+    .description('say what happens on a host as it happens, over every break of the connection, until Ctrl-C')
+    .action(async ({ host: word }: { host?: string }) => {
+      const client = await session.host();
+      const other = word === undefined ? undefined : resolveHost(word, (await client.call('host/list')).hosts);
+      const followed = other === undefined || other.self ? undefined : other;
+      const name = followed?.name ?? client.host.baton.name;
+      const interrupted = untilInterrupted();
+      const say = (method: string, params: unknown) => {
+        if (session.json) session.print(inertJson({ hostId: followed?.hostId ?? client.host.baton.hostId, method, params }));
+        else {
+          const text = eventText(method, params);
+          if (text !== null) session.print(`${new Date().toTimeString().slice(0, 8)}  ${text}`);
+        }
+      };
+      const note = (text: string) => {
+        if (!session.json) session.remark(text);
+      };
+      let isAway = false;
+      /** Says it once, however often it is tried. */
+      const away = (text: string) => {
+        if (!isAway) note(text);
+        isAway = true;
+      };
+      const there = (missed: boolean) => {
+        isAway = false;
+        note(connectedText(name, missed));
+      };
+      const refused = new Promise<never>((_, reject) => {
+        const follows = ({ state, message, missed, hostId, retryAt }: FollowedHost) => {
+          if (hostId !== followed?.hostId) return;
+          if (session.json) session.print(inertJson({ hostId, method: 'host/followed', params: { state, message, missed, retryAt } }));
+          else if (state === 'connected') there(missed);
+          else if (state === 'waiting') away(`The connection to "${inertLine(name)}" waits: ${inertLine(message ?? '')} It is tried again.`);
+          else if (state === 'refused') reject(new HostError('not-permitted', message ?? ''));
+        };
+        const link = new ControlLink({
+          connect: (options) => HostClient.connect({ batonHome: session.batonHome, clientInfo: { name: 'baton-cli', version: batonVersion }, ...options }),
+          onEvent: (method, params) => {
+            if (followed === undefined) say(method, params);
+            else if (method === 'host/followed') follows(params as FollowedHost);
+            else if (method === 'host/heard') {
+              const heard = params as NotificationOf<'host/heard'>;
+              if (heard.hostId === followed.hostId) say(heard.method, heard.params);
+            }
+          },
+          onState: (state: ControlState) => {
+            if (state.kind === 'waiting') away('The connection to this machine\'s host was lost. It is made again when the host runs.');
+            else if (state.kind === 'refused') reject(new HostError('not-permitted', state.message));
+            else if (state.kind === 'connected') {
+              if (followed === undefined) there(state.missed);
+              else state.client.call('host/follow', { host: followed.hostId }).then(follows, reject);
+            }
+          },
+        });
+        link.start();
+        void interrupted.then(() => link.dispose());
+      });
+      await Promise.race([interrupted, refused]);
+    });
+}
+
+const connectedText = (name: string, missed: boolean): string =>
+  missed ? `Connected to "${inertLine(name)}" again. What happened meanwhile is not known here: see "baton threads".` : `Connected to "${inertLine(name)}".`;
+
+const threadOf = z.looseObject({ threadId: z.string(), turn: z.looseObject({ status: z.string() }).optional(), threadName: z.string().nullish(), thread: z.looseObject({ id: z.string() }).optional() }).partial();
+
+/** One line for people; null for what says nothing to them by itself. */
+function eventText(method: string, params: unknown): string | null {
+  const { data } = threadOf.safeParse(params);
+  const thread = `thread ${inertLine((data?.threadId ?? data?.thread?.id ?? '-').slice(0, 8))}`;
+  switch (method as NotificationName) {
+    case 'approval/requested': {
+      const { approval } = params as NotificationOf<'approval/requested'>;
+      return `thread ${inertLine(approval.threadId.slice(0, 8))}  asks for an approval: ${inertLine(approval.command ?? inWords(approval.kind))}`;
+    }
+    case 'approval/resolved':
+      return `${thread}  has its answer: ${(params as NotificationOf<'approval/resolved'>).decision ?? 'none, its turn is over'}`;
+    case 'handoff/ended': {
+      const { error } = params as NotificationOf<'handoff/ended'>;
+      return error === null ? `${thread}  was handed off` : `${thread}  was not handed off: ${inertLine(error.message)}`;
+    }
+    default:
+      break;
+  }
+  switch (method) {
+    case 'thread/started':
+      return `${thread}  was started`;
+    case 'thread/name/updated':
+      return `${thread}  is called "${inertLine(data?.threadName ?? '')}"`;
+    case 'turn/started':
+      return `${thread}  works`;
+    case 'turn/completed':
+      return `${thread}  rests: its turn is ${inWords(data?.turn?.status ?? '').trim()}`;
+    default:
+      return null;
+  }
+}
