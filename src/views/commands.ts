@@ -2,6 +2,7 @@ import * as vscode from 'vscode';
 import { HostError } from '../host/hostError';
 import { thread, type Thread } from '../host/protocol';
 import { applyToCheckout, undoLastApply } from './applyActions';
+import { plainLabel } from './displayText';
 import { bringBack, handOff, type HandOffContext } from './handOff';
 import type { InvitePanel } from './invitePanel';
 import { joinHost } from './pairing';
@@ -117,7 +118,10 @@ function offerWayOut({ log, repositories }: CommandContext, error: unknown, mess
   const saveProject = t('Save Open Repository as Project');
   const isMissing = HostError.is(error) && (error.reason === 'no-matching-project' || (error.details.findings ?? []).some(({ code }) => code === 'no-matching-project'));
   const actions = [...(isMissing && repositories.all.length > 0 ? [saveProject] : []), t('Show Log')];
-  void vscode.window.showErrorMessage(message, ...actions).then((action) => {
+  const blockers = HostError.is(error) ? (error.details.findings ?? []).filter(({ level }) => level === 'blocker') : [];
+  // A message in the corner has room for one sentence; each finding has its own way out.
+  const detail = blockers.map((finding) => plainLabel(finding.message, 400)).join('\n\n');
+  void vscode.window.showErrorMessage(message, blockers.length === 0 ? {} : { modal: true, detail }, ...actions).then((action) => {
     if (action === saveProject) void vscode.commands.executeCommand('baton.saveProject');
     else if (action !== undefined) log.show();
   });

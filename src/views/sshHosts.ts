@@ -15,7 +15,7 @@ export async function addSshHost(client: HostClient): Promise<void> {
   } catch (error) {
     if (!HostError.is(error, 'ssh-refused') && !HostError.is(error, 'ssh-host-key')) throw error;
     const openTerminal = t('Open Terminal');
-    const action = await vscode.window.showErrorMessage(t('{0} cannot be added without being asked.', plainLabel(alias, 64)), { modal: true, detail: error.message }, openTerminal);
+    const action = await vscode.window.showErrorMessage(t('ssh has to ask before {0} can be added.', plainLabel(alias, 64)), { modal: true, detail: plainLabel(error.message, 1000) }, openTerminal);
     if (action === openTerminal && (await inTerminal(client, alias))) await add(client, alias);
   }
 }

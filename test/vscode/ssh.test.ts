@@ -64,25 +64,26 @@ describe.skipIf(vscode === null || noSshServer !== null)(`a host of the ssh conf
     await workbench.option(box);
     await picture('ssh-aliases');
     await workbench.choose(box);
-    await workbench.notification(/Codex/).waitFor();
+    expect(await workbench.dialog.innerText()).toMatch(/box cannot be a host yet\. Nothing was changed there\.[^]*There is no codex .*npm install -g @openai\/codex/);
     await picture('ssh-codex-missing');
+    await workbench.dialog.getByRole('button', { name: 'Cancel' }).click();
     await ground.provide('node', 'git', 'codex');
   });
 
   it('that ssh has not met is asked about in a terminal, then added with the words that it notes as well', async () => {
     await ground.configure({ hostKey: null, asks: true });
     await add(box);
-    expect(await workbench.dialog.innerText()).toMatch(/box cannot be added without being asked/);
+    expect(await workbench.dialog.innerText()).toMatch(/ssh has to ask before box can be added/);
     await picture('ssh-asks');
     await workbench.dialog.getByRole('button', { name: 'Open Terminal' }).click();
     await answerInTerminal(/continue connecting/, 'yes');
     const said = await workbench.notification(/is a host of this one now\. Both note the words/).innerText();
     await picture('ssh-added');
+    await workbench.row('Hosts', /^Host (?!.*this host).*, online, Codex/).waitFor();
     await ground.endShared();
     await ground.box.attach();
     const [, words] = /“(.+)”/.exec(said) ?? [];
     expect(ground.box.audit()).toContainEqual(expect.objectContaining({ type: 'device-paired', deviceId: ground.laptop.hostId, words }));
-    await workbench.row('Hosts', /^Host (?!.*this host).*, online, Codex/).waitFor();
   });
 
   it('whose key has a passphrase is asked for it in a terminal, and is the host that it was', async () => {
