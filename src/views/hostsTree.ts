@@ -21,7 +21,7 @@ export class HostsTree extends HostTree<HostSummary> {
   }
 
   protected override messageFor(hosts: readonly HostSummary[]): string {
-    return hosts.some((host) => !host.self) ? '' : t('No other host yet. Invite one, or join one with its invite, to hand threads off.');
+    return hosts.some((host) => !host.self) ? '' : t('No other host yet. Invite one, join one with its invite, or add one of your ssh configuration, to hand threads off.');
   }
 
   getTreeItem(host: HostSummary): vscode.TreeItem {

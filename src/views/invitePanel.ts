@@ -1,7 +1,9 @@
 import * as vscode from 'vscode';
+import { plainLabel } from './displayText';
 import type { HostConnection } from './hostConnection';
 import { inviteFromPage, type InviteFromPage, type InviteToPage, type InviteViewState } from './inviteMessages';
 import { InviteSession } from './inviteSession';
+import { showWords } from './pairing';
 import { showPage } from './showPage';
 import { t } from './translate';
 
@@ -57,7 +59,7 @@ export class InvitePanel implements vscode.Disposable {
   #changed(state: InviteViewState): void {
     this.#post();
     if (state.kind !== 'ended' || state.claimedBy === null || state.revoked || this.#panel?.visible === true) return;
-    void vscode.window.showInformationMessage(t('{0} was let in. The other side must show these words, too: {1}', state.claimedBy.name, state.claimedBy.words));
+    showWords(t('{0} was let in.', plainLabel(state.claimedBy.name, 64)), state.claimedBy.words);
   }
 
   #post(): void {

@@ -17,7 +17,13 @@ export async function joinHost(client: HostClient): Promise<void> {
   });
   if (invite === undefined || invite.trim() === '' || !(await isKnown(client, invite))) return;
   const { name, words } = await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: t('Joining host') }, async () => await client.call('host/join', { invite: invite.trim() }));
-  void vscode.window.showInformationMessage(t('This host and {0} now know each other. The other side must show these words, too: {1}', plainLabel(name, 64), plainLabel(words, 80)));
+  showWords(t('This host and {0} now know each other.', plainLabel(name, 64)), words);
+}
+
+/** Says who was let in, with the words that both sides show. In the way, as a message in the corner cuts them off. */
+export function showWords(message: string, words: string, notes: readonly string[] = []): void {
+  const detail = [t('The other side must show these words, too: {0}', plainLabel(words, 80)), ...notes.map((note) => plainLabel(note, 400))].join('\n\n');
+  void vscode.window.showInformationMessage(message, { modal: true, detail });
 }
 
 /** Shows whose invite a link is, and whether the user knows them; a code says nothing of that beforehand. */

@@ -2,6 +2,7 @@ import * as vscode from 'vscode';
 import type { HostClient } from '../host/hostClient';
 import { HostError } from '../host/hostError';
 import { plainLabel } from './displayText';
+import { showWords } from './pairing';
 import { pickStep, type StepItem } from './pickSteps';
 import { t } from './translate';
 
@@ -22,8 +23,8 @@ export async function addSshHost(client: HostClient): Promise<void> {
 
 async function add(client: HostClient, alias: string): Promise<void> {
   const { name, words, known, notes } = await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: t('Adding {0}', plainLabel(alias, 64)) }, async () => await client.call('host/add', { alias }));
-  const said = known ? t('{0} is a host of this one, as it was before.', plainLabel(name, 64)) : t('{0} is a host of this one now. Both note the words “{1}”.', plainLabel(name, 64), plainLabel(words, 100));
-  void vscode.window.showInformationMessage([said, ...notes.map((note) => plainLabel(note, 400))].join(' '));
+  if (known) void vscode.window.showInformationMessage([t('{0} is a host of this one, as it was before.', plainLabel(name, 64)), ...notes.map((note) => plainLabel(note, 400))].join(' '));
+  else showWords(t('{0} is a host of this one now.', plainLabel(name, 64)), words, notes);
 }
 
 async function aliasItems(client: HostClient): Promise<StepItem<string>[]> {

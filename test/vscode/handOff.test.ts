@@ -87,7 +87,8 @@ describe.skipIf(vscode === null)('a thread handed off from VS Code', () => {
     // Whose invite it is is shown before it is used.
     expect(await workbench.dialog.innerText()).toMatch(/Pair with server\?[\s\S]*Key: [\s\S]*Relay: ws:/);
     await workbench.dialog.getByRole('button', { name: 'Pair' }).click();
-    await workbench.notification(/server now know each other.*must show these words, too: (\w+ ){3}\w+/).waitFor();
+    await workbench.dialog.filter({ hasText: /server now know each other[^]*must show these words, too: (\w+ ){3}\w+/ }).waitFor();
+    await workbench.page.keyboard.press('Enter');
     await workbench.row('Hosts', /^Host server, online, Codex/).waitFor();
   });
 

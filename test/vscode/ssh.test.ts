@@ -77,12 +77,14 @@ describe.skipIf(vscode === null || noSshServer !== null)(`a host of the ssh conf
     await picture('ssh-asks');
     await workbench.dialog.getByRole('button', { name: 'Open Terminal' }).click();
     await answerInTerminal(/continue connecting/, 'yes');
-    const said = await workbench.notification(/is a host of this one now\. Both note the words/).innerText();
+    await workbench.dialog.filter({ hasText: 'is a host of this one now' }).waitFor();
+    const said = await workbench.dialog.innerText();
     await picture('ssh-added');
+    await workbench.page.keyboard.press('Enter');
     await workbench.row('Hosts', /^Host (?!.*this host).*, online, Codex/).waitFor();
     await ground.endShared();
     await ground.box.attach();
-    const [, words] = /“(.+)”/.exec(said) ?? [];
+    const [, words] = /these words, too: (.+)/.exec(said) ?? [];
     expect(ground.box.audit()).toContainEqual(expect.objectContaining({ type: 'device-paired', deviceId: ground.laptop.hostId, words }));
   });
 
