@@ -18,7 +18,7 @@ export const FrameKind = {
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 const kinds: ReadonlySet<number> = new Set(Object.values(FrameKind));
 
-const PREFIX_LENGTH = 2;
+export const PREFIX_LENGTH = 2;
 /** The data that one message carries, at most. */
 export const MAX_DATA_LENGTH = MAX_MESSAGE_LENGTH - TAG_LENGTH - 1;
 /** A direction's key is replaced each time this many bytes of messages have been sealed with it; both sides count alike. */

@@ -1,9 +1,10 @@
 /** What a relay allows, as it is if nothing else is said, and what that means. Every queue, rate and age has an end. */
 const limits = {
-  maxFrameBytes: [256 * 1024, 'largest WebSocket message on a pair'],
-  // One frame may come on top.
-  maxQueuedBytes: [1024 * 1024, 'bytes that one direction of a pair may have waiting before its sender is not read any more'],
-  maxQueuedBytesInAll: [256 * 1024 * 1024, 'bytes that all pairs may have waiting; above it each sender waits until its own are gone'],
+  // A frame of a channel has at most 65,537 bytes. Of each side of each pair one may be half received, which no queue counts.
+  maxFrameBytes: [68 * 1024, 'largest WebSocket message on a pair'],
+  // One frame, or the rest of what one read of its connection brought, may come on top.
+  maxQueuedBytes: [1024 * 1024, 'bytes that one direction of a pair may have waiting before its sender is not read any more; each message counts 512 more'],
+  maxQueuedBytesInAll: [256 * 1024 * 1024, 'bytes that all pairs may have waiting, counted alike; above it each sender waits until its own are gone'],
   maxConnections: [20_000, 'open TCP connections'],
   maxConnectionsPerAddress: [512, 'open TCP connections of one address, or of one IPv6 /64'],
   maxPairsPerHost: [64, 'pairs in which one host may be at once'],

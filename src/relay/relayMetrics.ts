@@ -7,8 +7,9 @@ export interface RelayStatistics {
   readonly pendingDials: number;
   readonly connections: number;
   readonly bytesForwarded: number;
+  /** Memory that what waits now takes, of all pairs. */
   readonly queuedBytes: number;
-  /** The most bytes that one direction of any pair ever had waiting. */
+  /** The most that one direction of any pair ever had waiting, counted alike. */
   readonly peakQueuedBytes: number;
   readonly isDraining: boolean;
   /** Nodes of this relay that are there; 0 where this one cannot tell. */
@@ -36,8 +37,8 @@ export class RelayMetrics {
       gauge('baton_relay_pairs', 'Pairs of connections that are joined.', pairs),
       gauge('baton_relay_pending_dials', 'Dials that wait for their host.', pendingDials),
       gauge('baton_relay_connections', 'Open TCP connections.', connections),
-      gauge('baton_relay_queued_bytes', 'Bytes that wait to be sent on.', queuedBytes),
-      gauge('baton_relay_peak_queued_bytes', 'Most bytes that ever waited for one side of a pair.', peakQueuedBytes),
+      gauge('baton_relay_queued_bytes', 'Memory of what waits to be sent on.', queuedBytes),
+      gauge('baton_relay_peak_queued_bytes', 'Most memory of what ever waited for one side of a pair.', peakQueuedBytes),
       gauge('baton_relay_draining', '1 once the relay takes no new work.', Number(isDraining)),
       metric('baton_relay_forwarded_bytes_total', 'counter', 'Bytes that were sent on.', [['', bytesForwarded]]),
       metric('baton_relay_events_total', 'counter', 'Events as in the log.', [...this.#events]),

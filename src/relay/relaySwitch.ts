@@ -14,6 +14,11 @@ import type { RelayPresence } from './relayPresence';
 import { MinuteRate, Tally } from './tally';
 import { CloseCode } from './webSocketStream';
 
+/**
+ * Into so many pieces a message may be broken by who sends it or by the network. Each takes memory of its own. 512 bytes to a packet are few.
+ */
+const MAX_PIECES = 256;
+
 /** A request to be upgraded, of a form that the relay knows. */
 export interface RelayCall {
   readonly action: 'register' | 'token' | 'dial' | 'accept';
@@ -56,7 +61,7 @@ export class RelaySwitch {
 
   constructor(private readonly options: SwitchOptions) {
     const { limits, clock } = options;
-    this.#pairSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: limits.maxFrameBytes, autoPong: false, clientTracking: false });
+    this.#pairSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: limits.maxFrameBytes, maxFragments: MAX_PIECES, maxBufferedChunks: MAX_PIECES, autoPong: false, clientTracking: false });
     this.#hosts = new RelayHosts(options);
     this.#dials = new RelayDials(options);
     [this.#dialRate, this.#hostRate, this.#proofRate] = [new MinuteRate(clock), new MinuteRate(clock), new MinuteRate(clock)];

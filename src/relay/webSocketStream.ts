@@ -1,5 +1,7 @@
 import { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
+import { PREFIX_LENGTH } from './frames';
+import { MAX_MESSAGE_LENGTH } from './noise/cipherState';
 import { RelayError } from './relayError';
 
 /** WebSocket close codes of the relay protocol. 1000 means that a direction-less stream ended as intended. */
@@ -20,8 +22,9 @@ export const CloseCode = {
   notAdmitted: 4005,
 } as const;
 
-/** One WebSocket message carries at most this much; a relay refuses more than `maxFrameBytes`. */
-const MAX_FRAME_LENGTH = 256 * 1024;
+/** One WebSocket message carries at most this much: one frame of a channel. A relay refuses more than `maxFrameBytes`. */
+const MAX_FRAME_LENGTH = PREFIX_LENGTH + MAX_MESSAGE_LENGTH;
+const HIGH_WATER_MARK = 256 * 1024;
 /** Bytes handed to the WebSocket and not yet to the kernel, before writing waits. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
 
@@ -48,7 +51,7 @@ export class WebSocketStream extends Duplex {
   #waiting: (() => void) | undefined;
 
   constructor(socket: WebSocket) {
-    super({ readableHighWaterMark: MAX_FRAME_LENGTH, writableHighWaterMark: MAX_FRAME_LENGTH, autoDestroy: true });
+    super({ readableHighWaterMark: HIGH_WATER_MARK, writableHighWaterMark: HIGH_WATER_MARK, autoDestroy: true });
     this.#socket = socket;
     socket.on('message', this.#onMessage);
     socket.once('close', this.#onClose);
@@ -68,6 +71,7 @@ export class WebSocketStream extends Duplex {
       if (error !== undefined && error !== null) this.destroy(error);
       else if (this.#socket.bufferedAmount < MAX_UNSENT_BYTES) this.#release();
     };
+    // Nothing to write makes no message: a relay takes no empty ones.
     for (let offset = 0; offset < chunk.length; offset += MAX_FRAME_LENGTH) {
       this.#socket.send(chunk.subarray(offset, offset + MAX_FRAME_LENGTH), { binary: true, compress: false }, sent);
     }

@@ -17,7 +17,7 @@ const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toSt
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(text.match(/../g) ?? [], (byte) => parseInt(byte, 16));
 const createCipher = (key: Uint8Array): ChaCha20Poly1305 => new ChaCha20Poly1305(key);
 /** What a relay takes in one WebSocket message. */
-const MAX_FRAME_LENGTH = 256 * 1024;
+const MAX_FRAME_LENGTH = 64 * 1024;
 
 class PageLink implements MessageLink {
   readonly #splitter = new FrameSplitter();

@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import type { Duplex } from 'node:stream';
 import type { RunningRelay } from '../../src/relay/relayServer';
+import { endProcess, startRelayProcess } from '../fixtures/machine';
 import { failureOf, ManualClock, receivedBy } from './channelPair';
 import { channelsThrough, closers, dial, host, registered, relay } from './relayLaboratory';
 
@@ -27,12 +28,15 @@ async function others(running: RunningRelay): Promise<() => Promise<void>> {
   };
 }
 
+/** A request to be upgraded, by hand. */
+const upgrade = (path: string, extra = ''): string => `GET ${path} HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n${extra}\r\n`;
+
 /** A dialler that speaks WebSocket by hand, paired with a host. */
 async function rawDialler(running: RunningRelay, extra = ''): Promise<{ socket: Socket; peer: Duplex; head: string }> {
   const server = await host(running.url);
   const socket = connect(running.port, '127.0.0.1').on('error', () => undefined);
   closers.push(() => void socket.destroy());
-  socket.write(`GET /v1/dial/${server.hostId} HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n${extra}\r\n`);
+  socket.write(upgrade(`/v1/dial/${server.hostId}`, extra));
   const peer = await server.incoming();
   const [head] = (await once(socket, 'data')) as [Buffer];
   return { socket, peer, head: head.toString() };
@@ -109,6 +113,7 @@ describe('a frame', () => {
   it.each([
     ['that is compressed', frame(2, brotliCompressSync(Buffer.alloc(MIB)), { reserved: 0x40 })],
     ['of text', frame(1, Buffer.from('hello'))],
+    ['of nothing', frame(2, Buffer.alloc(0))],
     ['of an unknown kind', frame(3, Buffer.alloc(1))],
     ['without a mask', Buffer.from([0x82, 0x01, 0x00])],
   ])('%s ends the pair', async (_what, bytes) => {
@@ -156,6 +161,48 @@ describe('a WebSocket', () => {
   });
 });
 
+/** A relay in a process of its own, with a pair whose host reads nothing; its memory is that of nothing else. */
+async function pairInProcess(): Promise<{ dialler: Socket; memory: () => Promise<number> }> {
+  const { url, child } = await startRelayProcess();
+  closers.push(() => endProcess(child, 'SIGKILL'));
+  const { port } = new URL(url);
+  const open = (path: string): Socket => {
+    const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined);
+    closers.push(() => void socket.destroy());
+    socket.write(upgrade(path));
+    return socket;
+  };
+  const { socket: control, hostId } = await registered(url);
+  const dialler = open(`/v1/dial/${hostId}`);
+  const [message] = (await once(control, 'message')) as [Buffer];
+  open(`/v1/accept/${(JSON.parse(message.toString()) as { ticket: string }).ticket}`);
+  await once(dialler, 'data');
+  const memory = async (): Promise<number> => Number(/process_resident_memory_bytes (\d+)/.exec(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text())?.[1]);
+  return { dialler: dialler.resume(), memory };
+}
+
+describe('the memory of a relay', () => {
+  it.each([
+    ['nothing', frame(2, Buffer.alloc(0))],
+    ['one byte', frame(2, Buffer.alloc(1))],
+    ['as much as is allowed', frame(2, Buffer.alloc(68 * 1024))],
+    ['as much as is allowed, each byte a piece of its own', Buffer.concat([frame(2, Buffer.alloc(1), { isLast: false }), ...Array.from({ length: 20_000 }, () => frame(0, Buffer.alloc(1), { isLast: false }))])],
+  ])('stays small when somebody sends messages of %s to who reads nothing', async (what, message) => {
+    const { dialler, memory } = await pairInProcess();
+    const before = await memory();
+    const block = Buffer.concat(Array.from({ length: Math.ceil(MIB / message.length) }, () => message));
+    let most = 0;
+    // Until the relay reads no more, or has ended the pair; else it would have taken 24 MiB.
+    for (let sent = 0; sent < 24 && !dialler.destroyed; sent++) {
+      const isTaken = dialler.write(block) || (await once(dialler, 'drain', { signal: AbortSignal.timeout(1500) }).then(() => true, () => false));
+      most = Math.max(most, await memory());
+      if (!isTaken) break;
+    }
+    console.info(`${what}: the relay grew by ${((most - before) / MIB).toFixed(0)} MiB.`);
+    expect(most - before).toBeLessThan(48 * MIB);
+  });
+});
+
 describe('a reader', () => {
   it('that takes nothing costs one bounded queue, and is ended in the end', async () => {
     const clock = new ManualClock();
@@ -199,7 +246,7 @@ describe('a reader', () => {
       before = bytesForwarded;
     }
     // Each may have had one frame on its way when the bound was reached.
-    expect(running.statistics().queuedBytes).toBeLessThanOrEqual(2 * MIB + 8 * 256 * 1024);
+    expect(running.statistics().queuedBytes).toBeLessThanOrEqual(2 * MIB + 8 * 66 * 1024);
     // Once they read, everything comes.
     const forwarded = running.statistics().bytesForwarded;
     for (const { socket } of pairs) socket.resume();
