@@ -67,12 +67,13 @@ export function addRelayCommand({ program, session }: CommandTable): void {
     .option('--public-url <URL>', 'with --nats: where this very node is found', parseRelayUrl)
     .action(async (given: Given) => {
       const options = relayOptions(given, takeSecret());
-      const { startRelay } = await import('../../relay/relayServer');
-      const relay = await startRelay({ ...options, log: (event) => session.note(inertJson({ time: new Date().toISOString(), ...event })) });
-      // Before it says that it is ready: whoever waits for that may end it at once.
+      // From the start: to process 1 of a container a signal that nobody handles means nothing, and NATS may take its time.
       const interrupted = untilInterrupted();
+      const { startRelay } = await import('../../relay/relayServer');
+      const relay = await Promise.race([startRelay({ ...options, log: (event) => session.note(inertJson({ time: new Date().toISOString(), ...event })) }), interrupted]);
+      // Nobody is at a relay that has not started.
+      if (relay === undefined) process.exit(0);
       session.result({ ready: true, url: relay.url }, () => `The relay is ready at ${relay.url}. Ctrl-C ends it.`);
-      if (isPlain(options)) session.remark('It speaks plain HTTP, so whoever sees the network can use what lets hosts in. Give it --tls-cert and --tls-key, or put a proxy with TLS in front of it.');
       await interrupted;
       await relay.drain();
     });
@@ -106,11 +107,6 @@ function relayOptions(given: Given, secret: string | undefined): RelayOptions {
     ...(nats === undefined || publicUrl === undefined ? {} : { cluster: { servers: nats, credentialsFile: natsCredsFile, publicUrl, replicas: natsReplicas } }),
     limits: Object.fromEntries(relayLimits.map(({ name, value }) => [name, given[name] ?? value])),
   };
-}
-
-/** Whether others than this machine reach the relay, and not by TLS as far as it knows. */
-function isPlain({ admission, tls, trustedProxies }: RelayOptions): boolean {
-  return admission !== undefined && tls === undefined && trustedProxies?.length === 0;
 }
 
 function addLimits(command: Command): void {
