@@ -158,6 +158,8 @@ export class Channel extends Duplex {
     const step = (): void => {
       if (this.destroyed) return;
       while (source.remaining > 0) {
+        // Here too: a link that always has more to send than it takes gets to no heartbeat that would do it.
+        if (this.#isKeyOld()) this.#rekey();
         const hasRoom = this.#put(() => this.#sealer.data(source));
         if (hasRoom === undefined) return;
         if (!hasRoom && source.remaining > 0) {
@@ -176,6 +178,15 @@ export class Channel extends Duplex {
       }
     };
     step();
+  }
+
+  #isKeyOld(): boolean {
+    return this.#clock.now() - this.#lastRekey >= REKEY_AFTER_MS;
+  }
+
+  #rekey(): void {
+    this.#lastRekey = this.#clock.now();
+    this.#sendControl(FrameKind.rekey);
   }
 
   #sendControl(kind: Exclude<FrameKind, typeof FrameKind.data>): void {
@@ -274,12 +285,8 @@ export class Channel extends Duplex {
     }
     // Bytes that wait to be sent are a sign of life already.
     if (!this.#stream.writableNeedDrain) {
-      if (now - this.#lastRekey >= REKEY_AFTER_MS) {
-        this.#lastRekey = now;
-        this.#sendControl(FrameKind.rekey);
-      } else if (now - this.#lastSent >= HEARTBEAT_MS) {
-        this.#sendControl(FrameKind.keepAlive);
-      }
+      if (this.#isKeyOld()) this.#rekey();
+      else if (now - this.#lastSent >= HEARTBEAT_MS) this.#sendControl(FrameKind.keepAlive);
     }
     this.#scheduleHeartbeat();
   }

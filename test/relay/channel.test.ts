@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import type { Duplex } from 'node:stream';
+import { Duplex } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Channel } from '../../src/relay/channel';
@@ -42,6 +42,29 @@ async function stalled(stream: Duplex): Promise<void> {
     await new Promise((resolve) => setImmediate(resolve));
     if (stream.writableLength !== before) quiet = 0;
     before = stream.writableLength;
+  }
+}
+
+/** A stream that has room for nothing while it sends, one write after the other. Time goes on by 5 s with each frame of data. */
+class FullLink extends Duplex {
+  constructor(private readonly inner: Duplex, private readonly clock: ManualClock) {
+    super({ writableHighWaterMark: 1 });
+    inner.on('data', (chunk: Buffer) => this.push(chunk)).on('end', () => this.push(null));
+  }
+
+  override _read(): void {
+    this.inner.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: () => void): void {
+    if (chunk.length > 60_000) this.clock.advance(5000);
+    this.inner.write(chunk);
+    // Long enough for the signs of life of the other side to come.
+    setTimeout(callback, 2);
+  }
+
+  override _final(callback: () => void): void {
+    this.inner.end(callback);
   }
 }
 
@@ -228,6 +251,19 @@ describe('a channel whose other side falls silent', () => {
     initiator.end('with another key');
     responder.end('here too');
     expect((await Promise.all([receivedBy(responder), receivedBy(initiator)])).map(String)).toEqual(['with another key', 'here too']);
+  });
+
+  it('replaces its key after ten minutes on a link, too, that always has more to send than it takes', async () => {
+    const clock = new ManualClock();
+    const { initiator, responder } = await channels({ clock }, async () => {
+      const { near, far, close } = await socketPair();
+      return { near: new FullLink(near, clock), far, close };
+    });
+    const received = hashOf(responder);
+    // Frames for 625 s, and far less than what replaces a key by volume.
+    const sent = await sendBlocks(initiator, randomBytes(64 * 1024), 125);
+    expect(await received).toBe(sent);
+    expect(initiator.rekeys).toBe(1);
   });
 
   it('ends after ten minutes in which the other side, though alive, took nothing', async () => {
