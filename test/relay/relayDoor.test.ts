@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
@@ -13,6 +12,7 @@ import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
 import { AddressSet, clientAddress, shareOf } from '../../src/relay/relayAddress';
 import type { RelayEvent } from '../../src/relay/relayLog';
 import { startRelay } from '../../src/relay/relayServer';
+import { makeCertificate } from './certificate';
 import { channelsThrough, closers, dial, host, relay, statusOf } from './relayLaboratory';
 import { failureOf, receivedBy } from './channelPair';
 
@@ -26,13 +26,6 @@ async function secretFile(): Promise<string> {
   const path = join(await temporary(), 'secret');
   await writeFile(path, 's'.repeat(40));
   return path;
-}
-
-/** A certificate for 127.0.0.1 that signs itself, and its key. */
-function makeCertificate(directory: string, name: string): { cert: string; key: string } {
-  const [cert, key] = [join(directory, `${name}.crt`), join(directory, `${name}.key`)];
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert], { stdio: 'pipe' });
-  return { cert, key };
 }
 
 function get(port: number, path: string, headers: Record<string, string> = {}): Promise<{ status: number; body: string }> {
