@@ -29,6 +29,15 @@ export class AddressSet {
 /** This machine talking to itself. */
 export const loopback = new AddressSet(['127.0.0.0/8', '::1']);
 
+/** What only this machine or its own network can mean: loopback, private, shared, link-local and unspecified addresses. */
+const inner = new AddressSet(['0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.168.0.0/16', '::/127', 'fc00::/7', 'fe80::/10']);
+
+/** Whether an address is none of the open internet. */
+export function isInner(text: string | undefined): boolean {
+  const address = plainAddress(text);
+  return address !== undefined && inner.has(address);
+}
+
 /** An address in its plain form: an IPv4 address that came in an IPv6 socket is IPv4. Undefined for what is no address. */
 export function plainAddress(text: string | undefined): string | undefined {
   const address = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(text ?? '')?.[1] ?? text;

@@ -1,8 +1,9 @@
 import type { Duplex } from 'node:stream';
-import type { RawData, WebSocket } from 'ws';
+import type { WebSocket } from 'ws';
+import type { z } from 'zod';
 import { systemClock, type Clock } from './clock';
 import { hostIdOf, type KeyPair } from './keys';
-import { connectTo, elsewhere, isRelayUrl, notAdmitted, onRefusal, refusalOf } from './relayEndpoint';
+import { connectTo, isRelayUrl, nodeOf, notAdmitted, onRefusal, refusalOf, type NamedNode } from './relayEndpoint';
 import { RelayError } from './relayError';
 import type { TokenSource } from './relayMembership';
 import { MAX_MESSAGE_BYTES, readMessage, toHost } from './relayMessages';
@@ -42,11 +43,14 @@ export class RelayClient {
   readonly #hostId: string;
   readonly #listeners = new Set<() => void>();
   readonly #accepting = new Set<WebSocket>();
+  #isFlooded = false;
   #status: RelayClientStatus = 'connecting';
   #statusMessage: string | null = null;
   #socket: WebSocket | undefined;
   #attempt = 0;
   #lastHeard = 0;
+  /** Where the relay was found. */
+  #address: string | undefined;
   #stopTimer: () => void = () => undefined;
   #state: 'idle' | 'started' | 'disposed' = 'idle';
 
@@ -120,6 +124,7 @@ export class RelayClient {
     const socket = connectTo(url, `v1/register/${this.#hostId}`, { token, maxPayload: MAX_MESSAGE_BYTES });
     this.#socket = socket;
     let problem: string | undefined;
+    let isChallenged = false;
     const heard = (): void => {
       this.#lastHeard = this.#clock.now();
     };
@@ -130,11 +135,17 @@ export class RelayClient {
       // The relay may have begun anew, with another key, since it gave the token.
       if (status === 401) membership?.forget();
     });
+    socket.once('upgrade', ({ socket: { remoteAddress } }) => (this.#address = remoteAddress));
     socket.on('ping', heard).on('pong', heard);
     socket.on('message', (message, isBinary) => {
       heard();
       // A socket that was given up may still have something to say.
-      if (this.#socket === socket) this.#receive(socket, message, isBinary);
+      if (this.#socket !== socket) return;
+      const said = readMessage(toHost, message, isBinary);
+      // Each answer takes this host a key agreement; one is what a registration needs.
+      if (said === undefined || (said.type === 'challenge' && isChallenged)) socket.close(CloseCode.protocolError);
+      else this.#receive(socket, said);
+      isChallenged ||= said?.type === 'challenge';
     });
     socket.once('close', (code) => {
       if (this.#socket !== socket) return;
@@ -148,15 +159,11 @@ export class RelayClient {
     this.#scheduleHeartbeat(socket);
   }
 
-  #receive(socket: WebSocket, message: RawData, isBinary: boolean): void {
-    const parsed = readMessage(toHost, message, isBinary);
-    switch (parsed?.type) {
-      case undefined:
-        socket.close(CloseCode.protocolError);
-        return;
+  #receive(socket: WebSocket, said: z.infer<typeof toHost>): void {
+    switch (said.type) {
       case 'challenge':
         try {
-          socket.send(JSON.stringify(proveKey(this.options.keyPair, parsed)));
+          socket.send(JSON.stringify(proveKey(this.options.keyPair, said)));
         } catch {
           socket.close(CloseCode.protocolError);
         }
@@ -166,19 +173,27 @@ export class RelayClient {
         this.#setStatus('connected', null);
         return;
       case 'dial':
-        this.#acceptDial(parsed.ticket, parsed.at);
+        this.#acceptDial(said.ticket, said.at);
     }
   }
 
   #acceptDial(ticket: string, at: string | undefined): void {
     if (this.#accepting.size >= MAX_PENDING_ACCEPTS) {
-      this.options.log?.warn('More dials came at once than this host answers; one was left unanswered.');
+      if (!this.#isFlooded) this.options.log?.warn('More dials came at once than this host answers; the others are left unanswered.');
+      this.#isFlooded = true;
       return;
     }
-    const socket = connectTo(at === undefined ? this.options.url : elsewhere(this.options.url, at), `v1/accept/${ticket}`);
+    this.#isFlooded = false;
+    const { url, log } = this.options;
+    const node: NamedNode | undefined = at === undefined ? { url, publicOnly: false } : nodeOf(url, at, this.#address);
+    if (node === undefined) {
+      log?.warn('A dial was left unanswered: the relay wanted this host to come for it to where it has no node.');
+      return;
+    }
+    const socket = connectTo(node.url, `v1/accept/${ticket}`, node);
     this.#accepting.add(socket);
     const stream = new WebSocketStream(socket);
-    const onError = (error: Error): void => this.options.log?.warn(`A dial could not be answered: ${error.message}`);
+    const onError = (error: Error): void => log?.warn(`A dial could not be answered: ${error.message}`);
     stream.on('error', onError);
     socket.once('close', () => this.#accepting.delete(socket));
     socket.once('open', () => {
@@ -224,6 +239,10 @@ function closeMessage(url: string, code: number): string {
       return "The relay did not accept the proof of this host's key.";
     case CloseCode.notAdmitted:
       return notAdmitted(url);
+    case CloseCode.tryAgain:
+      return 'The relay cannot say just now whether this host is at another of its nodes; this host comes back to it.';
+    case CloseCode.goingAway:
+      return 'The relay ended the connection, as it does with each once a day; this host comes back to it.';
     case CloseCode.restart:
       return 'The relay is about to end; this host comes back to it.';
     default:

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { connectTo, elsewhere, onRefusal, refusalOf } from './relayEndpoint';
+import { connectTo, nodeOf, onRefusal, refusalOf, type NamedNode } from './relayEndpoint';
 import { RelayError } from './relayError';
 import type { TokenSource } from './relayMembership';
 import { WebSocketStream } from './webSocketStream';
@@ -17,7 +17,7 @@ export interface DialOptions {
 
 /**
  * Dials a host through a relay: a raw byte stream to it, to be given to `openChannel` or `pairChannel`. Throws `relay-unreachable`,
- * `host-offline` (not registered, or it did not answer), `not-admitted`, `relay-refused` (a limit), `timeout` or `cancelled`.
+ * `host-offline` (not registered), `not-admitted`, `relay-refused` (a limit), `timeout` (the host or the relay did not answer) or `cancelled`.
  */
 export async function dialThroughRelay(options: DialOptions): Promise<Duplex> {
   const { membership, pass } = options;
@@ -34,13 +34,20 @@ export async function dialThroughRelay(options: DialOptions): Promise<Duplex> {
   }
 }
 
+function dial(options: DialOptions, token: string | undefined): Promise<Duplex> {
+  return dialAt({ url: options.url, publicOnly: false }, performance.now() + (options.timeoutMs ?? TIMEOUT_MS), options, token);
+}
+
+const TIMEOUT_MS = 15_000;
 /** The host may move while its dialer follows it, but not for ever. */
 const MAX_REDIRECTS = 3;
 
-function dial(options: DialOptions, token: string | undefined, redirects = 0): Promise<Duplex> {
-  const { url, hostId, signal, timeoutMs = 15_000 } = options;
+/** Dials at one of the relay's nodes, until `deadline`, and goes on to another where that one says so. */
+function dialAt(node: NamedNode, deadline: number, options: DialOptions, token: string | undefined, redirects = 0): Promise<Duplex> {
+  const { hostId, signal, timeoutMs = TIMEOUT_MS } = options;
+  const { url } = node;
   const path = `v1/dial/${hostId}`;
-  const socket = connectTo(url, path, { token });
+  const socket = connectTo(url, path, { token, publicOnly: node.publicOnly });
   const stream = new WebSocketStream(socket);
   return new Promise((resolve, reject) => {
     const settle = (error?: RelayError): void => {
@@ -56,12 +63,13 @@ function dial(options: DialOptions, token: string | undefined, redirects = 0): P
     };
     const onError = (cause: Error): void => settle(new RelayError('relay-unreachable', `The relay ${url} cannot be reached: ${cause.message}`, { cause }));
     const onAbort = (): void => settle(new RelayError('cancelled', 'Dialling was given up.'));
-    const timer = setTimeout(() => settle(new RelayError('timeout', `The relay ${url} did not connect to the host within ${timeoutMs} ms.`)), timeoutMs);
+    const timer = setTimeout(() => settle(new RelayError('timeout', `The relay ${url} did not connect to the host within ${timeoutMs} ms.`)), Math.max(0, deadline - performance.now()));
     stream.on('error', onError);
     socket.once('open', () => settle());
-    onRefusal(socket, (status, location) => {
-      const next = status === 307 && location?.endsWith(`/${path}`) === true && redirects < MAX_REDIRECTS ? elsewhere(url, location.slice(0, -path.length)) : url;
-      if (next === url) {
+    onRefusal(socket, (status, location, address) => {
+      // Judged by the relay that the user knows, however far the dial has come.
+      const next = status === 307 && location?.endsWith(`/${path}`) === true && redirects < MAX_REDIRECTS ? nodeOf(options.url, location.slice(0, -path.length), address) : undefined;
+      if (next === undefined || next.url === url) {
         settle(dialRefusal(url, hostId, status));
         return;
       }
@@ -69,7 +77,7 @@ function dial(options: DialOptions, token: string | undefined, redirects = 0): P
       signal?.removeEventListener('abort', onAbort);
       // This connection ends now; nobody is to hear of that.
       stream.off('error', onError).on('error', () => undefined);
-      dial({ ...options, url: next }, token, redirects + 1).then(resolve, reject);
+      dialAt(next, deadline, options, token, redirects + 1).then(resolve, reject);
     });
     signal?.addEventListener('abort', onAbort, { once: true });
     if (signal?.aborted === true) onAbort();
@@ -78,6 +86,6 @@ function dial(options: DialOptions, token: string | undefined, redirects = 0): P
 
 function dialRefusal(url: string, hostId: string, status: number): RelayError {
   if (status === 404) return new RelayError('host-offline', `The host ${hostId} is not at the relay ${url}.`);
-  if (status === 504) return new RelayError('host-offline', `The host ${hostId} did not answer the relay ${url} in time.`);
+  if (status === 504) return new RelayError('timeout', `The host ${hostId} did not answer the relay ${url} in time.`);
   return refusalOf(url, status);
 }

@@ -1,7 +1,11 @@
-/** A relay that does to its pairs whatever a test says. Hosts register at an honest one behind it, whose pairs it makes its own. */
+/**
+ * A relay that does to its pairs whatever a test says; hosts register at an honest one behind it, whose pairs it makes its own. And one that
+ * does whatever a test says to the hosts that register at it.
+ */
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
 import { refuseUpgrade } from '../../src/relay/relaySwitch';
 import { clientOptions } from '../../src/relay/webSocketStream';
@@ -63,4 +67,30 @@ export async function hostileRelay(honestUrl: string, { meddle = (message) => [m
   await once(server, 'listening');
   closers.push(() => void server.close());
   return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+export interface HostilityToHosts {
+  /** A host wants to register. */
+  readonly register: (control: WebSocket) => void;
+  /** A host comes for a dial. */
+  readonly accept?: (socket: Duplex) => void;
+}
+
+/** Starts one at which hosts register; `comes` counts how many times one has come for a dial. */
+export async function relayHostileToHosts({ register, accept = () => undefined }: HostilityToHosts): Promise<{ url: string; comes: () => number }> {
+  const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
+  let comes = 0;
+  const server = createServer().listen(0, '127.0.0.1');
+  server.on('upgrade', (request, socket, head) => {
+    closers.push(() => void socket.on('error', () => undefined).destroy());
+    if (request.url?.startsWith('/v1/accept/') === true) {
+      comes += 1;
+      accept(socket);
+      return;
+    }
+    sockets.handleUpgrade(request, socket, head, (control) => register(control.on('error', () => undefined)));
+  });
+  await once(server, 'listening');
+  closers.push(() => void server.close());
+  return { url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}`, comes: () => comes };
 }
