@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { encodeBase64url } from './base64url';
 import type { Clock } from './clock';
 import { randomBytes } from './keys';
+import type { Standing } from './relayHosts';
 import type { RelayLimits } from './relayLimits';
 import { Tally } from './tally';
 
@@ -11,6 +12,8 @@ export interface PendingDial {
   readonly hostId: string;
   /** The host that dials, where admission tells. */
   readonly from: string | null;
+  /** Whether both are still let in. */
+  readonly standing: Standing;
   readonly request: IncomingMessage;
   readonly socket: Duplex;
 }
@@ -20,7 +23,7 @@ export class RelayDials {
   readonly #pending = new Map<string, PendingDial & { readonly forget: () => void }>();
   readonly #perHost = new Tally();
 
-  constructor(private readonly options: { readonly limits: RelayLimits; readonly clock: Clock }) {}
+  constructor(private readonly options: { readonly limits: RelayLimits; readonly clock: Clock; /** A dial has ended that no host came for. */ readonly onLeft: () => void }) {}
 
   get size(): number {
     return this.#pending.size;
@@ -37,10 +40,12 @@ export class RelayDials {
     const abandon = (): void => {
       this.take(ticket);
       socket.destroy();
+      this.options.onLeft();
     };
     const stopTimer = this.options.clock.after(this.options.limits.acceptTimeoutMs, () => {
       this.take(ticket);
       onTimeout();
+      this.options.onLeft();
     });
     const discount = this.#perHost.add(dial.hostId);
     const forget = (): void => {

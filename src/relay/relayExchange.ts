@@ -8,7 +8,7 @@ import { CloseCode } from './webSocketStream';
 export function exchange(socket: WebSocket, hostId: string, admission: Admission, options: GreetingOptions): void {
   greet(socket, hostId, exchangeRequest, options, (request) => {
     const given = admission.exchange(hostId, request);
-    options.log({ event: given === undefined ? 'permit-refused' : 'permit-given', hostId });
+    options.log({ event: given === undefined ? 'permit-refused' : 'permit-given', hostId, ...(request.want.kind === 'grant' ? { forHostId: request.want.hostId } : {}) });
     if (given === undefined) {
       socket.close(CloseCode.notAdmitted);
       return;

@@ -62,6 +62,8 @@ export const secretRule = `is shorter than ${LEAST_SECRET_LENGTH} characters, or
 /** Files that are looked at every so often, and read again when one of them has changed or another stands in its place. */
 export class FollowedFiles {
   #seen = '';
+  /** The problem that was told last, and with which state of the files. */
+  #told = '';
   #stop: () => void = () => undefined;
   readonly #paths: readonly string[];
 
@@ -74,17 +76,31 @@ export class FollowedFiles {
 
   /** Reads them. Throws what `read` throws. */
   async load(): Promise<void> {
-    // Taken before they are read: a change while they are being read is seen the next time.
-    this.#seen = await this.#state();
+    // Taken before they are read: a change while they are being read is seen the next time. What could not be read is tried again.
+    const state = await this.#state();
     await this.read();
+    this.#seen = state;
   }
 
-  /** Looks again and again until `stop`, and tells of each reading that a change led to, with what was wrong with it. */
+  /** Looks again and again until `stop`, and tells of each reading that a change led to, with what was wrong with it; of one problem once. */
   follow(clock: Clock, intervalMs: number, onRead: (problem?: string) => void): void {
     if (this.#paths.length === 0) return;
     const look = async (): Promise<void> => {
       // By path and not by a watch on the file: certificates are renewed by replacing files and links.
-      if ((await this.#state()) !== this.#seen) await this.load().then(() => onRead(), (error: unknown) => onRead(error instanceof Error ? error.message : String(error)));
+      const state = await this.#state();
+      if (state !== this.#seen) {
+        await this.load().then(
+          () => {
+            this.#told = '';
+            onRead();
+          },
+          (error: unknown) => {
+            const problem = error instanceof Error ? error.message : String(error);
+            if (this.#told !== state + problem) onRead(problem);
+            this.#told = state + problem;
+          },
+        );
+      }
       if (!isStopped) stopTimer = clock.after(intervalMs, () => void look());
     };
     let isStopped = false;

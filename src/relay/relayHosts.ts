@@ -4,8 +4,12 @@ import { registration } from './relayMessages';
 import type { RelayPresence } from './relayPresence';
 import { CloseCode } from './webSocketStream';
 
+/** Whether what let somebody in still does. */
+export type Standing = () => boolean;
+
 interface RegisteredHost {
   readonly hostId: string;
+  readonly standing: Standing;
   readonly socket: WebSocket;
   readonly since: number;
   /** Pings without an answer. */
@@ -30,6 +34,11 @@ export class RelayHosts {
     return this.#hosts.has(hostId);
   }
 
+  /** Whether a host that is here is still let in. */
+  standingOf(hostId: string): Standing {
+    return this.#hosts.get(hostId)?.standing ?? (() => false);
+  }
+
   /** Tells a host that somebody dials it; false where it is not here. */
   announceDial(hostId: string, ticket: string): boolean {
     const host = this.#hosts.get(hostId);
@@ -39,10 +48,15 @@ export class RelayHosts {
   }
 
   /** Challenges a WebSocket that wants to be known under a host id, and lists it once it has answered. */
-  receive(hostId: string, socket: WebSocket): void {
+  receive(hostId: string, socket: WebSocket, standing: Standing): void {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
-    greet(socket, hostId, registration, this.options, () => void this.#claim(hostId, socket));
+    greet(socket, hostId, registration, this.options, () => void this.#claim(hostId, socket, standing));
+  }
+
+  /** Ends the registrations that nothing lets in any more. */
+  dropUnadmitted(): void {
+    for (const { socket, standing } of this.#hosts.values()) if (!standing()) socket.close(CloseCode.notAdmitted);
   }
 
   /** Pings every host, and ends what does not answer or is too old. */
@@ -62,21 +76,12 @@ export class RelayHosts {
     for (const socket of this.#sockets) socket.close(CloseCode.restart);
   }
 
-  /** Ends a host's registration. */
-  remove(hostId: string): void {
-    this.#hosts.get(hostId)?.socket.close(CloseCode.notAdmitted);
-  }
-
-  ids(): Iterable<string> {
-    return this.#hosts.keys();
-  }
-
   /** Ends every connection. */
   close(): void {
     for (const socket of this.#sockets) socket.terminate();
   }
 
-  async #claim(hostId: string, socket: WebSocket): Promise<void> {
+  async #claim(hostId: string, socket: WebSocket, standing: Standing): Promise<void> {
     const earlier = this.#hosts.get(hostId);
     if (earlier !== undefined) {
       const isAlive = await this.#isAlive(earlier.socket);
@@ -92,14 +97,16 @@ export class RelayHosts {
       this.#hosts.delete(hostId);
       earlier.socket.terminate();
     }
-    if (this.presence !== undefined && !(await this.#claimOfAll(this.presence, hostId, socket))) return;
-    if (socket.readyState !== socket.OPEN) {
+    const isClaimed = this.presence === undefined || (await this.#claimOfAll(this.presence, hostId, socket));
+    // It may have been put out meanwhile.
+    if (isClaimed && !standing()) socket.close(CloseCode.notAdmitted);
+    if (!isClaimed || socket.readyState !== socket.OPEN) {
       if (!this.#hosts.has(hostId)) void this.presence?.release(hostId);
       return;
     }
     // Two connections of one host may have been through all of this at once.
     this.#hosts.get(hostId)?.socket.close(CloseCode.alreadyRegistered);
-    const host: RegisteredHost = { hostId, socket, since: this.options.clock.now(), unanswered: 0 };
+    const host: RegisteredHost = { hostId, socket, standing, since: this.options.clock.now(), unanswered: 0 };
     this.#hosts.set(hostId, host);
     socket.on('pong', () => (host.unanswered = 0));
     socket.once('close', () => {

@@ -54,7 +54,9 @@ export class RelayMembership implements TokenSource {
         // One that could not be kept is offered again with the next token.
         if (given?.grant !== undefined) this.options.onGrant?.(given.grant).catch(() => undefined);
       },
-      () => this.forget(),
+      () => {
+        if (this.#token === token) this.forget();
+      },
     );
     return token.value;
   }
@@ -89,7 +91,7 @@ export class RelayMembership implements TokenSource {
       onRefusal(socket, (status) => {
         // It lets everybody in.
         if (status === 404) resolve(undefined);
-        fail(new RelayError('relay-refused', `The relay ${url} gave no token (status ${status})${status === 429 || status === 503 ? ': there were too many requests, or it is about to end. Try again in a minute' : ''}.`));
+        fail(new RelayError('relay-refused', `The relay ${url} gave no token (status ${status})${status === 429 ? ': there were too many requests. Try again in a minute' : status === 503 ? ': it is about to end. Try again in a minute' : ''}.`));
       });
       socket.on('message', (raw, isBinary) => {
         const message = readMessage(toMember, raw, isBinary);

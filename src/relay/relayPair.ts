@@ -70,9 +70,13 @@ export class RelayPair {
   #forward(from: Side, to: Side): void {
     const { limits, statistics } = this.options;
     from.socket.on('message', (message: RawData, isBinary: boolean) => {
+      // What one read of the connection brought comes to its end, even when the socket is about to end.
+      if (from.socket.readyState !== from.socket.OPEN) return;
       // An empty message carries nothing and costs as much as any.
       if (!isBinary || !Buffer.isBuffer(message) || message.length === 0) {
         from.socket.close(CloseCode.protocolError);
+        // It may answer that or not; it says nothing more.
+        from.socket.terminate();
         return;
       }
       const cost = message.length + MESSAGE_BYTES;

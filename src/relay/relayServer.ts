@@ -9,11 +9,11 @@ import { Admission } from './relayAdmission';
 import { RelayError } from './relayError';
 import { FollowedFiles, readAdmission, readTls, type AdmissionFiles, type TlsFiles } from './relayFiles';
 import { defaultRelayLimits, type RelayLimits } from './relayLimits';
-import type { RelayEvent, RelayLog } from './relayLog';
+import { refusals, type RelayEvent, type RelayLog } from './relayLog';
 import { RelayMetrics, type RelayStatistics } from './relayMetrics';
 import type { ClusterOptions, RelayPresence } from './relayPresence';
 import { refuseUpgrade, RelaySwitch, type Refusal, type RelayCall } from './relaySwitch';
-import { Tally } from './tally';
+import { MinuteRate, Tally } from './tally';
 
 /** How often the relay looks whether its files have changed. */
 const LOOK_MS = 2000;
@@ -69,12 +69,18 @@ export async function startRelay(options: RelayOptions): Promise<RunningRelay> {
   return { url: `${tls === undefined ? 'ws' : 'wss'}://${host.includes(':') ? `[${host}]` : host}:${port}`, port, statistics: () => relay.statistics(), drain: () => relay.drain(), close };
 }
 
+const behindProxy = 'A proxy stands before this relay, which lets everybody in and is for its own machine only. Give it a secret with --secret-file, or an issuer\'s key, and name the proxy with --trust-proxy.';
+
+/** Whether a proxy says that it brings somebody else. */
+const isFromProxy = ({ headers }: IncomingMessage): boolean => headers['x-forwarded-for'] !== undefined || headers.forwarded !== undefined;
+
 class Relay {
   readonly #limits: RelayLimits;
   readonly #clock: Clock;
   readonly #server: Server | TlsServer;
   readonly #switch: RelaySwitch;
   readonly #metrics = new RelayMetrics();
+  readonly #logRate: MinuteRate;
   readonly #proxies: AddressSet;
   readonly #metricsFrom: AddressSet;
   readonly #origins: ReadonlySet<string>;
@@ -89,6 +95,7 @@ class Relay {
     const { tls, admission: admissionFiles } = options;
     this.#limits = { ...defaultRelayLimits, ...options.limits };
     this.#clock = options.clock ?? systemClock;
+    this.#logRate = new MinuteRate(this.#clock);
     this.#proxies = new AddressSet(options.trustedProxies ?? []);
     this.#metricsFrom = new AddressSet(options.metricsFrom ?? []);
     this.#origins = new Set(options.allowedOrigins);
@@ -111,7 +118,7 @@ class Relay {
       new FollowedFiles([admissionFiles?.secretFile, admissionFiles?.issuerKeyFile, admissionFiles?.denyFile], async () => {
         if (admissionFiles === undefined) return;
         admission?.replace(await readAdmission(admissionFiles));
-        this.#switch.dropDenied();
+        this.#switch.dropUnadmitted();
       }),
     ];
     this.#server.maxConnections = maxConnections;
@@ -139,7 +146,9 @@ class Relay {
       // What cannot be used is said and left; the relay goes on with what it had.
       files.follow(this.#clock, LOOK_MS, (message) => this.#log(message === undefined ? { event: 'settings-read' } : { event: 'settings-refused', message }));
     }
-    this.#log({ event: 'listening' });
+    const { admission, tls, trustedProxies = [] } = this.options;
+    const isPlain = admission !== undefined && tls === undefined && trustedProxies.length === 0;
+    this.#log({ event: 'listening', ...(isPlain ? { message: 'It speaks plain HTTP, so whoever sees the network can use what lets hosts in. Give it --tls-cert and --tls-key, or put a proxy with TLS in front of it.' } : {}) });
     return (this.#server.address() as AddressInfo).port;
   }
 
@@ -181,6 +190,9 @@ class Relay {
 
   #log(event: RelayEvent): void {
     this.#metrics.count(event);
+    const { event: name, status = '' } = event;
+    // Anybody can bring these about, as often as they like.
+    if (refusals.has(name) && !this.#logRate.admits(`${name} ${status}`, 1)) return;
     this.options.log?.(event);
   }
 
@@ -219,21 +231,32 @@ class Relay {
     return origin !== undefined && !this.#origins.has(origin);
   }
 
+  /** A relay for its own machine only, and a proxy that brings others to it. */
+  #isOpenThroughProxy(request: IncomingMessage): boolean {
+    return this.options.admission === undefined && isFromProxy(request);
+  }
+
   #answer(request: IncomingMessage): [status: number, body: string, type?: string] {
     const caller = this.#callerOf(request);
     if (this.#isForeign(request)) return [403, ''];
-    if (request.method !== 'GET' || caller === undefined) return [404, ''];
-    if (request.url === '/healthz') {
+    if (this.#isOpenThroughProxy(request)) return [403, `${behindProxy}\n`, 'text/plain'];
+    if ((request.method !== 'GET' && request.method !== 'HEAD') || caller === undefined) return [404, ''];
+    if (request.url === '/healthz' || request.url === '/readyz') {
       const status = this.#switch.isDraining ? 'draining' : this.#presence?.isUsable === false ? 'no-presence' : 'ok';
-      return [status === 'ok' ? 200 : 503, `{"status":"${status}"}\n`];
+      return [status === 'ok' || request.url === '/healthz' ? 200 : 503, `{"status":"${status}"}\n`];
     }
-    const mayRead = this.#metricsFrom.has(caller.address) || (loopback.has(caller.address) && !caller.isForwarded);
+    // A proxy of this machine that the relay was not told of brings anybody.
+    const mayRead = this.#metricsFrom.has(caller.address) || (loopback.has(caller.address) && !caller.isForwarded && !isFromProxy(request));
     return request.url === '/metrics' && mayRead ? [200, this.#metrics.text(this.statistics()), 'text/plain; version=0.0.4'] : [404, ''];
   }
 
   /** Passes a request on to the switch, or says how it is refused. */
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Refusal | undefined {
     if (this.#isForeign(request)) return 403;
+    if (this.#isOpenThroughProxy(request)) {
+      this.#log({ event: 'proxy-refused', message: behindProxy });
+      return 403;
+    }
     const caller = this.#callerOf(request);
     if (caller === undefined) return 400;
     const share = shareOf(caller.address);

@@ -2,10 +2,10 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
 import type { Clock } from './clock';
-import type { Admission } from './relayAdmission';
+import type { Admission, Admitted } from './relayAdmission';
 import { RelayDials } from './relayDials';
 import { exchange } from './relayExchange';
-import { RelayHosts } from './relayHosts';
+import { RelayHosts, type Standing } from './relayHosts';
 import type { RelayLimits } from './relayLimits';
 import type { RelayLog } from './relayLog';
 import { MAX_MESSAGE_BYTES } from './relayMessages';
@@ -53,7 +53,7 @@ export class RelaySwitch {
   readonly #dialRate: MinuteRate;
   readonly #hostRate: MinuteRate;
   readonly #proofRate: MinuteRate;
-  readonly #pairs = new Map<RelayPair, readonly string[]>();
+  readonly #pairs = new Map<RelayPair, Standing>();
   readonly #pairsPerHost = new Tally();
   #presence: RelayPresence | undefined;
   #isDraining = false;
@@ -63,7 +63,7 @@ export class RelaySwitch {
     const { limits, clock } = options;
     this.#pairSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: limits.maxFrameBytes, maxFragments: MAX_PIECES, maxBufferedChunks: MAX_PIECES, autoPong: false, clientTracking: false });
     this.#hosts = new RelayHosts(options);
-    this.#dials = new RelayDials(options);
+    this.#dials = new RelayDials({ ...options, onLeft: () => this.#tellIfIdle() });
     [this.#dialRate, this.#hostRate, this.#proofRate] = [new MinuteRate(clock), new MinuteRate(clock), new MinuteRate(clock)];
   }
 
@@ -106,15 +106,15 @@ export class RelaySwitch {
   /** Looks after everything that is too old, too silent or no longer let in. */
   sweep(): void {
     this.#hosts.heartbeat();
+    // What an issuer lets in for ends by itself.
+    this.dropUnadmitted();
     for (const pair of this.#pairs.keys()) pair.sweep();
   }
 
-  /** Ends what belongs to hosts that are denied by now. */
-  dropDenied(): void {
-    const { admission } = this.options;
-    if (admission === undefined) return;
-    for (const hostId of this.#hosts.ids()) if (admission.denies(hostId)) this.#hosts.remove(hostId);
-    for (const [pair, ids] of this.#pairs) if (ids.some((hostId) => admission.denies(hostId))) pair.terminate();
+  /** Ends the registrations and pairs that nothing lets in any more. */
+  dropUnadmitted(): void {
+    this.#hosts.dropUnadmitted();
+    for (const [pair, standing] of this.#pairs) if (!standing()) pair.terminate();
   }
 
   /** Takes no new work, sends the hosts elsewhere, and resolves when the last pair has ended or the limit of time is reached. */
@@ -156,22 +156,23 @@ export class RelaySwitch {
       this.#controlSockets.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket) => exchange(webSocket, hostId, admission, this.options));
       return undefined;
     }
-    if (admission !== undefined && admission.admits(request.headers.authorization, 'register', hostId) === undefined) {
+    const admitted = this.#admitted(request, 'register', hostId);
+    if (admitted === undefined) {
       log({ event: 'not-admitted', hostId });
       return 401;
     }
-    this.#controlSockets.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket) => this.#hosts.receive(hostId, webSocket));
+    this.#controlSockets.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket) => this.#hosts.receive(hostId, webSocket, this.#standing(admitted)));
     return undefined;
   }
 
   #dial({ name: hostId, share, request, socket }: RelayCall): Refusal | undefined {
-    const { admission, limits, log } = this.options;
+    const { limits, log } = this.options;
     const refuse = (status: number): number => {
       log({ event: 'dial-refused', hostId, status });
       return status;
     };
     if (!this.#dialRate.admits(share, limits.maxDialsPerMinutePerAddress)) return refuse(429);
-    const admitted = admission === undefined ? { hostId: null } : admission.admits(request.headers.authorization, 'dial', hostId);
+    const admitted = this.#admitted(request, 'dial', hostId);
     if (admitted === undefined) return refuse(401);
     if (!this.#hosts.has(hostId)) {
       const elsewhere = this.#presence?.urlOf(hostId);
@@ -180,9 +181,11 @@ export class RelaySwitch {
       return { elsewhere };
     }
     if (!this.#hostRate.admits(hostId, limits.maxDialsPerMinutePerHost)) return refuse(429);
-    const isFull = [hostId, admitted.hostId].some((id) => id !== null && this.#pairsPerHost.of(id) >= limits.maxPairsPerHost);
+    const from = admitted === 'everybody' ? null : admitted.hostId;
+    const isFull = [hostId, from].some((id) => id !== null && this.#pairsPerHost.of(id) >= limits.maxPairsPerHost);
     if (isFull || this.#dials.waitingFor(hostId) >= limits.maxPendingDialsPerHost) return refuse(503);
-    const ticket = this.#dials.wait({ hostId, from: admitted.hostId, request, socket }, () => refuseUpgrade(socket, refuse(504)));
+    const [ofDialer, ofHost] = [this.#standing(admitted), this.#hosts.standingOf(hostId)];
+    const ticket = this.#dials.wait({ hostId, from, standing: () => ofDialer() && ofHost(), request, socket }, () => refuseUpgrade(socket, refuse(504)));
     if (this.#hosts.announceDial(hostId, ticket)) return undefined;
     this.#dials.take(ticket);
     return refuse(404);
@@ -191,13 +194,18 @@ export class RelaySwitch {
   #accept(ticket: string, request: IncomingMessage, socket: Duplex): number | undefined {
     const dial = this.#dials.take(ticket);
     if (dial === undefined) return 404;
+    if (!dial.standing()) {
+      refuseUpgrade(dial.socket, 401);
+      this.#tellIfIdle();
+      return 404;
+    }
     // handleUpgrade answers at once, or refuses a malformed request by itself and never calls back.
     const dialer = this.#open(dial.request, dial.socket);
-    if (dialer === undefined) return 404;
-    const host = this.#open(request, socket);
-    if (host === undefined) {
-      dialer.close(CloseCode.pairBroken);
-      return undefined;
+    const host = dialer === undefined ? undefined : this.#open(request, socket);
+    if (dialer === undefined || host === undefined) {
+      dialer?.close(CloseCode.pairBroken);
+      this.#tellIfIdle();
+      return dialer === undefined ? 404 : undefined;
     }
     const { limits, clock, log } = this.options;
     const ids = dial.from === null || dial.from === dial.hostId ? [dial.hostId] : [dial.hostId, dial.from];
@@ -213,9 +221,20 @@ export class RelaySwitch {
         this.#tellIfIdle();
       },
     });
-    this.#pairs.set(pair, ids);
+    this.#pairs.set(pair, dial.standing);
     log({ event: 'paired', hostId: dial.hostId });
     return undefined;
+  }
+
+  /** By what a request is let in; undefined where it is not. */
+  #admitted(request: IncomingMessage, action: 'register' | 'dial', hostId: string): Admitted | 'everybody' | undefined {
+    const { admission } = this.options;
+    return admission === undefined ? 'everybody' : admission.admits(request.headers.authorization, action, hostId);
+  }
+
+  #standing(admitted: Admitted | 'everybody'): Standing {
+    const { admission } = this.options;
+    return admitted === 'everybody' || admission === undefined ? () => true : () => admission.stillAdmits(admitted);
   }
 
   #open(request: IncomingMessage, socket: Duplex): WebSocket | undefined {

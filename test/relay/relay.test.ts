@@ -11,6 +11,7 @@ import { dialThroughRelay } from '../../src/relay/relayDial';
 import type { RelayEvent } from '../../src/relay/relayLog';
 import { proveKey } from '../../src/relay/relayProof';
 import { failureOf, ManualClock, receivedBy } from './channelPair';
+import { relayHostileToHosts } from './hostileRelay';
 import { channelsThrough, closers, dial, host, registered, relay, statusOf } from './relayLaboratory';
 
 /** A way to a relay on which what is open can fall silent without being closed, as when the machine sleeps or has another address; what is new passes. */
@@ -148,7 +149,7 @@ describe('dialling', () => {
     const dialling = dialThroughRelay({ url: running.url, hostId });
     await once(socket, 'message');
     clock.advance(10_000);
-    await expect(dialling).rejects.toMatchObject({ reason: 'host-offline' });
+    await expect(dialling).rejects.toMatchObject({ reason: 'timeout' });
   });
 
   it('is refused beyond the limits of waiting dials and of dials in a minute', async () => {
@@ -162,7 +163,7 @@ describe('dialling', () => {
     await expect(dial(running.url, hostId)).rejects.toMatchObject({ reason: 'relay-refused', message: expect.stringContaining('429') as string });
     clock.advance(60_000);
     await expect(dial(running.url, hostIdOf(generateKeyPair().publicKey))).rejects.toMatchObject({ reason: 'host-offline' });
-    expect(await first).toMatchObject({ reason: 'host-offline' });
+    expect(await first).toMatchObject({ reason: 'timeout' });
   });
 
   it('gives a ticket that works once', async () => {
@@ -229,6 +230,20 @@ describe('registration', () => {
     expect(running.statistics().hosts).toBe(1);
   });
 
+  it.each([
+    [1001, 'as it does with each once a day'],
+    [1012, 'about to end'],
+    [1013, 'at another of its nodes'],
+  ])('that is ended with %i says why', async (code, why) => {
+    const { url } = await relayHostileToHosts({ register: (control) => control.close(code) });
+    const client = new RelayClient({ url, keyPair: generateKeyPair(), onIncoming: () => undefined });
+    closers.push(() => client.dispose());
+    const errored = new Promise<void>((resolve) => client.onStatusChange(() => client.status === 'errored' && resolve()));
+    client.start();
+    await errored;
+    expect(client.statusMessage).toContain(why);
+  });
+
   it('comes back by itself when the relay does', async () => {
     const running = await relay();
     const server = await host(running.url);
@@ -280,13 +295,14 @@ describe('a relay', () => {
     }
   });
 
-  it('answers on /healthz, and nothing else', async () => {
+  it('answers on /healthz and /readyz, and nothing else', async () => {
     const running = await relay();
-    const get = (path: string): Promise<number> => new Promise((resolve) => request({ port: running.port, host: '127.0.0.1', path }, (response) => {
+    const get = (path: string, method = 'GET'): Promise<number> => new Promise((resolve) => request({ port: running.port, host: '127.0.0.1', path, method }, (response) => {
       response.resume();
       resolve(response.statusCode ?? 0);
     }).end());
-    expect(await Promise.all(['/healthz', '/', '/v1/dial/x', '/healthz?x=1'].map(get))).toEqual([200, 404, 404, 404]);
+    expect(await Promise.all(['/healthz', '/readyz', '/', '/v1/dial/x', '/healthz?x=1'].map((path) => get(path)))).toEqual([200, 200, 404, 404, 404]);
+    expect(await Promise.all(['HEAD', 'POST'].map((method) => get('/healthz', method)))).toEqual([200, 404]);
     expect(await statusOf(`${running.url}/v1/dial/${'A'.repeat(42)}B`)).toBe(404);
     expect(await statusOf(`${running.url}/v1/../healthz`)).toBe(404);
   });

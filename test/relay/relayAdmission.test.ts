@@ -14,7 +14,7 @@ import { RelayMembership, type RelayCredential } from '../../src/relay/relayMemb
 import { createChallenge } from '../../src/relay/relayChallenge';
 import { proveKey } from '../../src/relay/relayProof';
 import type { RunningRelay } from '../../src/relay/relayServer';
-import { failureOf, receivedBy } from './channelPair';
+import { failureOf, ManualClock, receivedBy } from './channelPair';
 import { closers, dial, host, relay, statusOf } from './relayLaboratory';
 
 const secret = 'correct-horse-battery-staple-0123456789';
@@ -171,6 +171,121 @@ describe('a relay with a secret', () => {
     expect(server.client.statusMessage).toContain('does not let this host in');
     while (running.statistics().hosts + running.statistics().pairs > 0) await new Promise((resolve) => setImmediate(resolve));
     await expect(memberOf(url, { secret }, keyPair).token()).rejects.toMatchObject({ reason: 'not-admitted' });
+  });
+});
+
+describe('what was let in', () => {
+  const others = 'n'.repeat(40);
+  const issuer = generateKeyPairSync('ed25519');
+  const issuedTo = ({ publicKey }: KeyPair, until: number): RelayCredential => {
+    const text = [{ alg: 'EdDSA' }, { aud: 'baton-relay', sub: hostIdOf(publicKey), exp: until / 1000 }].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
+    return { grant: `${text}.${sign(null, Buffer.from(text), issuer.privateKey).toString('base64url')}` };
+  };
+  const pem = (key: KeyObject) => String(key.export({ type: 'spki', format: 'pem' }));
+
+  /** A host and a dialer that are joined, each by its own right; `gone` resolves when both its registration and the pair have ended. */
+  async function joined(running: RunningRelay, ofHost: (keyPair: KeyPair) => RelayCredential, ofDialer = ofHost) {
+    const [near, far] = [generateKeyPair(), generateKeyPair()];
+    const server = await host(running.url, far, memberOf(running.url, ofHost(far), far));
+    const stream = await dial(running.url, server.hostId, { membership: memberOf(running.url, ofDialer(near), near) });
+    const broken = failureOf(stream);
+    const lost = new Promise<void>((resolve) => server.client.onStatusChange(() => server.client.status === 'errored' && resolve()));
+    return { near, far, stream, broken, lost, server };
+  }
+
+  /** A host that has proven its key and answers nothing by itself. */
+  async function registeredWith(url: string, keyPair: KeyPair): Promise<WebSocket> {
+    const control = new WebSocket(`${url}/v1/register/${hostIdOf(keyPair.publicKey)}`, { headers: bearer(await memberOf(url, { secret }, keyPair).token()) });
+    closers.push(() => control.on('error', () => undefined).terminate());
+    const [asked] = (await once(control, 'message')) as [Buffer];
+    control.send(JSON.stringify(proveKey(keyPair, JSON.parse(asked.toString()) as { relayKey: string; nonce: string })));
+    await once(control, 'message');
+    return control;
+  }
+
+  it('by a secret ends when the operator takes that back, and not when another is put before it', async () => {
+    const running = await closedRelay();
+    const { stream, broken, lost } = await joined(running, () => ({ secret }));
+    let read = running.next('settings-read');
+    await writeFile(running.secretFile, `${others}\n${secret}\n`);
+    await read;
+    const later = await joined(running, () => ({ secret }));
+    expect(stream.destroyed).toBe(false);
+    read = running.next('settings-read');
+    await writeFile(running.secretFile, `${others}\n`);
+    await Promise.all([read, broken, lost]);
+    // What was given since then was sealed with the secret that stays.
+    expect([later.stream.destroyed, later.server.client.status]).toEqual([false, 'connected']);
+  });
+
+  it('by an issuer ends when its key is taken back', async () => {
+    const issuerKeyFile = join(directory, 'issuer.pem');
+    await writeFile(issuerKeyFile, pem(issuer.publicKey));
+    const running = await closedRelay({ issuerKeyFile });
+    const bySecret = await joined(running, () => ({ secret }));
+    const { broken, lost } = await joined(running, (keyPair) => issuedTo(keyPair, Date.now() + MINUTE));
+    const mixed = await joined(running, () => ({ secret }), (keyPair) => issuedTo(keyPair, Date.now() + MINUTE));
+    await writeFile(issuerKeyFile, pem(generateKeyPairSync('ed25519').publicKey));
+    await Promise.all([broken, lost, mixed.broken]);
+    expect([bySecret.stream.destroyed, mixed.server.client.status]).toEqual([false, 'connected']);
+  });
+
+  it('by an issuer ends when that right does', async () => {
+    const issuerKeyFile = join(directory, 'issuer.pem');
+    await writeFile(issuerKeyFile, pem(issuer.publicKey));
+    const clock = new ManualClock();
+    const running = await relay({ admission: { issuerKeyFile }, clock });
+    const until = Date.now() + 4000;
+    const { stream, broken, lost } = await joined(running, (keyPair) => issuedTo(keyPair, until));
+    clock.advance(12_000);
+    expect(stream.destroyed).toBe(Date.now() >= until);
+    await new Promise((resolve) => setTimeout(resolve, until - Date.now() + 10));
+    clock.advance(12_000);
+    await Promise.all([broken, lost]);
+  });
+
+  it.each(['dials', 'is dialled'])('and is denied while a host that %s is waited for comes to nothing', async (role) => {
+    const denyFile = join(directory, 'denied');
+    await writeFile(denyFile, '');
+    const running = await closedRelay({ denyFile });
+    const [near, far] = [generateKeyPair(), generateKeyPair()];
+    const control = await registeredWith(running.url, far);
+    const dialling = dialThroughRelay({ url: running.url, hostId: hostIdOf(far.publicKey), membership: memberOf(running.url, { secret }, near) }).catch((error: unknown) => error);
+    const [message] = (await once(control, 'message')) as [Buffer];
+    const read = running.next('settings-read');
+    await writeFile(denyFile, hostIdOf((role === 'dials' ? near : far).publicKey));
+    await read;
+    expect(await statusOf(`${running.url}/v1/accept/${(JSON.parse(message.toString()) as { ticket: string }).ticket}`)).toBe(404);
+    expect(await dialling).toMatchObject({ reason: 'not-admitted' });
+    expect(running.statistics().pairs).toBe(0);
+  });
+
+  it('and is denied while an earlier connection is asked whether it lives is not registered', async () => {
+    const [denyFile, secretFile] = [join(directory, 'denied'), join(directory, 'secret')];
+    await writeFile(denyFile, '');
+    await writeFile(secretFile, secret);
+    const clock = new ManualClock();
+    const running = await relay({ admission: { secretFile, denyFile }, clock, limits: { aliveProbeMs: 5000 }, log: (event) => events.push(event) });
+    const keyPair = generateKeyPair();
+    const first = await registeredWith(running.url, keyPair);
+    // Its machine has gone without a word.
+    (first as unknown as { _socket: { pause(): void } })._socket.pause();
+    const token = await memberOf(running.url, { secret }, keyPair).token();
+    const second = new WebSocket(`${running.url}/v1/register/${hostIdOf(keyPair.publicKey)}`, { headers: bearer(token) });
+    closers.push(() => second.terminate());
+    const [asked] = (await once(second, 'message')) as [Buffer];
+    second.send(JSON.stringify(proveKey(keyPair, JSON.parse(asked.toString()) as { relayKey: string; nonce: string })));
+    const closed = once(second, 'close');
+    await writeFile(denyFile, hostIdOf(keyPair.publicKey));
+    // The files are looked at; only then time goes on in which the earlier connection is given up.
+    clock.advance(2000);
+    while (!events.some(({ event }) => event === 'settings-read')) await new Promise((resolve) => setImmediate(resolve));
+    for (let step = 0; step < 100; step++) {
+      clock.advance(100);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect((await closed)[0]).toBe(4005);
+    expect(running.statistics().hosts).toBe(0);
   });
 });
 

@@ -1,8 +1,9 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
-import { connect as connectPlain } from 'node:net';
+import { connect as connectPlain, createServer, type AddressInfo } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,11 +11,13 @@ import { describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
 import { AddressSet, clientAddress, shareOf } from '../../src/relay/relayAddress';
+import { FollowedFiles } from '../../src/relay/relayFiles';
 import type { RelayEvent } from '../../src/relay/relayLog';
 import { startRelay } from '../../src/relay/relayServer';
 import { makeCertificate } from './certificate';
-import { channelsThrough, closers, dial, host, relay, statusOf } from './relayLaboratory';
-import { failureOf, receivedBy } from './channelPair';
+import { channelsThrough, closers, dial, host, registered, relay, statusOf } from './relayLaboratory';
+import { bundle, endProcess } from '../fixtures/machine';
+import { failureOf, ManualClock, receivedBy } from './channelPair';
 
 async function temporary(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'baton-door-'));
@@ -164,9 +167,83 @@ describe('behind a proxy', () => {
   });
 
   it('from whom no proxy is expected the header means nothing', async () => {
-    const { url } = await relay({ limits: { maxProofsPerMinutePerAddress: 1 } });
-    const ask = (address: string) => statusOf(`${url}/v1/register/${hostIdOf(generateKeyPair().publicKey)}`, { 'x-forwarded-for': address });
+    const { url } = await relay({ admission: { secretFile: await secretFile() }, limits: { maxProofsPerMinutePerAddress: 1 } });
+    const ask = (address: string) => statusOf(`${url}/v1/token/${hostIdOf(generateKeyPair().publicKey)}`, { 'x-forwarded-for': address });
     expect([await ask('203.0.113.1'), await ask('203.0.113.2')]).toEqual([101, 429]);
+  });
+});
+
+describe('before a proxy that it was not told of', () => {
+  it.each([{ 'x-forwarded-for': '203.0.113.1' }, { 'X-Forwarded-For': '' }, { forwarded: 'for=203.0.113.1' }])('a relay that lets everybody in lets nobody in whom it brings: %o', async (headers) => {
+    const events: RelayEvent[] = [];
+    const { url, port } = await relay({ log: (event) => events.push(event) });
+    const { hostId } = await host(url);
+    for (const action of ['register', 'dial', 'accept']) expect(await statusOf(`${url}/v1/${action}/${hostId}`, headers)).toBe(403);
+    expect(await get(port, '/metrics', headers)).toEqual({ status: 403, body: expect.stringContaining('--trust-proxy') as string });
+    expect(events.filter(({ event }) => event === 'proxy-refused')).toEqual([{ event: 'proxy-refused', message: expect.stringContaining('--trust-proxy') as string }]);
+    await dial(url, hostId);
+  });
+
+  it('a relay with a secret still tells others nothing of its metrics', async () => {
+    const { port } = await relay({ admission: { secretFile: await secretFile() } });
+    expect((await get(port, '/metrics', { 'x-forwarded-for': '203.0.113.1' })).status).toBe(404);
+    expect((await get(port, '/metrics')).status).toBe(200);
+  });
+});
+
+describe('the log', () => {
+  it('has the first refusal of a kind in each minute, and the metrics have all', async () => {
+    const clock = new ManualClock();
+    const lines: RelayEvent[] = [];
+    const { url, port } = await relay({ clock, log: (event) => lines.push(event) });
+    const absent = () => statusOf(`${url}/v1/dial/${hostIdOf(generateKeyPair().publicKey)}`);
+    const refused = () => lines.filter(({ event }) => event === 'dial-refused').length;
+    for (let count = 0; count < 20; count++) expect(await absent()).toBe(404);
+    expect(refused()).toBe(1);
+    clock.advance(60_000);
+    await absent();
+    expect(refused()).toBe(2);
+    expect((await get(port, '/metrics')).body).toContain('baton_relay_events_total{event="dial-refused",status="404"} 21\n');
+  });
+
+  it('says where it begins that the network can see what lets hosts in', async () => {
+    const began = async (options: Parameters<typeof relay>[0]): Promise<RelayEvent | undefined> => {
+      const lines: RelayEvent[] = [];
+      await relay({ ...options, log: (event) => lines.push(event) });
+      return lines[0];
+    };
+    const admission = { secretFile: await secretFile() };
+    expect(await began({ admission })).toEqual({ event: 'listening', message: expect.stringContaining('--tls-cert') as string });
+    for (const options of [{}, { admission, trustedProxies: ['127.0.0.1'] }, { admission, tls: makeCertificate(await temporary(), 'closed') }]) expect(await began(options)).toEqual({ event: 'listening' });
+  });
+});
+
+describe('files that are followed', () => {
+  it('are read again until that succeeds, and one problem is told once', async () => {
+    const clock = new ManualClock();
+    const path = await secretFile();
+    let problem: string | undefined;
+    let readings = 0;
+    const files = new FollowedFiles([path], () => {
+      readings += 1;
+      return problem === undefined ? Promise.resolve() : Promise.reject(new Error(problem));
+    });
+    await files.load();
+    const told: (string | undefined)[] = [];
+    files.follow(clock, 1000, (said) => told.push(said));
+    closers.push(() => files.stop());
+    const look = async (): Promise<void> => {
+      clock.advance(1000);
+      // Two turns of the file system, and more than enough.
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    };
+    problem = 'the disk does not answer';
+    await writeFile(path, 'n'.repeat(40));
+    for (let looks = 0; looks < 3; looks++) await look();
+    expect([told, readings]).toEqual([['the disk does not answer'], 4]);
+    problem = undefined;
+    for (let looks = 0; looks < 3; looks++) await look();
+    expect([told, readings]).toEqual([['the disk does not answer', undefined], 5]);
   });
 });
 
@@ -219,7 +296,8 @@ describe('a relay that is told to end', () => {
     const drained = running.drain();
     await away;
     expect(server.client.statusMessage).toContain('about to end');
-    expect(await get(running.port, '/healthz')).toEqual({ status: 503, body: '{"status":"draining"}\n' });
+    expect(await get(running.port, '/readyz')).toEqual({ status: 503, body: '{"status":"draining"}\n' });
+    expect(await get(running.port, '/healthz')).toEqual({ status: 200, body: '{"status":"draining"}\n' });
     expect((await get(running.port, '/metrics')).body).toContain('baton_relay_draining 1\n');
     await expect(dial(running.url, server.hostId)).rejects.toMatchObject({ reason: 'relay-refused' });
     expect(await statusOf(`${running.url}/v1/register/${server.hostId}`)).toBe(503);
@@ -230,6 +308,31 @@ describe('a relay that is told to end', () => {
     await receivedBy(near);
     await drained;
     await expect(get(running.port, '/healthz')).rejects.toThrow();
+  });
+
+  it('waits no longer when the last dial has ended that its host did not come for', async () => {
+    const clock = new ManualClock();
+    const running = await relay({ clock });
+    const { socket, hostId } = await registered(running.url);
+    const dialling = dial(running.url, hostId).catch((error: unknown) => error);
+    await once(socket, 'message');
+    const drained = running.drain();
+    // Long before those 30 s for which a pair would be waited for.
+    clock.advance(10_000);
+    await drained;
+    expect(await dialling).toMatchObject({ reason: 'timeout' });
+  });
+
+  it('ends at once while it still waits for NATS', async () => {
+    const nats = createServer().listen(0, '127.0.0.1');
+    await once(nats, 'listening');
+    closers.push(() => void nats.close());
+    const child = spawn(process.execPath, [bundle, 'relay', '--listen', '127.0.0.1:0', '--nats', `nats://127.0.0.1:${(nats.address() as AddressInfo).port}`, '--public-url', 'ws://127.0.0.1:1'], { stdio: 'ignore' });
+    closers.push(() => endProcess(child, 'SIGKILL'));
+    await once(nats, 'connection');
+    child.kill('SIGTERM');
+    // By its own doing: process 1 of a container is not ended by a signal that it does not handle.
+    expect(await once(child, 'exit')).toEqual([0, null]);
   });
 
   it('does not wait for a pair beyond its bound', async () => {

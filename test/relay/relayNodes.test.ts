@@ -93,9 +93,9 @@ async function balance(nodes: readonly Node[]): Promise<string> {
   return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-async function health(port: number): Promise<string> {
+async function readiness(port: number): Promise<string> {
   return new Promise((resolve) => {
-    request({ port, host: '127.0.0.1', path: '/healthz', signal: AbortSignal.timeout(5000) }, (response) => {
+    request({ port, host: '127.0.0.1', path: '/readyz', signal: AbortSignal.timeout(5000) }, (response) => {
       let body = '';
       response.on('data', (chunk: Buffer) => (body += chunk.toString())).on('end', () => resolve(`${response.statusCode ?? 0} ${body.trim()}`));
     }).on('error', () => resolve('unreachable')).end();
@@ -234,12 +234,12 @@ describe('a relay of several nodes', () => {
     const server = await echoHost(first.url);
     await until('the host answers through the other node', () => echoes(second.url, server.hostId, 'before'), nodes);
     await endProcess(nats, 'SIGKILL');
-    for (const { port } of nodes) await until('both nodes say that NATS is gone', async () => (await health(port)) === '503 {"status":"no-presence"}', nodes);
+    for (const { port } of nodes) await until('both nodes say that NATS is gone', async () => (await readiness(port)) === '503 {"status":"no-presence"}', nodes);
     expect(await echoes(first.url, server.hostId, 'here')).toBe(true);
     // What it knew of the others holds for some seconds; then it cannot tell any more.
     await until('the other node cannot tell where the host is', async () => !(await echoes(second.url, server.hostId, 'gone')) && second.log().includes('"status":503'), nodes);
     await startNats(natsPort);
-    for (const { port } of nodes) await until('both nodes say that NATS is back', async () => (await health(port)).startsWith('200'), nodes);
+    for (const { port } of nodes) await until('both nodes say that NATS is back', async () => (await readiness(port)).startsWith('200'), nodes);
     await until('the host answers through the other node again', () => echoes(second.url, server.hostId, 'again'), nodes);
   });
 
@@ -249,10 +249,10 @@ describe('a relay of several nodes', () => {
     const server = await echoHost(first.url);
     await until('the host answers through the other node', () => echoes(second.url, server.hostId, 'before'), nodes);
     nats.kill('SIGSTOP');
-    for (const { port } of nodes) await until('both nodes say that NATS does not answer', async () => (await health(port)) === '503 {"status":"no-presence"}', nodes);
+    for (const { port } of nodes) await until('both nodes say that NATS does not answer', async () => (await readiness(port)) === '503 {"status":"no-presence"}', nodes);
     expect(await echoes(first.url, server.hostId, 'here')).toBe(true);
     nats.kill('SIGCONT');
-    for (const { port } of nodes) await until('both nodes say that NATS answers again', async () => (await health(port)).startsWith('200'), nodes);
+    for (const { port } of nodes) await until('both nodes say that NATS answers again', async () => (await readiness(port)).startsWith('200'), nodes);
     await until('the host answers through the other node again', () => echoes(second.url, server.hostId, 'again'), nodes);
 
     const connection = await connectToNats({ servers: `nats://127.0.0.1:${natsPort}` });
@@ -260,7 +260,7 @@ describe('a relay of several nodes', () => {
     await (await new Kvm(connection).open('baton-relay')).destroy();
     for (const { log } of nodes) await until('both nodes have noticed', () => log().split('"event":"presence-lost"').length === 3, nodes);
     await until('the host answers through the other node once more', () => echoes(second.url, server.hostId, 'once more'), nodes);
-    await until('both nodes are at one again', async () => (await health(first.port)).startsWith('200') && (await health(second.port)).startsWith('200'), nodes);
+    await until('both nodes are at one again', async () => (await readiness(first.port)).startsWith('200') && (await readiness(second.port)).startsWith('200'), nodes);
   });
 
   it('does not start without NATS, or with a password in its command line', async () => {
