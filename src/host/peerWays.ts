@@ -69,6 +69,9 @@ function describe(peer: Peer, cause: unknown): HostError {
   if (HostError.is(cause)) return cause;
   if (RelayError.is(cause, 'host-offline')) return new HostError('host-offline', `${peer.name} is not connected to the relay. Start its host with "baton host", and try again.`, { cause });
   if (RelayError.is(cause, 'not-admitted')) return new HostError('relay-unreachable', `${peer.name} cannot be reached. ${cause.message}`, { cause });
-  if (RelayError.is(cause, 'relay-unreachable') || RelayError.is(cause, 'relay-refused')) return new HostError('relay-unreachable', `${peer.name} cannot be reached. ${cause.message.replace(/\.?$/, '.')} Check that the relay runs and that this machine is online, and try again.`, { cause });
+  // It says by itself what to do.
+  if (RelayError.is(cause, 'relay-refused')) return new HostError('relay-unreachable', `${peer.name} cannot be reached. ${cause.message}`, { cause });
+  if (RelayError.is(cause, 'timeout')) return new HostError('host-offline', `${peer.name} did not answer in time. ${cause.message} Look at "baton doctor" there, and try again.`, { cause });
+  if (RelayError.is(cause, 'relay-unreachable')) return new HostError('relay-unreachable', `${peer.name} cannot be reached. ${cause.message.replace(/\.?$/, '.')} Check that the relay runs and that this machine is online, and try again.`, { cause });
   return new HostError('host-offline', `${peer.name} does not answer, or no longer trusts this host. Check it there with "baton hosts".`, { cause });
 }

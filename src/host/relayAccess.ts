@@ -49,7 +49,7 @@ export class RelayAccess {
   /** Remembers a right, in place of the one before. */
   async save(relayUrl: string, right: RelayRight): Promise<void> {
     await this.store.update((file) => ({ ...file, relays: [...file.relays.filter((known) => !sameRelay(known.url, relayUrl)), { url: relayUrl, ...right }] }));
-    this.#memberships.delete(relayUrl);
+    this.#memberships.delete(plainUrl(relayUrl));
   }
 
   at(relayUrl: string): RelayAccessAt {
@@ -67,13 +67,13 @@ export class RelayAccess {
 
   #membership(relayUrl: string): RelayMembership | undefined {
     if (!this.knows(relayUrl)) return undefined;
-    const membership = this.#memberships.get(relayUrl) ?? new RelayMembership({
+    const membership = this.#memberships.get(plainUrl(relayUrl)) ?? new RelayMembership({
       url: relayUrl,
       keyPair: this.keyPair,
       credential: () => this.#credential(relayUrl),
       onGrant: (grant) => this.save(relayUrl, { grant }),
     });
-    this.#memberships.set(relayUrl, membership);
+    this.#memberships.set(plainUrl(relayUrl), membership);
     return membership;
   }
 
@@ -102,4 +102,6 @@ export async function readRelayRight(right: Exclude<RelayRight, { grant: string 
   return { grant: grant.data };
 }
 
-const sameRelay = (left: string, right: string): boolean => new URL(left).href === new URL(right).href;
+/** One spelling of a relay's URL for all. */
+const plainUrl = (text: string): string => new URL(text).href;
+const sameRelay = (left: string, right: string): boolean => plainUrl(left) === plainUrl(right);

@@ -7,13 +7,15 @@ import { HostError } from '../../src/host/hostError';
 import { silentLog } from '../../src/host/log';
 import type { PeerHandlers } from '../../src/host/peerLink';
 import { PeerNetwork } from '../../src/host/peerNetwork';
-import { PeerStore } from '../../src/host/peers';
-import type { SshDialer } from '../../src/host/peerWays';
+import { PeerStore, type Peer } from '../../src/host/peers';
+import { unreachable, type SshDialer } from '../../src/host/peerWays';
 import { PROTOCOL_VERSION } from '../../src/host/protocol';
 import { RelayAccess } from '../../src/host/relayAccess';
 import { Trust } from '../../src/host/trust';
 import type { Channel } from '../../src/relay/channel';
 import { generateKeyPair, hostIdOf, type KeyPair } from '../../src/relay/keys';
+import { refusalOf } from '../../src/relay/relayEndpoint';
+import { RelayError } from '../../src/relay/relayError';
 import { startRelay } from '../../src/relay/relayServer';
 import { socketPair } from '../fixtures/socketPair';
 
@@ -87,6 +89,22 @@ async function passes(opened: Channel, accepted: Channel): Promise<string> {
   accepted.end();
   return text;
 }
+
+describe('why a peer could not be reached', () => {
+  const peer = { hostId: 'x', name: 'server', role: 'peer', relayUrl: null, addedAt: '', ssh: [], address: null, comes: false } as unknown as Peer;
+
+  it.each<[string, RelayError, RegExp, string]>([
+    ['a limit', refusalOf('wss://relay.example.org', 429), /too many requests\. Try again in a minute\.$/, 'relay-unreachable'],
+    ['a relay that cannot', refusalOf('wss://relay.example.org', 503), /about to end, has lost its other nodes, or has as many connections.*Try again in a minute\.$/, 'relay-unreachable'],
+    ['no connection', new RelayError('relay-unreachable', 'It cannot be reached: no route'), /no route\. Check that the relay runs and that this machine is online/, 'relay-unreachable'],
+    ['no answer', new RelayError('timeout', 'The host did not answer the relay in time.'), /^server did not answer in time\. The host did not answer the relay in time\./, 'host-offline'],
+    ['no registration', new RelayError('host-offline', 'It is not there.'), /is not connected to the relay/, 'host-offline'],
+    ['no trust', new RelayError('handshake-failed', 'It broke.'), /no longer trusts this host/, 'host-offline'],
+  ])('is said of %s', (_what, cause, message, reason) => {
+    const error = unreachable(peer, cause);
+    expect([error.message, error.reason]).toEqual([expect.stringMatching(message) as string, reason]);
+  });
+});
 
 describe('two hosts, of which one reaches the other over ssh alone', () => {
   it('call each other over the link that the one opened', async () => {

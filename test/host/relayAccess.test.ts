@@ -109,6 +109,19 @@ describe('a host that is invited to a relay with a secret', () => {
   });
 });
 
+describe('a right at a relay', () => {
+  it('that takes the place of another is used at once, however the URL is spelled', async () => {
+    const { url } = await closedRelay();
+    const { access } = await member('laptop');
+    await access.save(url, { grant: 'A'.repeat(98) });
+    await expect(access.at(url).token()).rejects.toMatchObject({ reason: 'not-admitted' });
+    await access.save(`${url}/`, { secretFile });
+    const token = access.at(url).token();
+    expect(await token).toMatch(/^[A-Za-z0-9_-]{98}$/);
+    expect(await access.at(`${url}/`).token()).toBe(await token);
+  });
+});
+
 describe('a host', () => {
   it('asks for no token where the relay wants none, whatever it was told of it', async () => {
     const open = await startRelay({ host: '127.0.0.1', port: 0 });

@@ -4,10 +4,12 @@ import { request } from 'node:http';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { finished } from 'node:stream/promises';
 import { describe, expect, it } from 'vitest';
-import { WebSocket } from 'ws';
+import { WebSocket, WebSocketServer } from 'ws';
 import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
 import { reconnectDelayMs, RelayClient } from '../../src/relay/relayClient';
 import { dialThroughRelay } from '../../src/relay/relayDial';
+import { RelayHosts } from '../../src/relay/relayHosts';
+import { defaultRelayLimits } from '../../src/relay/relayLimits';
 import type { RelayEvent } from '../../src/relay/relayLog';
 import { proveKey } from '../../src/relay/relayProof';
 import { failureOf, ManualClock, receivedBy } from './channelPair';
@@ -283,6 +285,42 @@ describe('registration', () => {
   it('tries again after one second, then longer, never longer than thirty', () => {
     expect([0, 1, 2, 5, 50].map((attempt) => reconnectDelayMs(attempt, 1))).toEqual([1000, 2000, 4000, 30_000, 30_000]);
     expect(reconnectDelayMs(50, 0)).toBe(15_000);
+  });
+});
+
+describe('the hosts of a node', () => {
+  it('give one back to the other nodes whose earlier connection was dead and whose next one could not be claimed', async () => {
+    const clock = new ManualClock();
+    const hosts = new RelayHosts({ limits: defaultRelayLimits, clock, log: () => undefined, at: undefined });
+    const sockets = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+    await once(sockets, 'listening');
+    closers.push(() => sockets.close());
+    const keyPair = generateKeyPair();
+    const hostId = hostIdOf(keyPair.publicKey);
+    sockets.on('connection', (socket) => hosts.receive(hostId, socket, () => true));
+    const released: string[] = [];
+    let claim = () => Promise.resolve(true);
+    hosts.presence = {
+      claim: () => claim(),
+      release: (id) => {
+        released.push(id);
+        return Promise.resolve();
+      },
+    };
+    const url = `ws://127.0.0.1:${(sockets.address() as AddressInfo).port}`;
+    const first = await registered(url, keyPair);
+    (first.socket as unknown as { _socket: { pause(): void } })._socket.pause();
+    claim = () => Promise.reject(new Error('NATS does not answer.'));
+    const second = new WebSocket(`${url}/v1/register/${hostId}`).on('error', () => undefined);
+    const [challenge] = (await once(second, 'message')) as [Buffer];
+    second.send(JSON.stringify(proveKey(keyPair, JSON.parse(challenge.toString()) as { relayKey: string; nonce: string })));
+    let code: number | undefined;
+    second.once('close', (given) => (code = given));
+    while (code === undefined) {
+      clock.advance(100);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect([code, released, hosts.size]).toEqual([1013, [hostId], 0]);
   });
 });
 

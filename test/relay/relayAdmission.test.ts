@@ -289,6 +289,23 @@ describe('what was let in', () => {
   });
 });
 
+describe('a membership', () => {
+  it('keeps the token that it got after it had forgotten one which fails late', async () => {
+    const { url } = await closedRelay();
+    const credentials: { resolve: (credential: RelayCredential) => void; reject: (error: Error) => void }[] = [];
+    const membership = new RelayMembership({ url, keyPair: generateKeyPair(), credential: () => new Promise((resolve, reject) => credentials.push({ resolve, reject })) });
+    const first = membership.token().catch((error: unknown) => error);
+    membership.forget();
+    const second = membership.token();
+    credentials[1]?.resolve({ secret });
+    const token = await second;
+    credentials[0]?.reject(new Error('too late'));
+    await first;
+    expect(await membership.token()).toBe(token);
+    expect(credentials).toHaveLength(2);
+  });
+});
+
 describe('a pass', () => {
   it('lets a stranger dial the inviting host and nothing else', async () => {
     const { url } = await closedRelay();
