@@ -57,10 +57,12 @@ class FullLink extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: () => void): void {
-    if (chunk.length > 60_000) this.clock.advance(5000);
     this.inner.write(chunk);
-    // Long enough for the signs of life of the other side to come.
-    setTimeout(callback, 2);
+    // Long enough for the signs of life of the other side to come, and before there is room again.
+    setTimeout(() => {
+      if (chunk.length > 60_000) this.clock.advance(5000);
+      callback();
+    }, 2);
   }
 
   override _final(callback: () => void): void {
