@@ -10,9 +10,12 @@ import { HandshakeState } from '../../src/relay/noise/handshakeState';
 import { parseProtocolName } from '../../src/relay/noise/patterns';
 import { acceptChannel } from '../../src/relay/openChannel';
 import { encodePreamble, MAX_HANDSHAKE_LENGTH, parsePreamble } from '../../src/relay/preamble';
-import { readMessage, toHost, toMember } from '../../src/relay/relayMessages';
+import { Admission } from '../../src/relay/relayAdmission';
+import { exchangeRequest, readMessage, registration, toHost, toMember } from '../../src/relay/relayMessages';
+import { openPermit, sealPermit, type Permit } from '../../src/relay/relayPermit';
 import { RelayError, type RelayErrorReason } from '../../src/relay/relayError';
 import { receivedBy, socketPair } from './channelPair';
+import { likely } from './likely';
 
 const { createCipher } = chooseAead();
 const nothing = new Uint8Array(0);
@@ -27,14 +30,6 @@ function fuzz<T>(place: string, numRuns: number, input: fc.Arbitrary<T>, check: 
     counts.set(place, (counts.get(place) ?? 0) + 1);
     check(given);
   }), { numRuns });
-}
-
-/** A true byte string with pieces replaced, cut out, doubled, put in or cut off; or bytes that never had to do with it. */
-function likely(whole: Uint8Array): fc.Arbitrary<Uint8Array> {
-  const at = fc.nat(whole.length);
-  const mutated = fc.tuple(at, at, fc.uint8Array({ maxLength: 40 }), fc.boolean()).map(([from, to, bytes, doubles]) => concatBytes(whole.subarray(0, from), bytes, whole.subarray(doubles ? Math.min(from, to) : to)));
-  const flipped = fc.tuple(fc.nat(Math.max(whole.length - 1, 0)), fc.nat(7)).map(([index, bit]) => whole.map((byte, position) => (position === index ? byte ^ (1 << bit) : byte)));
-  return fc.oneof(mutated, flipped, fc.uint8Array({ maxLength: whole.length + 40 }));
 }
 
 const isSame = (left: Uint8Array, right: Uint8Array): boolean => Buffer.compare(left, right) === 0;
@@ -173,5 +168,46 @@ describe('text from others', () => {
       const messages = [toHost, toMember].map((schema) => readMessage(schema, Buffer.from(text), isBinary));
       for (const message of messages) if (message !== undefined) expect([isBinary, message.type]).toEqual([false, expect.stringMatching(/^(challenge|registered|dial|permit)$/)]);
     });
+  });
+
+  it('as what a stranger says to a relay is refused, or asks for what can be asked for', () => {
+    const id = hostIdOf(generateKeyPair().publicKey);
+    const text43 = fc.oneof(fc.constant('x'.repeat(43)), fc.string({ maxLength: 50 }), fc.anything());
+    const by = fc.oneof(fc.record({ secret: text43 }), fc.record({ grant: fc.oneof(fc.string({ maxLength: 100 }), fc.constant('A'.repeat(98))) }), fc.record({ secret: text43, grant: text43 }), fc.anything());
+    const want = fc.record({ kind: fc.constantFrom('token', 'pass', 'grant', 'secret', '__proto__'), hostId: fc.oneof(text43, fc.constant(id)) }, { requiredKeys: [] });
+    const likeOne = fc.record({ type: fc.constantFrom('proof', 'challenge'), nonce: text43, mac: text43, by, want }, { requiredKeys: ['type'] });
+    const bytes = fc.oneof(fc.json(), likeOne.map((value) => JSON.stringify(value)), fc.string({ unit: 'binary', maxLength: 200 }));
+    const admission = new Admission();
+    admission.replace({ secrets: ['s'.repeat(40)], issuerKeys: [], denied: new Set() });
+    let understood = 0;
+    fuzz('what a stranger says to a relay', 5000, bytes, (text) => {
+      const [registers, asks] = [readMessage(registration, Buffer.from(text), false), readMessage(exchangeRequest, Buffer.from(text), false)];
+      if (registers !== undefined) expect([registers.nonce.length, registers.mac.length]).toEqual([43, 43]);
+      if (asks === undefined) return;
+      understood += 1;
+      // It knows no secret and has no grant.
+      expect(admission.exchange(id, asks)).toBeUndefined();
+    });
+    expect(understood).toBeGreaterThan(0);
+  });
+
+  it('as a permit is refused, or is the one that was given', () => {
+    const key = new Uint8Array(32).fill(5);
+    const hostId = hostIdOf(generateKeyPair().publicKey);
+    const permits: Permit[] = [{ kind: 'token', hostId, expiresAt: 2000 }, { kind: 'pass', hostId, expiresAt: 2000, issued: { until: 3000, issuer: '00ff00ff00ff00ff' } }];
+    const admission = new Admission(() => 1000);
+    admission.replace({ secrets: ['s'.repeat(40)], issuerKeys: [], denied: new Set() });
+    for (const permit of permits) {
+      const sealed = sealPermit(key, permit);
+      const asText = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
+      const changed = fc.oneof(likely(Buffer.from(sealed, 'base64url')).map((bytes) => Buffer.from(bytes).toString('base64url')), likely(Buffer.from(sealed)).map(asText));
+      fuzz(`a permit ${permit.issued === undefined ? 'of the relay itself' : "by an issuer's right"}`, 4000, changed, (text) => {
+        const opened = openPermit([key], text, 1000);
+        if (opened !== undefined) expect([text, opened]).toEqual([sealed, { ...permit, issued: permit.issued, key }]);
+        expect(admission.admits(`Bearer ${text}`, 'dial', hostId)).toBeUndefined();
+      });
+      expect(openPermit([key], sealed, 1000)).toMatchObject(permit);
+      expect(openPermit([key], sealed, 2000)).toBeUndefined();
+    }
   });
 });
