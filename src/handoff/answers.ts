@@ -6,13 +6,13 @@ import type { Ledger } from './ownership';
 import { receiptHash } from './receipt';
 
 /**
- * The source's word on one of its handoffs. `undecided` also for a ledger that knows of no handoff at all: it was lost, for
- * `begun` is journaled before anything is offered, and the asker may hold the only copy.
+ * The source's word on one of its handoffs to the host that asks, be it the last one or one before it. `aborted` only of what
+ * this ledger saw given up. `undecided` also of a handoff that it knows nothing of: the ledger was lost, for `begun` is journaled
+ * before anything is offered, and the asker may hold the only copy. Nor need who acknowledged an earlier one ask.
  */
-export function outcomeOf({ source }: Ledger, handoffId: string): 'committed' | 'aborted' | 'undecided' {
-  if (source.is === 'none') return 'undecided';
-  // A source begins another handoff only when the last one was given up or acknowledged, and who acknowledged need not ask.
-  if (source.handoffId !== handoffId) return 'aborted';
+export function outcomeFor({ source, givenUp }: Ledger, handoffId: string, asker: string): 'committed' | 'aborted' | 'undecided' {
+  if (givenUp.some((earlier) => earlier.handoffId === handoffId && earlier.destination === asker)) return 'aborted';
+  if (source.is === 'none' || source.handoffId !== handoffId || source.destination !== asker) return 'undecided';
   switch (source.is) {
     case 'committed':
     case 'closed':

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { holdsAgainst, ownerEvent, reclaimEpoch, type Claim, type Owner, type OwnerEvent } from './claim';
 import { committedTo, describeDestination, destinationEvent, reduceDestination, type DestinationEvent, type DestinationState } from './destinationTransaction';
 import { HandoffError } from './handoffError';
-import { describeSource, isOver, reduceSource, sourceEvent, type SourceEvent, type SourceState } from './sourceTransaction';
+import { describeSource, isOver, reduceSource, sourceEvent, type HandoffIdentity, type SourceEvent, type SourceState } from './sourceTransaction';
 
 const written = { version: z.literal(1), at: z.iso.datetime() };
 
@@ -31,6 +31,8 @@ export interface Ledger {
   readonly native: boolean;
   /** Hosts that had the thread or were to get it, as this one knows. Only they are believed when they say who owns it. */
   readonly trail: readonly string[];
+  /** Handoffs from here before the last one that came to nothing. Who was to get the thread by them may have prepared for it, and is yet to ask. */
+  readonly givenUp: readonly Pick<HandoffIdentity, 'handoffId' | 'destination'>[];
   /** `take`: it was reclaimed and is yet to be made usable here. `keep`: another host reclaimed it, and what is here is yet to be kept as a fork. */
   readonly due: 'take' | 'keep' | null;
   /** Hosts that are yet to hear who owns the thread since it was reclaimed. */
@@ -39,9 +41,10 @@ export interface Ledger {
   readonly fork: string | null;
 }
 
-export const emptyLedger: Ledger = { source: { is: 'none' }, destination: { is: 'none' }, movedTo: null, epoch: 0, cameFrom: null, native: false, trail: [], due: null, untold: [], fork: null };
+export const emptyLedger: Ledger = { source: { is: 'none' }, destination: { is: 'none' }, movedTo: null, epoch: 0, cameFrom: null, native: false, trail: [], givenUp: [], due: null, untold: [], fork: null };
 
 const LONGEST_TRAIL = 64;
+const MOST_GIVEN_UP = 64;
 const following = (trail: readonly string[], ...hosts: readonly string[]): readonly string[] => [...trail.filter((host) => !hosts.includes(host)), ...new Set(hosts)].slice(-LONGEST_TRAIL);
 
 /** The ledger after a source event. Throws HandoffError where the event is not possible now. */
@@ -53,11 +56,15 @@ export function reduceLedgerSource(ledger: Ledger, event: SourceEvent): Ledger {
   }
   const source = reduceSource(ledger.source, event);
   // Who is being handed the thread may come to have all of it, and may reclaim it from there.
-  if (event.type === 'begun') return { ...ledger, source, trail: following(ledger.trail, event.destination) };
+  if (event.type === 'begun') return { ...ledger, source, trail: following(ledger.trail, event.destination), givenUp: withLast(ledger) };
   return event.type === 'committed' && source.is === 'committed'
     ? { ...ledger, source, movedTo: { hostId: source.destination, name: source.destinationName }, epoch: source.epoch, native: ledger.native || ledger.epoch === 0 }
     : { ...ledger, source };
 }
+
+/** The handoffs that came to nothing, with the last one if it did. */
+const withLast = ({ source, givenUp }: Ledger): Ledger['givenUp'] =>
+  source.is === 'aborted' || source.is === 'revoked' ? [...givenUp, { handoffId: source.handoffId, destination: source.destination }].slice(-MOST_GIVEN_UP) : givenUp;
 
 /** The ledger after a destination event. Throws HandoffError where the event is not possible now. */
 export function reduceLedgerDestination(ledger: Ledger, event: DestinationEvent): Ledger {
@@ -70,15 +77,21 @@ export function reduceLedgerDestination(ledger: Ledger, event: DestinationEvent)
   }
   const destination = reduceDestination(ledger.destination, event);
   return event.type === 'committed' && destination.is === 'committed'
-    ? { ...ledger, source: closedByReturn(ledger.source), destination, movedTo: null, epoch: destination.epoch, cameFrom: destination.source, trail: trailAt(ledger, destination), untold: [], fork: null }
+    ? { ...ledger, source: closedByReturn(ledger.source, destination.epoch), destination, movedTo: null, epoch: destination.epoch, cameFrom: destination.source, trail: trailAt(ledger, destination), untold: [], fork: null }
     : { ...ledger, destination };
 }
 
 /**
- * A thread that comes back proves that the host it went to took it, though its acknowledgement may have been lost; left
- * open, that handoff would stand in the way of the next one.
+ * A thread that comes back at `epoch` proves that the host it went to took it, though its acknowledgement may have been lost; left
+ * open, that handoff would stand in the way of the next one. One that was reclaimed meanwhile may come from elsewhere and
+ * proves nothing: who has prepared for it, and was never told that it was committed, may forget it.
  */
-const closedByReturn = (source: SourceState): SourceState => (source.is === 'committed' && source.letGo ? reduceSource(source, { type: 'delivered' }) : source);
+function closedByReturn(source: SourceState, epoch: number): SourceState {
+  if (source.is !== 'committed' || !source.letGo) return source;
+  return epoch < reclaimEpoch(source.epoch)
+    ? reduceSource(source, { type: 'delivered' })
+    : reduceSource(source, { type: 'revoked', message: `The thread was reclaimed before ${source.destinationName} acknowledged the handoff, and came back since.` });
+}
 
 /** The ledger after a reclaim, or what follows from one. Throws HandoffError where the event is not possible now. */
 export function reduceLedgerOwner(ledger: Ledger, event: OwnerEvent): Ledger {
@@ -91,7 +104,7 @@ export function reduceLedgerOwner(ledger: Ledger, event: OwnerEvent): Ledger {
         if (!destination.complete) throw new HandoffError('receipt-mismatch', `What is here is not what ${destination.sourceName} sent. Abort the handoff; then the thread can be taken back as it was before it.`);
         // All of it is here, and the host that would have to say so will not return.
         const trail = trailAt(ledger, destination);
-        return { ...reclaimed, source: closedByReturn(ledger.source), destination: committedTo(destination), cameFrom: destination.source, trail, untold: trail };
+        return { ...reclaimed, source: closedByReturn(ledger.source, destination.epoch), destination: committedTo(destination), cameFrom: destination.source, trail, untold: trail };
       }
       if (ledger.movedTo === null) throw new HandoffError('thread-here', 'The thread was not handed away, so there is nothing to take back.');
       expectSettled(ledger);

@@ -39,6 +39,8 @@ export interface DestinationPorts extends OfferPorts {
   setAside(threadId: string, fork: string): Promise<string | null>;
   /** Brings the thread's worktree of an earlier stay back where it was removed. */
   wake(threadId: string): Promise<void>;
+  /** Learns from a source what it decided; null where it cannot be reached. */
+  askOutcome(source: string, handoffId: string, threadId: string): Promise<PeerResult<'handoff/outcome'>['outcome'] | null>;
   /** A thread has arrived, and its worktree with it. */
   onArrived(): void;
 }
@@ -51,9 +53,6 @@ export interface Arrival {
   /** The thread's working directory in its worktree. */
   readonly cwd: string;
 }
-
-/** Learns from a source what it decided; null where it cannot be reached. */
-type AskOutcome = (source: string, handoffId: string, threadId: string) => Promise<'committed' | 'aborted' | 'undecided' | null>;
 
 type Answer<M extends PeerMethodName> = Promise<PeerResult<M>>;
 
@@ -92,15 +91,16 @@ export class HandoffDestination {
       throw new HostError('preflight-blocked', findings.filter((finding) => finding.level === 'blocker').map((finding) => finding.message).join(' '), { findings });
     }
     const earlier = this.ports.ledger.get(threadId).destination;
-    const undecided = (earlier.is === 'receiving' || earlier.is === 'prepared') && earlier.source === link.hostId;
+    const undecided = earlier.is === 'receiving' || earlier.is === 'prepared';
     if (undecided && earlier.handoffId !== handoffId) {
-      // Its word that it gave that one up may have been lost. This request may be late too, so only the source's present word counts.
-      const { outcome } = await link.call('handoff/outcome', { handoffId: earlier.handoffId, threadId });
+      // Its source's word that it gave that one up may have been lost. This request may be late too, so only that source's present word counts.
+      const asked = { handoffId: earlier.handoffId, threadId };
+      const outcome = earlier.source === link.hostId ? (await link.call('handoff/outcome', asked)).outcome : await this.ports.askOutcome(earlier.source, earlier.handoffId, threadId);
       if (outcome === 'aborted') await this.turns.take(earlier.handoffId, () => this.withdrawNow(threadId, earlier.handoffId, 'superseded'));
     }
     const sourceName = this.ports.peerName(link.hostId);
     // The answer to the same request may have been lost, or this host have been killed before it gave one.
-    const repeated = undecided && earlier.is === 'receiving' && earlier.handoffId === handoffId && earlier.epoch === epoch;
+    const repeated = undecided && earlier.is === 'receiving' && earlier.handoffId === handoffId && earlier.epoch === epoch && earlier.source === link.hostId;
     // One after the other, so that no two of one peer are counted without each other.
     if (!repeated) await this.turns.take(link.hostId, async () => {
       const unfinished = [...this.ports.ledger.entries()].filter(([, { destination }]) => 'source' in destination && destination.source === link.hostId && !['active', 'withdrawn'].includes(destination.is));
@@ -236,16 +236,13 @@ export class HandoffDestination {
     return {};
   }
 
-  /**
-   * Goes on with what was left unfinished. `ask` learns from the source what it decided; null where it cannot be reached. Gives
-   * whether anything is to be tried again soon.
-   */
-  async recover(ask: AskOutcome): Promise<boolean> {
+  /** Goes on with what was left unfinished. Gives whether anything is to be tried again soon. */
+  async recover(): Promise<boolean> {
     let again = false;
     for (const [threadId, { destination }] of this.ports.ledger.entries()) {
       if (destination.is === 'none') continue;
       try {
-        if (!(await this.resume(threadId, ask))) again = true;
+        if (!(await this.resume(threadId))) again = true;
       } catch (error) {
         again = true;
         this.ports.log.warn(`Handoff ${destination.handoffId} of ${threadId} could not be taken up again: ${describeError(error).message}`);
@@ -255,7 +252,7 @@ export class HandoffDestination {
   }
 
   /** Does at once what is left to be done about a handoff to this host. False where its source could not be asked. */
-  async resume(threadId: string, ask: AskOutcome): Promise<boolean> {
+  async resume(threadId: string): Promise<boolean> {
     const { destination } = this.ports.ledger.get(threadId);
     if (destination.is === 'none') return true;
     const { handoffId } = destination;
@@ -265,7 +262,7 @@ export class HandoffDestination {
         await this.activate(threadId, handoffId);
         continue;
       }
-      const outcome = effect === 'discard' ? 'aborted' : await ask(destination.source, handoffId, threadId);
+      const outcome = effect === 'discard' ? 'aborted' : await this.ports.askOutcome(destination.source, handoffId, threadId);
       if (outcome === 'aborted') await this.turns.take(handoffId, () => this.withdrawNow(threadId, handoffId, 'interrupted'));
       // A source that committed says so itself until it is heard.
       else if (outcome === null) asked = false;
@@ -274,10 +271,10 @@ export class HandoffDestination {
   }
 
   /** Gives up a handoff to this host: by itself while its source cannot have committed, else only on the source's word. */
-  async abort(threadId: string, handoffId: string, ask: AskOutcome): Promise<void> {
+  async abort(threadId: string, handoffId: string): Promise<void> {
     const { destination } = this.ports.ledger.get(threadId);
     if (mayGiveUp(destination)) await this.turns.take(handoffId, () => this.withdrawNow(threadId, handoffId, 'cancelled'));
-    else await this.resume(threadId, ask);
+    else await this.resume(threadId);
   }
 
   private activate(threadId: string, handoffId: string): Answer<'handoff/commit'> {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
-import { outcomeOf } from '../handoff/answers';
+import { outcomeFor } from '../handoff/answers';
 import { describeDestination } from '../handoff/destinationTransaction';
 import { isOver, isUndecided } from '../handoff/sourceTransaction';
 import type { Claim } from '../handoff/claim';
@@ -177,10 +177,9 @@ export class Handoffs {
     return this.running.get(handoffId)?.requestedBy ?? null;
   }
 
-  /** What this host decided on a handoff, for the destination that asks; `undecided` also for one that it knows nothing of. */
-  outcome(handoffId: string, threadId: string, destination: string): 'committed' | 'aborted' | 'undecided' {
-    const ledger = this.ports.ledger.get(threadId);
-    return ledger.source.is !== 'none' && ledger.source.destination === destination ? outcomeOf(ledger, handoffId) : 'undecided';
+  /** What this host decided on a handoff, for the destination that asks. */
+  outcome(handoffId: string, threadId: string, destination: string): ReturnType<typeof outcomeFor> {
+    return outcomeFor(this.ports.ledger.get(threadId), handoffId, destination);
   }
 
   /** Takes up what a host before this one left unfinished. */

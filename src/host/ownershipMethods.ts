@@ -18,13 +18,13 @@ export function ownershipMethods(host: HostService): Pick<Implementations, Metho
     'handoff/resume': async ({ handoffId }) => {
       const { threadId, direction } = findHandoff(ledger, handoffId);
       if (direction === 'out') await host.handoffs.resume(threadId);
-      else await host.destination.resume(threadId, (source, id, thread) => host.askOutcome(source, id, thread));
+      else await host.destination.resume(threadId);
       return { handoff: findHandoff(ledger, handoffId) };
     },
     'handoff/abort': async ({ handoffId }) => {
       const before = findHandoff(ledger, handoffId);
       if (before.direction === 'out') await host.handoffs.abort(handoffId);
-      else await host.destination.abort(before.threadId, handoffId, (source, id, thread) => host.askOutcome(source, id, thread));
+      else await host.destination.abort(before.threadId, handoffId);
       const handoff = findHandoff(ledger, handoffId);
       return { aborted: before.open && ['undoing', 'aborted', 'withdrawing', 'withdrawn'].includes(handoff.state), handoff };
     },

@@ -403,6 +403,7 @@ export class HostService implements RunningHost {
       stageRollouts: (incoming, announced, cwd) => this.arrival.stageRollouts(incoming, announced, cwd),
       activate: (arrival) => this.arrival.activate(arrival),
       wake: (threadId) => this.keeper.wake(threadId),
+      askOutcome: (source, handoffId, threadId) => this.askOutcome(source, handoffId, threadId),
       onArrived: () => this.sweep.later(),
     });
 
@@ -413,7 +414,7 @@ export class HostService implements RunningHost {
       isOnline: async (hostId) => (await this.network.probe(hostId, AbortSignal.timeout(PROBE_TIMEOUT_MS))) !== null,
       hasThread: (threadId) => this.arrival.hasThread(threadId),
       alone: (threadId, act) => this.handoffs.alone(threadId, act),
-      activate: (threadId) => this.destination.resume(threadId, (...asked) => this.askOutcome(...asked)),
+      activate: (threadId) => this.destination.resume(threadId),
       take: (threadId, from) => fork.take(threadId, from),
       setAside: (threadId, forkId, owner) => fork.setAside(threadId, forkId, owner),
     });
@@ -481,7 +482,7 @@ export class HostService implements RunningHost {
     clearTimeout(this.outcomeTimer);
     if (this.closing !== null) return;
     this.outcomeTimer = setTimeout(() => {
-      void this.destination.recover((source, handoffId, threadId) => this.askOutcome(source, handoffId, threadId)).then((again) => {
+      void this.destination.recover().then((again) => {
         if (again) this.recoverDestination(retryMs, Math.min(2 * retryMs, OUTCOME_INTERVAL_MS));
         else this.recoverDestination(OUTCOME_INTERVAL_MS, OUTCOME_RETRY_MS);
       });
@@ -490,7 +491,7 @@ export class HostService implements RunningHost {
   }
 
   /** What the source of a handoff to this host decided; null where it cannot be asked. */
-  async askOutcome(source: string, handoffId: string, threadId: string) {
+  private async askOutcome(source: string, handoffId: string, threadId: string) {
     try {
       const link = await this.network.connect(source, AbortSignal.timeout(PROBE_TIMEOUT_MS));
       return (await link.call('handoff/outcome', { handoffId, threadId }, AbortSignal.timeout(PROBE_TIMEOUT_MS))).outcome;

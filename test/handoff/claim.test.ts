@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { holdsAgainst, ownerEvent, reclaimEpoch, type Owner, type OwnerEvent } from '../../src/handoff/claim';
 import type { DestinationEvent } from '../../src/handoff/destinationTransaction';
 import { claimOf, describeLedger, emptyLedger, isMoving, ledgerRecord, mayRun, nextReclaim, reduceLedger, reduceLedgerDestination, reduceLedgerOwner, reduceLedgerSource, weigh, type Ledger } from '../../src/handoff/ownership';
-import { outcomeOf } from '../../src/handoff/answers';
+import { outcomeFor } from '../../src/handoff/answers';
 import type { SourceEvent } from '../../src/handoff/sourceTransaction';
 import { destinationEvents, holdings, identity, receipt, refusal, sourceEvents } from './examples';
 
@@ -38,7 +38,7 @@ describe('a reclaim', () => {
   it('ends a handoff that was never acknowledged: its destination is told to forget it', () => {
     const ledger = reclaim(unacknowledged);
     expect(ledger.source.is).toBe('revoked');
-    expect(outcomeOf(ledger, identity.handoffId)).toBe('aborted');
+    expect(outcomeFor(ledger, identity.handoffId, identity.destination)).toBe('aborted');
     expect(refusal(() => leave(ledger, 'delivered'))).toBe('unexpected-event');
   });
 

@@ -8,7 +8,7 @@
  * not step, and a restart is what it does first: `sourceRecovery` at the source, a question to the source at the destination.
  * Both may happen in every state. A host that is gone for good is one that never steps again, or one that is wiped.
  */
-import { answerToCommit, outcomeOf } from '../../src/handoff/answers';
+import { answerToCommit, outcomeFor } from '../../src/handoff/answers';
 import type { Claim, OwnerEvent } from '../../src/handoff/claim';
 import { mayGiveUp, type DestinationEvent } from '../../src/handoff/destinationTransaction';
 import { HandoffError } from '../../src/handoff/handoffError';
@@ -57,6 +57,7 @@ export interface Rules {
   readonly destination: (ledger: Ledger, event: DestinationEvent) => Ledger;
   readonly owner: (ledger: Ledger, event: OwnerEvent) => Ledger;
   readonly weigh: typeof weigh;
+  readonly outcome: typeof outcomeFor;
   /** What a destination does with an offer while it holds an earlier handoff of the same source. */
   readonly offerOverEarlier: 'refuse' | 'supersede';
   /** Whether a destination that gave its receipt may give up without the source's word. */
@@ -68,6 +69,7 @@ export const shippedRules: Rules = {
   destination: reduceLedgerDestination,
   owner: reduceLedgerOwner,
   weigh,
+  outcome: outcomeFor,
   offerOverEarlier: 'refuse',
   givesUpWhenPrepared: false,
 };
@@ -231,7 +233,8 @@ function hear(ledger: Ledger, message: Message, { expected, inPlace, damage }: H
       return source.is === 'committed' && source.handoffId === message.handoffId && !source.delivered ? [{ ledger: rules.source(ledger, { type: 'delivered' }), progress: true }] : [];
     case 'withdraw':
     case 'aborted':
-      return (destination.is === 'receiving' || destination.is === 'prepared') && destination.handoffId === message.handoffId ? [take({ type: 'withdrawn', reason: 'the source gave up' })] : [];
+      // A withdrawal is said once: it may be heard, but nothing may be left to it.
+      return (destination.is === 'receiving' || destination.is === 'prepared') && destination.handoffId === message.handoffId ? [take({ type: 'withdrawn', reason: 'the source gave up' }, message.says === 'aborted')] : [];
     case 'ask':
       return [];
     case 'claim':
@@ -292,7 +295,7 @@ function answerTo(message: Message, ledger: Ledger, inPlace: boolean, rules: Rul
     case 'commit':
       return answerToCommit(ledger, message) === 'acknowledge' ? bitOf({ from, to, says: 'acknowledged', handoffId: message.handoffId }) : 0n;
     case 'ask': {
-      const outcome = outcomeOf(ledger, message.handoffId);
+      const outcome = rules.outcome(ledger, message.handoffId, selfOf(to).hostId);
       // One that committed says so itself, with the receipt that it committed on.
       return outcome === 'aborted' ? bitOf({ from, to, says: 'aborted', handoffId: message.handoffId }) : 0n;
     }

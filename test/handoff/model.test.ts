@@ -7,6 +7,7 @@
  * A message is never garbled (the channel sees to that).
  */
 import { describe, expect, it } from 'vitest';
+import { outcomeFor } from '../../src/handoff/answers';
 import { emptyLedger, isMoving, reduceLedgerDestination, reduceLedgerOwner, reduceLedgerSource, weigh, type Ledger } from '../../src/handoff/ownership';
 import { mayGiveUp } from '../../src/handoff/destinationTransaction';
 import { placement } from './examples';
@@ -246,6 +247,12 @@ describe('the model finds', () => {
           event.type === 'letGo' && ledger.source.is === 'committed' ? { ...ledger, movedTo: null, source: { ...ledger.source, is: 'undoing', reason: 'bug', message: 'bug' } } : reduceLedgerSource(ledger, event),
       },
       finds: /2 hosts|nothing is left to do/,
+    },
+    {
+      bug: 'a source that answers only the host to which its last handoff goes',
+      bound: { hosts: 3, handoffs: 2, reclaims: 0, wipes: 0 },
+      rules: { outcome: (ledger, handoffId, asker) => ('destination' in ledger.source && ledger.source.destination === asker ? outcomeFor(ledger, handoffId, asker) : 'undecided') },
+      finds: /nothing is left to do, 1 hosts may run/,
     },
     {
       bug: 'a reclaim that raises the epoch by one only, which the lost host reaches as well',

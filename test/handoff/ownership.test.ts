@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { answerToCommit, outcomeOf } from '../../src/handoff/answers';
+import { answerToCommit, outcomeFor } from '../../src/handoff/answers';
 import type { DestinationEvent } from '../../src/handoff/destinationTransaction';
 import { emptyLedger, isMoving, ledgerRecord, mayRun, reduceLedger, reduceLedgerDestination, reduceLedgerSource, type Ledger } from '../../src/handoff/ownership';
 import { receiptHash, type Receipt } from '../../src/handoff/receipt';
@@ -108,20 +108,45 @@ describe('the ledger of a thread', () => {
 
 describe("a source's word on a handoff", () => {
   it('is undecided until the handoff is committed or given up', () => {
-    expect(toCommitted.map((_, index) => outcomeOf(leave(emptyLedger, ...toCommitted.slice(0, index + 1)), identity.handoffId))).toEqual([...Array<string>(5).fill('undecided'), 'committed']);
-    expect(outcomeOf(leave(emptyLedger, ...toCommitted, 'delivered', 'letGo'), identity.handoffId)).toBe('committed');
-    expect(outcomeOf(leave(emptyLedger, 'begun', 'failed'), identity.handoffId)).toBe('aborted');
-    expect(outcomeOf(leave(emptyLedger, 'begun', 'failed', 'undone'), identity.handoffId)).toBe('aborted');
+    expect(toCommitted.map((_, index) => outcomeFor(leave(emptyLedger, ...toCommitted.slice(0, index + 1)), identity.handoffId, identity.destination))).toEqual([...Array<string>(5).fill('undecided'), 'committed']);
+    expect(outcomeFor(leave(emptyLedger, ...toCommitted, 'delivered', 'letGo'), identity.handoffId, identity.destination)).toBe('committed');
+    expect(outcomeFor(leave(emptyLedger, 'begun', 'failed'), identity.handoffId, identity.destination)).toBe('aborted');
+    expect(outcomeFor(leave(emptyLedger, 'begun', 'failed', 'undone'), identity.handoffId, identity.destination)).toBe('aborted');
   });
 
-  it('is that it was given up once another one was begun', () => {
-    const ledger = reduceLedgerSource(leave(emptyLedger, 'begun', 'failed', 'undone'), { ...sourceEvents.begun, handoffId: 'c'.repeat(32) });
-    expect(outcomeOf(ledger, identity.handoffId)).toBe('aborted');
-    expect(outcomeOf(ledger, 'c'.repeat(32))).toBe('undecided');
+  const another = { ...sourceEvents.begun, handoffId: 'c'.repeat(32) };
+
+  it('is that it was given up also once another one was begun, to the same host or to another', () => {
+    for (const destination of [identity.destination, 'deskId']) {
+      const ledger = reduceLedgerSource(leave(emptyLedger, 'begun', 'failed', 'undone'), { ...another, destination });
+      expect(outcomeFor(ledger, identity.handoffId, identity.destination)).toBe('aborted');
+      expect(outcomeFor(ledger, another.handoffId, destination)).toBe('undecided');
+    }
+  });
+
+  it('is never that it was given up of one that was committed, or that this ledger knows nothing of', () => {
+    const returned = reduceLedgerSource(comeBack(leave(emptyLedger, ...toCommitted, 'letGo')), { ...another, destination: 'deskId', epoch: 3 });
+    expect(outcomeFor(returned, identity.handoffId, identity.destination)).toBe('undecided');
+    const lost = reduceLedgerSource(emptyLedger, another);
+    expect(outcomeFor(lost, identity.handoffId, identity.destination)).toBe('undecided');
+  });
+
+  it('is for the host that was to get the thread alone', () => {
+    const ledger = leave(emptyLedger, ...toCommitted);
+    expect(outcomeFor(ledger, identity.handoffId, 'deskId')).toBe('undecided');
+    expect(outcomeFor(reduceLedgerSource(leave(emptyLedger, 'begun', 'failed', 'undone'), another), identity.handoffId, 'deskId')).toBe('undecided');
+  });
+
+  it('is that it was given up where the thread was reclaimed elsewhere and came back from there, unacknowledged', () => {
+    const ids = { ...backId, source: 'deskId', epoch: 1001 };
+    const back = { ...backReceipt, ...ids };
+    const ledger = ([{ type: 'offered', ...ids, sourceName: 'desk' }, { type: 'prepared', receipt: back }, { type: 'committed', receiptHash: receiptHash(back) }] satisfies DestinationEvent[]).reduce(reduceLedgerDestination, leave(emptyLedger, ...toCommitted, 'letGo'));
+    expect(ledger.source.is).toBe('revoked');
+    expect(outcomeFor(ledger, identity.handoffId, identity.destination)).toBe('aborted');
   });
 
   it('is undecided from a source that lost its ledger, so that the only copy is not thrown away', () => {
-    expect(outcomeOf(emptyLedger, identity.handoffId)).toBe('undecided');
+    expect(outcomeFor(emptyLedger, identity.handoffId, identity.destination)).toBe('undecided');
   });
 });
 
