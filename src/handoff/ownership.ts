@@ -176,6 +176,9 @@ export function isMoving({ source, destination, due }: Ledger): boolean {
   return leaving || !isAtRest(destination) || due !== null;
 }
 
+/** Whether nothing is left to be done about the thread on this host. */
+export const isSettled = (ledger: Ledger): boolean => ledger.due === null && openHandoffs(ledger).length === 0;
+
 /** The handoffs of the thread of which something is left to do on this host. */
 export function openHandoffs({ source, destination }: Ledger): string[] {
   return [...(source.is === 'none' || isOver(source) ? [] : [source.handoffId]), ...(destination.is === 'none' || isAtRest(destination) ? [] : [destination.handoffId])];

@@ -165,7 +165,8 @@ export class HandoffDestination {
   /** Checks and restores everything, and states in a receipt what is here now, as read back from this disk. */
   async prepare({ handoffId, threadId, holdings }: PeerParams<'handoff/prepare'>, link: PeerLink): Answer<'handoff/prepare'> {
     return this.turns.take(handoffId, async () => {
-      const { destination } = this.ports.ledger.get(threadId);
+      // The source commits on a receipt, so a power loss must not undo that it was given.
+      const { destination } = await this.ports.ledger.durable(threadId);
       // Only the answer was lost: the receipt names the channel over which it was asked for first.
       if (destination.is === 'prepared' && destination.handoffId === handoffId && destination.source === link.hostId) return { receipt: destination.receipt };
       const incoming = await this.incoming(handoffId, threadId, link.hostId);

@@ -119,7 +119,8 @@ export class HandoffSource {
   /** Goes on after a restart: undoes what was not committed, delivers what was. True once the books are closed. */
   async recover(): Promise<boolean> {
     const { threadId } = this.handoff;
-    let state = this.ports.ledger.get(threadId).source;
+    // A commit that was read and is not on disk must not be told: after a power loss this host would take the thread for its own.
+    let state = (await this.ports.ledger.durable(threadId)).source;
     const event = sourceRecovery(state);
     if (event !== null) state = (await this.ports.ledger.append(threadId, { side: 'source', event })).source;
     const ended = await runSource(state, this.transaction(), new AbortController().signal);

@@ -1,7 +1,7 @@
-import { mkdir, open, readdir, readFile, truncate } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncDirectory } from '../git/durable';
-import { emptyLedger, ledgerRecord, reduceLedger, type Ledger, type LedgerRecord } from '../handoff/ownership';
+import { syncDirectory, writeDurably } from '../git/durable';
+import { emptyLedger, isSettled, ledgerRecord, reduceLedger, type Ledger, type LedgerRecord } from '../handoff/ownership';
 import { HostError } from './hostError';
 import { InTurn } from './inTurn';
 import { threadId as threadIdSchema } from './protocol';
@@ -15,8 +15,13 @@ export class LedgerStore {
   /** When the last record of each side was written, by thread. */
   private readonly times = new Map<string, Partial<Record<LedgerRecord['side'], string>>>();
   private readonly turns = new InTurn();
-  /** Ledgers of which a write failed: how much of it is on disk has to be read before the next one. */
+  /**
+   * Ledgers of which a write failed, here or maybe in a host before this one. How much of it is in the file has to be read; that it
+   * can be read does not mean that it is on disk, and no later fsync sees to what an earlier one failed to write.
+   */
   private readonly doubtful = new Set<string>();
+  /** Ledgers whose file a power loss leaves under its name. */
+  private readonly named = new Set<string>();
 
   private constructor(
     private readonly directory: string,
@@ -28,14 +33,29 @@ export class LedgerStore {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const store = new LedgerStore(directory, now);
     for (const name of await readdir(directory)) {
+      // Left by a host that was killed while it wrote a ledger anew; the ledger itself is still there.
+      if (name.endsWith('.jsonl.tmp')) await rm(join(directory, name), { force: true });
       const id = name.replace(/\.jsonl$/, '');
-      if (id !== name && threadIdSchema.safeParse(id).success) await store.read(id);
+      if (id === name || !threadIdSchema.safeParse(id).success) continue;
+      store.fold(id, (await readLedger(store.pathOf(id))).records);
+      if (!isSettled(store.get(id))) store.doubtful.add(id);
     }
     return store;
   }
 
   get(threadId: string): Ledger {
     return this.ledgers.get(threadId) ?? emptyLedger;
+  }
+
+  /**
+   * The ledger as a power loss would leave it. To be asked before something is done upon what was only read that cannot be taken
+   * back. Rejects while the disk does not take it.
+   */
+  durable(threadId: string): Promise<Ledger> {
+    return this.turns.take(threadId, async () => {
+      await this.settle(threadId);
+      return this.get(threadId);
+    });
   }
 
   /** When something was last written about one side of a thread's handoffs, or its claims; ISO 8601. */
@@ -58,7 +78,7 @@ export class LedgerStore {
 
   /** Fingerprints of the working states with which a thread left this host, or was about to. */
   async departures(threadId: string): Promise<string[]> {
-    const text = await readFile(join(this.directory, `${threadIdSchema.parse(threadId)}.jsonl`), 'utf8').catch((error: unknown) => {
+    const text = await readFile(this.pathOf(threadId), 'utf8').catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
       throw error;
     });
@@ -74,37 +94,50 @@ export class LedgerStore {
    */
   append(threadId: string, record: NewRecord): Promise<Ledger> {
     const run = async (): Promise<Ledger> => {
-      const path = join(this.directory, `${threadIdSchema.parse(threadId)}.jsonl`);
-      if (this.doubtful.has(threadId)) {
-        await this.read(threadId);
-        this.doubtful.delete(threadId);
-      }
+      await this.settle(threadId);
       const complete = { version: 1, at: this.now().toISOString(), ...record } as LedgerRecord;
       const next = reduceLedger(this.get(threadId), complete);
-      const handle = await open(path, 'a', 0o600);
+      const handle = await open(this.pathOf(threadId), 'a', 0o600);
       try {
-        await handle.appendFile(`${JSON.stringify(complete)}\n`);
-        await handle.sync();
+        try {
+          await handle.appendFile(`${JSON.stringify(complete)}\n`);
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+        if (!this.named.has(threadId)) await syncDirectory(this.directory);
       } catch (error) {
         this.doubtful.add(threadId);
         throw error;
-      } finally {
-        await handle.close();
       }
-      if (!this.ledgers.has(threadId)) await syncDirectory(this.directory);
+      this.named.add(threadId);
       this.note(threadId, next, complete);
       return next;
     };
     return this.turns.take(threadId, run);
   }
 
-  private async read(threadId: string): Promise<void> {
+  /** Writes a doubtful ledger anew as it can be read, and only then believes it. */
+  private async settle(threadId: string): Promise<void> {
+    if (!this.doubtful.has(threadId)) return;
+    const { text, records } = await readLedger(this.pathOf(threadId));
+    await writeDurably(this.pathOf(threadId), text);
+    this.fold(threadId, records);
+    this.named.add(threadId);
+    this.doubtful.delete(threadId);
+  }
+
+  private pathOf(threadId: string): string {
+    return join(this.directory, `${threadIdSchema.parse(threadId)}.jsonl`);
+  }
+
+  private fold(threadId: string, records: readonly LedgerRecord[]): void {
     let ledger = emptyLedger;
-    for (const record of await readLedger(join(this.directory, `${threadId}.jsonl`))) {
+    this.ledgers.set(threadId, ledger);
+    for (const record of records) {
       ledger = reduceLedger(ledger, record);
       this.note(threadId, ledger, record);
     }
-    this.ledgers.set(threadId, ledger);
   }
 
   private note(threadId: string, ledger: Ledger, { side, at }: LedgerRecord): void {
@@ -115,15 +148,15 @@ export class LedgerStore {
 
 type NewRecord = { [S in LedgerRecord['side']]: Pick<Extract<LedgerRecord, { side: S }>, 'side' | 'event'> }[LedgerRecord['side']];
 
-/** The records of a ledger, each of which may stand where it stands. */
-async function readLedger(path: string): Promise<LedgerRecord[]> {
-  const text = await readFile(path, 'utf8');
-  const end = text.lastIndexOf('\n') + 1;
+/** The whole lines of a ledger, and the records in them, each of which may stand where it stands. */
+async function readLedger(path: string): Promise<{ readonly text: string; readonly records: LedgerRecord[] }> {
+  const all = await readFile(path, 'utf8');
+  const text = all.slice(0, all.lastIndexOf('\n') + 1);
   // A torn last line was never acted upon: the write that it belongs to had not returned.
-  if (end < text.length) await truncate(path, Buffer.byteLength(text.slice(0, end)));
+  if (text.length < all.length) await truncate(path, Buffer.byteLength(text));
   const records: LedgerRecord[] = [];
   let ledger = emptyLedger;
-  for (const [index, line] of text.slice(0, end).split('\n').slice(0, -1).entries()) {
+  for (const [index, line] of text.split('\n').slice(0, -1).entries()) {
     try {
       const record = ledgerRecord.parse(JSON.parse(line));
       ledger = reduceLedger(ledger, record);
@@ -132,5 +165,5 @@ async function readLedger(path: string): Promise<LedgerRecord[]> {
       throw new HostError('state-invalid', `Line ${index + 1} of ${path} is not a record that may stand there, so who owns the thread is unknown. Restore the file from a backup, or move it away to start the thread's ownership anew.`, { cause });
     }
   }
-  return records;
+  return { text, records };
 }
