@@ -141,11 +141,11 @@ export function sourceEffects(state: SourceState): readonly SourceEffect[] {
 }
 
 /**
- * The event with which a handoff goes on after its host was restarted: before the commit point it is given up (the
+ * The event with which a handoff goes on that nobody drives any more, as after a restart of its host: before the commit point it is given up (the
  * quiesced thread must not be left waiting for a person), after it nothing is decided anew. Null where nothing is to be said.
  */
 export function sourceRecovery(state: SourceState): SourceEvent | null {
-  return isUndecided(state) ? { type: 'failed', reason: 'interrupted', message: 'The host stopped during the handoff. The thread stays here.' } : null;
+  return isUndecided(state) ? { type: 'failed', reason: 'interrupted', message: 'The handoff was interrupted. The thread stays here.' } : null;
 }
 
 /** One sentence for people: what is the case, and what is still possible. */

@@ -12,7 +12,7 @@ import { carriedThread, type CarriedThread } from '../handoff/carriedThread';
 import { receiptHash, type Holdings, type Receipt } from '../handoff/receipt';
 import { runSource, type SourcePorts } from '../handoff/runSource';
 import { isOver, sourceRecovery, type HandoffIdentity, type SourceState } from '../handoff/sourceTransaction';
-import type { Actor } from './audit';
+import type { Actor, AuditEvent } from './audit';
 import { announceSubmodules, makeOffer, repositoryOf } from './handoffPreflight';
 import { agreedNames } from './includedTravel';
 import { HostError } from './hostError';
@@ -63,30 +63,50 @@ export class HandoffSource {
     this.spool = join(ports.directory, handoff.handoffId);
   }
 
-  /** Journals the beginning of a handoff, so that no other begins. Throws HandoffError `thread-moving` or `thread-moved`. */
-  static async begin(ports: SourceHostPorts, subject: Subject, handoffId: string, to: string, by: Actor, wish: HandoffWish): Promise<HandoffSource> {
+  /** A handoff that is yet to begin. */
+  static of(ports: SourceHostPorts, subject: Subject, handoffId: string, to: string, wish: HandoffWish): HandoffSource {
     const threadId = 'threadId' in subject ? subject.threadId : randomUUID();
     const handoff = { handoffId, threadId, source: ports.hostId, destination: to, destinationName: ports.peerName(to), epoch: ports.ledger.get(threadId).epoch + 1 };
-    await ports.ledger.append(threadId, { side: 'source', event: { type: 'begun', ...handoff } });
-    await ports.audit.append({ type: 'handoff-begun', threadId, handoffId, peer: to, by, epoch: handoff.epoch });
     return new HandoffSource(ports, subject, handoff, wish);
   }
 
-  /** Takes up a handoff that a host before this one left unfinished. */
+  /**
+   * Journals the beginning, so that no other handoff of the thread begins. Throws HandoffError `thread-moving` or `thread-moved`. With
+   * any other error it may be in the ledger all the same, and `recover` gives it up.
+   */
+  async begin(by: Actor): Promise<void> {
+    const { handoffId, threadId, destination, epoch } = this.handoff;
+    await this.ports.ledger.append(threadId, { side: 'source', event: { type: 'begun', ...this.handoff } });
+    await this.audit({ type: 'handoff-begun', threadId, handoffId, peer: destination, by, epoch });
+  }
+
+  /** What is in the ledger has happened; an audit log that cannot be written does not undo it. */
+  private async audit(event: AuditEvent): Promise<void> {
+    await this.ports.audit.append(event).catch((error: unknown) => this.ports.log.error(`The audit log cannot be written: ${describeError(error).message}`));
+  }
+
+  /** Takes up a handoff that the ledger says is unfinished and that nobody drives. */
   static resume(ports: SourceHostPorts, state: Exclude<SourceState, { is: 'none' }>): HandoffSource {
     return new HandoffSource(ports, null, state);
   }
 
+  /** What the ledger says of this handoff; `none` where it says nothing of it, or of a later one. */
+  private get state(): SourceState {
+    const { source } = this.ports.ledger.get(this.handoff.threadId);
+    return source.is !== 'none' && source.handoffId === this.handoff.handoffId ? source : { is: 'none' };
+  }
+
   /** Runs the handoff. Resolves with the result once the destination has acknowledged; throws what ended it otherwise. */
   async run(signal: AbortSignal): Promise<HandoffResult> {
-    const state = this.ports.ledger.get(this.handoff.threadId).source;
-    let ended = await runSource(state, this.transaction(), signal);
+    const { signal: stop } = this.delivering;
+    let ended = await runSource(this.state, this.transaction(), signal);
     // A connection that breaks just then is mostly back at once, and who waits for the handoff need not hear of it.
     for (const delayMs of REDELIVERY_DELAYS_MS) {
       if (ended.is !== 'committed' || ended.delivered) break;
-      const stopped = await setTimeout(delayMs, false, { ref: false, signal: this.delivering.signal }).catch(() => true);
+      const stopped = await setTimeout(delayMs, false, { ref: false, signal: stop }).catch(() => true);
       if (stopped) break;
-      ended = await runSource(ended, this.transaction(), signal);
+      // It may have been taken back meanwhile.
+      ended = await runSource(this.state, this.transaction(), signal);
     }
     if (ended.is === 'closed') await this.clear();
     this.ports.onChanged();
@@ -94,6 +114,10 @@ export class HandoffSource {
     if (ended.is === 'undoing') throw new HostError(ended.reason as HostError['reason'], `${ended.message} It cannot be used yet: ${this.progress.retried} This host goes on trying to make it usable.`);
     const { placed, sealed, bytesSent, included, retried } = this.progress;
     if (placed === null || !('receipt' in ended)) {
+      const { state } = this;
+      if (state.is === 'revoked') throw new HostError(this.ports.ledger.get(this.handoff.threadId).movedTo === null ? 'cancelled' : 'thread-moved', state.message);
+      // Who takes it back here waits for the end of this, and journals it then.
+      if (stop.aborted) throw new HostError('cancelled', `${this.handoff.destinationName} has not acknowledged the handoff, and the thread is being taken back here. "baton handoffs" shows what becomes of it.`);
       throw new HostError('connection-lost', `The thread belongs to ${this.handoff.destinationName} now, which has everything but has not taken it up yet: ${retried} This host goes on telling it; nothing is lost.`);
     }
     const notes = ended.is === 'committed' ? [`The copy of the thread here could not be archived yet: ${retried} This host goes on trying.`] : [];
@@ -116,11 +140,13 @@ export class HandoffSource {
     };
   }
 
-  /** Goes on after a restart: undoes what was not committed, delivers what was. True once the books are closed. */
+  /** Goes on where nobody drives the handoff any more: undoes what was not committed, delivers what was. True once the books are closed. */
   async recover(): Promise<boolean> {
     const { threadId } = this.handoff;
     // A commit that was read and is not on disk must not be told: after a power loss this host would take the thread for its own.
-    let state = (await this.ports.ledger.durable(threadId)).source;
+    await this.ports.ledger.durable(threadId);
+    let { state } = this;
+    if (isOver(state)) return true;
     const event = sourceRecovery(state);
     if (event !== null) state = (await this.ports.ledger.append(threadId, { side: 'source', event })).source;
     const ended = await runSource(state, this.transaction(), new AbortController().signal);
@@ -152,8 +178,7 @@ export class HandoffSource {
       journal: async (event) => {
         const { source } = await ports.ledger.append(threadId, { side: 'source', event });
         const type = ({ committed: 'handoff-committed', undone: 'handoff-aborted' } as const)[event.type as 'committed'] as 'handoff-committed' | 'handoff-aborted' | undefined;
-        // What is in the ledger has happened; an audit log that cannot be written does not undo it.
-        if (type !== undefined) await ports.audit.append({ type, threadId, handoffId, peer: handoff.destination, epoch: handoff.epoch }).catch((error: unknown) => ports.log.error(`The audit log cannot be written: ${describeError(error).message}`));
+        if (type !== undefined) await this.audit({ type, threadId, handoffId, peer: handoff.destination, epoch: handoff.epoch });
         return source;
       },
       quiesce: async (_, signal) => {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import { outcomeFor } from '../handoff/answers';
 import { describeDestination } from '../handoff/destinationTransaction';
+import { HandoffError } from '../handoff/handoffError';
 import { isOver, isUndecided } from '../handoff/sourceTransaction';
 import type { Claim } from '../handoff/claim';
 import type { DivergenceChoice } from '../handoff/divergence';
@@ -95,7 +96,11 @@ export class Handoffs {
       return this.start({ threadId: await this.ports.yieldTo(subject.threadId, rival) }, to, { by, included, choice: null });
     }
     const handoffId = randomBytes(16).toString('hex');
-    const source = await HandoffSource.begin(this.ports, subject, handoffId, to, by, wish);
+    const source = HandoffSource.of(this.ports, subject, handoffId, to, wish);
+    await source.begin(by).catch((error: unknown) => {
+      if (!HandoffError.is(error)) this.retry(source, RETRY_FIRST_MS);
+      throw error;
+    });
     const abort = new AbortController();
     // Not before it can be found: the first progress is already told to who asked for it.
     this.sources.set(source.handoff.threadId, source);
@@ -194,16 +199,21 @@ export class Handoffs {
 
   /** Tries at once what is left to be done about a thread's handoff. */
   async resume(threadId: string): Promise<void> {
-    const source = this.sources.get(threadId);
     const state = this.ports.ledger.get(threadId).source;
+    if (state.is === 'none' || isOver(state)) return;
     // One that has not come to its commit point goes on by itself.
-    if (source !== undefined && !isUndecided(state) && !isOver(state)) await this.turns.take(threadId, () => source.recover());
+    if (isUndecided(state) && this.running.get(state.handoffId)?.ended === false) return;
+    const known = this.sources.get(threadId);
+    const source = known?.handoff.handoffId === state.handoffId ? known : HandoffSource.resume(this.ports, state);
+    this.sources.set(threadId, source);
+    await this.turns.take(threadId, () => source.recover());
   }
 
-  /** Gives up a handoff that has not committed yet. */
-  async abort(handoffId: string): Promise<void> {
+  /** Gives up a thread's handoff where it has not committed yet. */
+  async abort(threadId: string, handoffId: string): Promise<void> {
     const running = this.running.get(handoffId);
-    if (running !== undefined && !running.ended) await running.cancel();
+    if (running?.ended === false) await running.cancel();
+    else if (isUndecided(this.ports.ledger.get(threadId).source)) await this.resume(threadId);
   }
 
   /** Runs `act` while nothing is done about the thread's handoff. An attempt to reach the destination is ended for it. */
@@ -220,8 +230,7 @@ export class Handoffs {
   /** Undoes or delivers until it is done. */
   private retry(source: HandoffSource, delayMs: number): void {
     const { threadId, handoffId } = source.handoff;
-    const state = this.ports.ledger.get(threadId).source;
-    if (this.disposed || state.is === 'none' || state.handoffId !== handoffId || isOver(state)) return;
+    if (this.disposed) return;
     const timer = globalThis.setTimeout(() => {
       this.timers.delete(timer);
       this.turns.take(threadId, () => source.recover()).then(

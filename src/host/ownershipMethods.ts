@@ -23,7 +23,7 @@ export function ownershipMethods(host: HostService): Pick<Implementations, Metho
     },
     'handoff/abort': async ({ handoffId }) => {
       const before = findHandoff(ledger, handoffId);
-      if (before.direction === 'out') await host.handoffs.abort(handoffId);
+      if (before.direction === 'out') await host.handoffs.abort(before.threadId, handoffId);
       else await host.destination.abort(before.threadId, handoffId);
       const handoff = findHandoff(ledger, handoffId);
       return { aborted: before.open && ['undoing', 'aborted', 'withdrawing', 'withdrawn'].includes(handoff.state), handoff };

@@ -4,13 +4,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { SourceEvent } from '../../src/handoff/sourceTransaction';
+import type { AuditEvent } from '../../src/host/audit';
 import { HandoffDestination, type DestinationPorts } from '../../src/host/handoffDestination';
 import { Handoffs } from '../../src/host/handoffs';
+import { HostError } from '../../src/host/hostError';
 import { LedgerStore } from '../../src/host/ledgerStore';
 import { silentLog } from '../../src/host/log';
 import type { PeerLink } from '../../src/host/peerLink';
 import type { Offer, PeerParams } from '../../src/host/peerProtocol';
 import { channel, holdings, sourceEvents } from '../handoff/examples';
+
+// What speaks for and against a handoff is looked at elsewhere.
+vi.mock('../../src/host/handoffPreflight', async (original) => ({ ...(await original<object>()), preflight: () => Promise.resolve({ preflight: { findings: [] }, rival: null }) }));
 
 const threadId = '0199abcd-0000-7000-8000-000000000000';
 const [laptop, server, desk] = ['L'.repeat(43), 'S'.repeat(43), 'D'.repeat(43)];
@@ -77,5 +82,62 @@ describe('a host that has prepared for a thread which its source then handed to 
     answers = null;
     await expect(offered()).rejects.toMatchObject({ reason: 'thread-moving' });
     expect(ledger.get(threadId).destination).toMatchObject({ is: 'prepared', handoffId: toServer });
+  });
+});
+
+describe('a handoff that could not be begun', () => {
+  let ledger: LedgerStore;
+  let audit: (event: AuditEvent) => Promise<void>;
+  let handoffs: Handoffs;
+
+  beforeEach(async () => {
+    ledger = await LedgerStore.open(join(home, 'laptop'));
+    audit = () => Promise.resolve();
+    handoffs = new Handoffs({
+      hostId: laptop,
+      directory: home,
+      ledger,
+      audit: { append: (event: AuditEvent) => audit(event) },
+      log: silentLog,
+      peerName: () => 'server',
+      describe: () => Promise.reject(new HostError('codex-unavailable', 'Codex is not there.')),
+      unquiesce: () => Promise.resolve(),
+      connect: () => Promise.reject(new HostError('host-offline', 'The server is away.')),
+      sealed: { keep: () => Promise.resolve() },
+      onProgress: () => undefined,
+      onChanged: () => undefined,
+      onEnded: () => undefined,
+      now: () => 0,
+    } as unknown as ConstructorParameters<typeof Handoffs>[0]);
+  });
+  afterEach(() => handoffs.dispose());
+
+  const start = () => handoffs.start({ threadId }, server, { by: 'local', included: null, choice: null });
+  const stateHere = () => ledger.get(threadId).source.is;
+  const full = () => Promise.reject(Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' }));
+
+  it('runs all the same where only the audit log cannot be written', async () => {
+    audit = full;
+    await expect(handoffs.wait(await start())).rejects.toMatchObject({ reason: 'codex-unavailable' });
+    expect(stateHere()).toBe('aborted');
+  });
+
+  it('is given up by itself where its beginning is in the ledger though writing it failed', async () => {
+    const append = ledger.append.bind(ledger);
+    vi.spyOn(ledger, 'append').mockImplementationOnce(async (...record) => {
+      await append(...record);
+      return full();
+    });
+    await expect(start()).rejects.toThrow('ENOSPC');
+    expect(stateHere()).toBe('quiescing');
+    await vi.waitFor(() => expect(stateHere()).toBe('aborted'), 20_000);
+  });
+
+  it.each(['abort', 'resume'] as const)('is given up at the word of the user where nobody drives it: %s', async (act) => {
+    await ledger.append(threadId, { side: 'source', event: { ...sourceEvents.begun, threadId } });
+    await (act === 'abort' ? handoffs.abort(threadId, sourceEvents.begun.handoffId) : handoffs.resume(threadId));
+    expect(stateHere()).toBe('aborted');
+    // The next one has nothing in its way.
+    await expect(handoffs.wait(await start())).rejects.toMatchObject({ reason: 'codex-unavailable' });
   });
 });
