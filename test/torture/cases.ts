@@ -13,6 +13,8 @@ const subject = {
   /** An approval is pending when the handoff begins. */
   waiting: z.boolean(),
 };
+/** Whether the host is started anew once its disk works again; else it has to find its way by itself. */
+const restart = z.boolean().default(true);
 /** See orders.ts. */
 const place = { role, point: z.string(), nth: z.number().int().positive() };
 
@@ -26,9 +28,9 @@ export const tortureCase = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('wire'), ...subject, fault: z.enum(wireFaults), afterBytes: z.number().int().nonnegative() }),
   /** No connection from that phase on: for a while, or until the handoff was cancelled or is the destination's. */
   z.strictObject({ kind: z.literal('partition'), ...subject, phase, cancel: z.boolean() }),
-  z.strictObject({ kind: z.literal('diskFull'), ...subject, role, phase, freeBytes: z.number().int().nonnegative() }),
-  z.strictObject({ kind: z.literal('readOnly'), ...subject, role, phase }),
-  z.strictObject({ kind: z.literal('ioError'), ...subject, role, call: z.string(), nth: z.number().int().positive(), code: z.enum(['EIO', 'ENOSPC']) }),
+  z.strictObject({ kind: z.literal('diskFull'), ...subject, role, phase, freeBytes: z.number().int().nonnegative(), restart }),
+  z.strictObject({ kind: z.literal('readOnly'), ...subject, role, phase, restart }),
+  z.strictObject({ kind: z.literal('ioError'), ...subject, role, call: z.string(), nth: z.number().int().positive(), code: z.enum(['EIO', 'ENOSPC']), restart }),
   z.strictObject({ kind: z.literal('clock'), ...subject, role, shiftMs: z.number().int() }),
 ]);
 export type TortureCase = z.infer<typeof tortureCase>;
@@ -57,7 +59,7 @@ export function randomFrom(seed: number): () => number {
 }
 
 /** In one round each kind has its turn so often. */
-const round: readonly Kind[] = [
+export const round: readonly Kind[] = [
   'kill', 'wire', 'kill', 'killAgain', 'kill', 'killInPhase', 'kill', 'diskFull', 'kill', 'wire', 'killBoth', 'kill', 'ioError', 'killAgain', 'partition', 'kill', 'readOnly', 'wire', 'killInPhase', 'clock',
 ];
 const DAY_MS = 86_400_000;
@@ -86,8 +88,8 @@ export function killPlaces({ points }: Terrain, random: () => number): { readonl
   return Array.from({ length: Math.max(lasting.length, passing.length) }, (_, index) => [passing[index], lasting[index]]).flat().filter((place) => place !== undefined);
 }
 
-/** Cases without end: every point is killed at once before one is a second time. */
-export function* cases(terrain: Terrain, seed: number, only: readonly Kind[] = kinds): Generator<TortureCase> {
+/** Cases without end, of kinds in these turns: every point is killed at once before one is a second time. */
+export function* cases(terrain: Terrain, seed: number, turns: readonly Kind[] = round): Generator<TortureCase> {
   const random = randomFrom(seed);
   const among = <T>(values: readonly T[]): T => present(values[Math.floor(random() * values.length)]);
   const upTo = (most: number) => Math.floor(random() * (most + 1));
@@ -96,7 +98,7 @@ export function* cases(terrain: Terrain, seed: number, only: readonly Kind[] = k
     if (places.length === 0) places = killPlaces(terrain, random);
     return present(places.shift());
   };
-  const possible = round.filter((kind) => only.includes(kind) && (terrain.disks || (kind !== 'diskFull' && kind !== 'readOnly')));
+  const possible = turns.filter((kind) => terrain.disks || (kind !== 'diskFull' && kind !== 'readOnly'));
   if (possible.length === 0) throw new Error('None of the kinds that were asked for is possible here: a disk can be filled only by root on Linux.');
   for (let turn = 0; ; turn++) {
     const kind = present(possible[turn % possible.length]);
@@ -122,15 +124,15 @@ export function* cases(terrain: Terrain, seed: number, only: readonly Kind[] = k
         yield { ...where, kind, phase: among(phases), cancel: random() < 0.5 };
         break;
       case 'diskFull':
-        yield { ...where, kind, role: side, phase: among(phases), freeBytes: upTo(among([4096, 65_536, 400_000])) };
+        yield { ...where, kind, role: side, phase: among(phases), freeBytes: upTo(among([4096, 65_536, 400_000])), restart: random() < 0.5 };
         break;
       case 'readOnly':
-        yield { ...where, kind, role: side, phase: among(phases) };
+        yield { ...where, kind, role: side, phase: among(phases), restart: random() < 0.5 };
         break;
       case 'ioError': {
         const call = among(['sync', 'write', 'appendFile', 'rename', 'open', 'mkdir', 'copyFile']);
         const most = [...(terrain.points.get(`${leg} ${side}`) ?? [])].filter(([point]) => point.startsWith(call) && point.endsWith('before')).reduce((sum, [, count]) => sum + count, 0);
-        yield { ...where, kind, role: side, call, nth: 1 + upTo(Math.max(0, most - 1)), code: among(['EIO', 'ENOSPC'] as const) };
+        yield { ...where, kind, role: side, call, nth: 1 + upTo(Math.max(0, most - 1)), code: among(['EIO', 'ENOSPC'] as const), restart: random() < 0.5 };
         break;
       }
       case 'clock':

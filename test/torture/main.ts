@@ -1,6 +1,6 @@
 /** `npm run torture`: see `usage`. */
 import { parseArgs } from 'node:util';
-import { kinds, tortureCase, type Kind } from './cases';
+import { kinds, round, tortureCase } from './cases';
 import { torture } from './torture';
 
 const usage = `Usage: npm run torture -- [--minutes N] [--seed S] [--only ${kinds.join('|')}]\n       npm run torture -- --replay CASE\n`;
@@ -18,7 +18,7 @@ async function main(): Promise<number> {
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
   const replay = values.replay === undefined ? null : tortureCase.parse(JSON.parse(values.replay));
-  const broken = await torture({ seed, say, ...(replay === null ? { milliseconds: minutes * 60_000, only: only as Kind[] } : { only: [], given: [replay] }), signal: stop.signal });
+  const broken = await torture({ seed, say, ...(replay === null ? { milliseconds: minutes * 60_000, turns: round.filter((kind) => only.includes(kind)) } : { given: [replay] }), signal: stop.signal });
   return broken === 0 ? 0 : 1;
 }
 

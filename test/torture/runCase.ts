@@ -123,7 +123,7 @@ async function inflict(ground: Ground, asked: TortureCase, source: Site, destina
       if (reached !== null) await (asked.kind === 'diskFull' ? ground.fill(site, asked.freeBytes) : ground.makeReadOnly(site));
       await ended;
       await ground.healDisks();
-      await ground.restart(site, 'SIGTERM');
+      if (asked.restart) await ground.restart(site, 'SIGTERM');
       return reached !== null;
     }
     case 'ioError': {
@@ -131,7 +131,7 @@ async function inflict(ground: Ground, asked: TortureCase, source: Site, destina
       const id = ground.order(site, { fail: { call, nth, code } });
       await begin();
       ground.disarm(site);
-      await ground.restart(site, 'SIGTERM');
+      if (asked.restart) await ground.restart(site, 'SIGTERM');
       return heardOf(ground.ordersOf(site), id).some(({ failed }) => failed !== undefined);
     }
     case 'clock': {

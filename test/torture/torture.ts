@@ -13,7 +13,8 @@ export interface TortureOptions {
   readonly milliseconds?: number;
   /** No more cases than that. */
   readonly count?: number;
-  readonly only?: readonly Kind[];
+  /** Of which kind one case after the other is; over again where there are more. */
+  readonly turns?: readonly Kind[];
   /** These cases, and no others. */
   readonly given?: readonly TortureCase[];
   readonly signal?: AbortSignal;
@@ -23,7 +24,7 @@ export interface TortureOptions {
 const CASES_PER_GROUND = 8;
 
 /** Runs cases until the time is over. Gives how many broke something. */
-export async function torture({ seed, say, milliseconds = Infinity, count = Infinity, only, given, signal }: TortureOptions): Promise<number> {
+export async function torture({ seed, say, milliseconds = Infinity, count = Infinity, turns, given, signal }: TortureOptions): Promise<number> {
   const until = performance.now() + milliseconds;
   const disks = await canMount();
   if (!disks) say('No disk is filled or made read-only: file systems can be mounted only by root on Linux.');
@@ -35,7 +36,7 @@ export async function torture({ seed, say, milliseconds = Infinity, count = Infi
     const terrain = ground === null ? null : await survey(ground, disks);
     const points = terrain === null ? 0 : [...terrain.points.values()].reduce((sum, counts) => sum + counts.size, 0);
     if (terrain !== null) say(`Seed ${seed}. ${points} points at which a host can be killed, ${terrain.bytes.there} and ${terrain.bytes.back} bytes on the wire, there and back.`);
-    for (const asked of given ?? (terrain === null ? [] : cases(terrain, seed, only))) {
+    for (const asked of given ?? (terrain === null ? [] : cases(terrain, seed, turns))) {
       if (performance.now() >= until || results.length >= count || signal?.aborted === true) break;
       const needsDisk = asked.kind === 'diskFull';
       if (ground === null || used >= CASES_PER_GROUND || (needsDisk && !ground.smallDisks)) {
