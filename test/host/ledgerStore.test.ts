@@ -121,6 +121,14 @@ describe('a ledger that a host before this one left', () => {
     expect(disk.done).toEqual([]);
   });
 
+  it('has its name synced with the next event, where that host may have been killed before it was', async () => {
+    writeFileSync(join(directory, file), '{"version":1,"at":"20');
+    const next = await LedgerStore.open(directory);
+    disk.done = [];
+    await append(begun, next);
+    expect(withoutCloses()).toEqual([`sync ${file}`, 'sync ledger']);
+  });
+
   it('is read without a torn last line, and nothing of a host that was killed while it wrote one anew stays', async () => {
     await append(begun);
     const whole = readFileSync(join(directory, file), 'utf8');
