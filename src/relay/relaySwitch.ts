@@ -14,9 +14,7 @@ import type { RelayPresence } from './relayPresence';
 import { MinuteRate, Tally } from './tally';
 import { CloseCode } from './webSocketStream';
 
-/**
- * Into so many pieces a message may be broken by who sends it or by the network. Each takes memory of its own. 512 bytes to a packet are few.
- */
+/** Into so many pieces a message may be broken, by who sends it or by the network. Each takes memory of its own; 512 bytes to a packet make 136. */
 const MAX_PIECES = 256;
 
 /** A request to be upgraded, of a form that the relay knows. */

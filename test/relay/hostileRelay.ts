@@ -72,8 +72,8 @@ export async function hostileRelay(honestUrl: string, { meddle = (message) => [m
 export interface HostilityToHosts {
   /** A host wants to register. */
   readonly register: (control: WebSocket) => void;
-  /** A host comes for a dial. */
-  readonly accept?: (socket: Duplex) => void;
+  /** A host comes for a dial; `open` lets it. */
+  readonly accept?: (socket: Duplex, open: () => WebSocket | undefined) => void;
 }
 
 /** Starts one at which hosts register; `comes` counts how many times one has come for a dial. */
@@ -85,7 +85,11 @@ export async function relayHostileToHosts({ register, accept = () => undefined }
     closers.push(() => void socket.on('error', () => undefined).destroy());
     if (request.url?.startsWith('/v1/accept/') === true) {
       comes += 1;
-      accept(socket);
+      accept(socket, () => {
+        let opened: WebSocket | undefined;
+        sockets.handleUpgrade(request, socket, head, (webSocket) => (opened = webSocket.on('error', () => undefined)));
+        return opened;
+      });
       return;
     }
     sockets.handleUpgrade(request, socket, head, (control) => register(control.on('error', () => undefined)));

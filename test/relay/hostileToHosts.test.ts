@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import type { WebSocket } from 'ws';
 import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
 import { RelayClient } from '../../src/relay/relayClient';
 import { dialThroughRelay } from '../../src/relay/relayDial';
@@ -131,6 +132,33 @@ describe('a host at a hostile relay', () => {
     expect(incoming).toEqual([]);
     expect(client.status).toBe('connected');
   });
+
+  it.each<[string, (pair: WebSocket) => void]>([
+    ['says nothing', () => undefined],
+    ['says text', (pair) => pair.send('text')],
+    ['says what is no WebSocket', (pair) => (pair as unknown as { _socket: Duplex })._socket.write(randomBytes(1000))],
+    ['hangs up', (pair) => pair.terminate()],
+  ])('hands on whoever the relay joins it with, though it then %s, and stays free for more', async (_what, act) => {
+    let call: () => void = () => undefined;
+    const relay = await relayHostileToHosts({
+      register: (control) => {
+        control.send(registered);
+        call = () => control.send(JSON.stringify({ type: 'dial', ticket: ticket() }));
+      },
+      accept: (_socket, open) => {
+        const pair = open();
+        if (pair !== undefined) act(pair);
+      },
+    });
+    const { client, said, incoming } = hostAt(relay.url);
+    await client.whenConnected();
+    for (let count = 1; count <= 40; count++) {
+      call();
+      while (incoming.length < count) await turn();
+    }
+    expect(said.filter((line) => line.startsWith('More dials'))).toEqual([]);
+    expect(client.status).toBe('connected');
+  });
 });
 
 describe('who dials through a hostile relay', () => {
@@ -144,6 +172,23 @@ describe('who dials through a hostile relay', () => {
     closers.push(() => void redirecting.close());
     await expect(dialThroughRelay({ url: `ws://127.0.0.1:${(redirecting.address() as AddressInfo).port}`, hostId, pass: 'A'.repeat(98) })).rejects.toMatchObject({ reason: 'relay-refused' });
     expect(visits()).toBe(0);
+  });
+});
+
+describe('who dials through a slow relay', () => {
+  it('waits as long as it was told in all, however often it is sent on', async () => {
+    const hostId = hostIdOf(generateKeyPair().publicKey);
+    const servers = [createServer(), createServer()].map((server) => server.listen(0, '127.0.0.1'));
+    await Promise.all(servers.map((server) => once(server, 'listening')));
+    const ports = servers.map((server) => (server.address() as AddressInfo).port);
+    servers.forEach((server, index) => {
+      closers.push(() => void server.close());
+      server.on('connection', (socket) => {
+        socket.on('error', () => undefined).once('data', () => setTimeout(() => socket.end(`HTTP/1.1 307 Refused\r\nLocation: ws://127.0.0.1:${ports[1 - index] ?? 0}/v1/dial/${hostId}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`), 500));
+      });
+    });
+    // It would be refused after 2 s, having been sent on three times.
+    await expect(dialThroughRelay({ url: `ws://127.0.0.1:${ports[0] ?? 0}`, hostId, timeoutMs: 900 })).rejects.toMatchObject({ reason: 'timeout' });
   });
 });
 

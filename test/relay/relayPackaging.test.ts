@@ -29,7 +29,8 @@ function callsIn(set: string): string[] {
 }
 
 describe('the unit of systemd', () => {
-  const missing = ['strace', 'systemd-analyze'].filter((program) => !has(program, '--version'));
+  // strace is of no use where it may trace nothing, as in some containers.
+  const missing = [...(has('strace', '-o', '/dev/null', 'true') ? [] : ['strace']), ...(has('systemd-analyze', '--version') ? [] : ['systemd-analyze'])];
 
   it.skipIf(missing.length > 0)('allows each system call that a relay makes', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'baton-unit-'));
@@ -50,7 +51,7 @@ describe('the unit of systemd', () => {
     for (const { not, calls } of filters) for (const call of calls) if (not) allowed.delete(call); else allowed.add(call);
     expect([...used].filter((call) => !allowed.has(call))).toEqual([]);
   });
-  if (missing.length > 0) console.info(`Which system calls the unit allows was not compared: there is no ${missing.join(', no ')}.`);
+  if (missing.length > 0) console.info(`Which system calls the unit allows was not compared: this machine has no use of ${missing.join(' and ')}.`);
 });
 
 describe('the image', () => {
