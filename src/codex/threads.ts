@@ -105,13 +105,15 @@ export async function resumeMoved(server: AppServer, options: ExplicitPolicy & {
 }
 
 /**
- * Begins a thread under a policy that another host decided on: nothing of it is left to this machine's config.toml. As after
- * `resumeMoved`, compare what is applied before the first turn.
+ * Begins a thread for another host, read-only: a start that may write makes Codex trust the whole repository for good, and what came
+ * with it (`.codex/config.toml`, hooks, rules) would hold. Its policy comes with `resumeMoved`, once something is in its rollout.
+ * @returns its id
  * @throws CodexError `provider-missing`
  */
-export async function beginMoved(server: AppServer, options: ExplicitPolicy & { cwd: string; model?: string }): Promise<AppliedPolicy> {
+export async function beginMoved(server: AppServer, options: Omit<ExplicitPolicy, 'sandbox'> & { cwd: string; model?: string }): Promise<string> {
   const { cwd, model } = options;
-  return appliedPolicy(await server.request('thread/start', { cwd, runtimeWorkspaceRoots: [cwd], ...explicitPolicy(options), ...(model === undefined ? {} : { model }) }));
+  const { thread } = await server.request('thread/start', { cwd, runtimeWorkspaceRoots: [cwd], ...explicitPolicy({ ...options, sandbox: 'read-only' }), ...(model === undefined ? {} : { model }) });
+  return thread.id;
 }
 
 /** What a thread may do, in the words of `thread/resume` and `thread/start`. What is left out is the strict choice. */

@@ -213,16 +213,27 @@ export class ThreadArrival {
   private async begin(cwd: string, wanted: Policy, manifest: Manifest, from: string): Promise<{ threadId: string; notes: string[] }> {
     const { thread: carried, prompt } = manifest;
     const server = await this.codex.ready();
-    // A host that was stopped before it could note that the thread has begun finds it by its worktree, which is nobody else's.
-    for await (const { id: threadId } of allThreads(server, { cwd })) return { threadId, notes: this.inForce(await resumeMoved(server, { threadId, ...explicit(cwd, wanted, carried) }), wanted, carried) };
-    const applied = await beginMoved(server, explicit(cwd, wanted, carried));
-    const threadId = applied.thread.id;
-    const notes = this.inForce(applied, wanted, carried);
+    const threadId = (await this.begunIn(server, cwd)) ?? (await this.beginNoted(server, cwd, wanted, manifest, from));
     await this.held.hold(threadId, { policy: wanted, approvalsReviewer: carried.approvalsReviewer, requirements: carried.requirements });
-    // Also puts the thread's rollout on disk: without one Codex forgets the thread when it ends.
-    await injectNote(server, threadId, noteForAgent(from, this.hostName(), cwd, manifest));
-    if (prompt !== null && prompt !== '') await server.request('turn/start', { threadId, cwd, input: [{ type: 'text', text: prompt, text_elements: [] }] });
+    const speaks = (await server.request('thread/turns/list', { threadId, limit: 1 })).data.length > 0;
+    // What is loaded would stay read-only.
+    if (!speaks) await releaseThread(server, threadId);
+    const notes = this.inForce(await resumeMoved(server, { threadId, ...explicit(cwd, wanted, carried) }), wanted, carried);
+    if (!speaks && prompt !== null && prompt !== '') await server.request('turn/start', { threadId, cwd, input: [{ type: 'text', text: prompt, text_elements: [] }] });
     return { threadId, notes };
+  }
+
+  /** The thread that a host began before it was stopped, and could not note: it is found by its worktree, which is nobody else's. */
+  private async begunIn(server: AppServer, cwd: string): Promise<string | null> {
+    for await (const { id } of allThreads(server, { cwd })) return id;
+    return null;
+  }
+
+  /** Begins a thread that has only been told where it is. That also puts its rollout on disk, without which Codex forgets a thread that it unloads. */
+  private async beginNoted(server: AppServer, cwd: string, wanted: Policy, manifest: Manifest, from: string): Promise<string> {
+    const threadId = await beginMoved(server, explicit(cwd, wanted, manifest.thread));
+    await injectNote(server, threadId, noteForAgent(from, this.hostName(), cwd, manifest));
+    return threadId;
   }
 
   /** Takes the answer of Codex to a policy that was asked for; gives what the user should know of it. Throws HostError where it is wider. */

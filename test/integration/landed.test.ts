@@ -39,7 +39,7 @@ it('configuration that travels in a working tree lands as files, and neither run
     await writeFile(join(laptop.checkout, name), content);
   }
   await chmod(program, 0o755);
-  // Read-only, as Codex trusts the folder of a thread that it starts with more.
+  // Read-only, as Codex trusts here, at the source, the folder of a thread that it starts with more.
   const threadId = await laptop.begin(said.hello, { approvalPolicy: 'on-request', sandbox: 'read-only' });
   const { worktree } = await laptop.handOff({ threadId, to: server.hostId });
   for (const [name, content] of Object.entries(files)) expect(readFileSync(join(worktree, name), 'utf8')).toBe(content);
@@ -48,6 +48,28 @@ it('configuration that travels in a working tree lands as files, and neither run
   expect(readFileSync(join(server.machine.codexHome, 'config.toml'), 'utf8')).not.toContain(worktree);
   const { approvalPolicy, sandbox } = (await server.client.codex('thread/resume', { threadId, excludeTurns: true })) as { approvalPolicy: string; sandbox: { type: string } };
   expect([approvalPolicy, sandbox.type]).toEqual(['on-request', 'readOnly']);
+
+  // Nor does a thread that begins there, as its checkout had none yet, and that may write.
+  const configured = readFileSync(join(server.machine.codexHome, 'config.toml'), 'utf8');
+  const asked = pair.model.requests.length;
+  const spoken = new Promise<void>((fulfil) => {
+    const stop = server.client.onCodex((method) => {
+      if (method !== 'turn/completed') return;
+      stop();
+      fulfil();
+    });
+  });
+  const begun = await laptop.handOff({ directory: laptop.checkout, prompt: said.hello, to: server.hostId });
+  for (const [name, content] of Object.entries(files)) expect(readFileSync(join(begun.worktree, name), 'utf8')).toBe(content);
+  await spoken;
+  expect(await server.thread(begun.threadId)).toMatchObject({ preview: said.hello, turns: [{ status: 'completed' }] });
+  expect(developerNotes(asked)).toHaveLength(1);
+  expect(JSON.stringify(pair.model.requests[asked]?.input)).toContain('workspace-write');
+  const resumed = (await server.client.codex('thread/resume', { threadId: begun.threadId, excludeTurns: true })) as { approvalPolicy: string; sandbox: { type: string } };
+  expect([resumed.approvalPolicy, resumed.sandbox.type]).toEqual(['on-request', 'workspaceWrite']);
+  expect(await server.say(begun.threadId, 'And now?')).toBe('completed');
+  expect(existsSync(ran)).toBe(false);
+  expect(readFileSync(join(server.machine.codexHome, 'config.toml'), 'utf8')).toBe(configured);
 });
 
 it.skipIf(process.platform === 'win32')('the agent is told once that it moved, where, and which files did not come', async () => {
