@@ -33,7 +33,8 @@ export interface ClaimPorts {
   alone<T>(threadId: string, act: () => Promise<T>): Promise<T>;
   /** Goes on with what a handoff to this host has prepared. */
   activate(threadId: string): Promise<unknown>;
-  take(threadId: string, from: string): Promise<void>;
+  /** `handoffId`: of the handoff by which the thread left and that was never acknowledged. */
+  take(threadId: string, from: string, handoffId: string | null): Promise<void>;
   setAside(threadId: string, fork: string, owner: Owner & { readonly epoch: number }): Promise<unknown>;
   onChanged(): void;
 }
@@ -201,7 +202,7 @@ export class Claims {
         const { due, movedTo, fork, epoch, source, destination } = this.ports.ledger.get(threadId);
         if (due === 'take') {
           const from = 'destinationName' in source ? source.destinationName : 'sourceName' in destination ? destination.sourceName : 'another host';
-          await this.ports.take(threadId, from);
+          await this.ports.take(threadId, from, source.is === 'revoked' ? source.handoffId : null);
           await this.ports.ledger.append(threadId, { side: 'owner', event: { type: 'taken' } });
         }
         if (due === 'keep' && movedTo !== null && fork !== null) {
@@ -223,7 +224,7 @@ function lossesOf({ source, destination }: Ledger, name: string): string[] {
   if (source.is === 'committed' && !source.delivered) return [`Nothing that is known here: ${name} never acknowledged that it has the thread. If it went on with it all the same, it keeps that as a fork.`];
   return [
     `Everything that happened since the thread was handed to ${name}: its turns, commits, changes and decisions there are not here.`,
-    `The thread goes on as it was when it left, in the files as they are here now.`,
+    `The conversation goes on as it was when the thread left, in the files as they are here now. Approvals that were pending then, and what waited in its queue, went along and are not here; a goal that it had is here, and paused.`,
     `If ${name} comes back, it learns that it no longer owns the thread, runs nothing on it, and keeps what it has as a fork with its worktree. Until it has heard of it, it may go on.`,
   ];
 }

@@ -1,18 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import writeFileAtomic from 'write-file-atomic';
 import { captureCheckout, type CapturedCheckout } from '../git/captureCheckout';
 import { SECRETS_TRAVEL } from '../git/captureFindings';
 import { sealFiles, type SealedFiles } from '../git/sealFiles';
 import { sideBySide } from '../git/sideBySide';
 import { digestOf } from '../handoff/canonicalJson';
-import { carriedThread, type CarriedThread } from '../handoff/carriedThread';
+import type { CarriedThread } from '../handoff/carriedThread';
 import { receiptHash, type Holdings, type Receipt } from '../handoff/receipt';
 import { runSource, type SourcePorts } from '../handoff/runSource';
 import { isOver, sourceRecovery, type HandoffIdentity, type SourceState } from '../handoff/sourceTransaction';
 import type { Actor, AuditEvent } from './audit';
+import { readCarried, writeCarried } from './carriedFile';
 import { announceSubmodules, makeOffer, repositoryOf } from './handoffPreflight';
 import { agreedNames } from './includedTravel';
 import { HostError } from './hostError';
@@ -44,8 +44,6 @@ interface Progress {
 const REDELIVERY_DELAYS_MS = [500, 1000, 2000, 4000];
 /** So long is waited for a destination that may hang; one that was not told asks. */
 const WITHDRAW_TIMEOUT_MS = 10_000;
-/** In the spool, see `record`. */
-const CARRIED_FILE = 'carried.json';
 
 /** The source's side of one handoff. */
 export class HandoffSource {
@@ -152,7 +150,8 @@ export class HandoffSource {
     const ended = await runSource(state, this.transaction(), new AbortController().signal);
     const over = isOver(ended);
     if (ended.is === 'closed') await this.clear();
-    else if (over) await rm(this.spool, { recursive: true, force: true });
+    // Of one that was reclaimed, what the thread waited for is still to be put back.
+    else if (over && this.ports.ledger.get(threadId).due !== 'take') await rm(this.spool, { recursive: true, force: true });
     this.ports.onChanged();
     return over;
   }
@@ -271,7 +270,7 @@ export class HandoffSource {
       },
       undo: async (_, reason) => {
         // The thread first: it must be usable here whether or not the destination can be told.
-        await ports.unquiesce(threadId, progress.carried ?? (await this.recorded()));
+        await ports.unquiesce(threadId, progress.carried ?? (await readCarried(this.spool, ports.log)));
         await ports
           .connect(handoff.destination, AbortSignal.timeout(5000))
           .then((link) => link.call('handoff/withdraw', { handoffId, threadId, reason }, AbortSignal.timeout(WITHDRAW_TIMEOUT_MS)))
@@ -287,21 +286,9 @@ export class HandoffSource {
     };
   }
 
-  /** Keeps on disk what Codex forgets when the thread is stopped, so that it can be put back also after a crash. */
   private async record(carried: CarriedThread): Promise<void> {
-    await mkdir(this.spool, { recursive: true, mode: 0o700 });
-    await writeFileAtomic(join(this.spool, CARRIED_FILE), JSON.stringify(carried), { mode: 0o600, fsync: true });
+    await writeCarried(this.spool, carried);
     this.progress.carried = carried;
-  }
-
-  /** What a host before this one recorded; null where it had not come so far. */
-  private async recorded(): Promise<CarriedThread | null> {
-    try {
-      return carriedThread.parse(JSON.parse(await readFile(join(this.spool, CARRIED_FILE), 'utf8')));
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) this.ports.log.warn(`What was pending before handoff ${this.handoff.handoffId} cannot be read: ${describeError(error).message}`);
-      return null;
-    }
   }
 
   private subjectOrThrow(): Subject {

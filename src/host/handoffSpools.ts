@@ -16,7 +16,8 @@ export const PREFLIGHT_SPOOL = 'preflight-';
  * any more, and handoffs that are over by the ledgers. (An end is journaled before its spool goes, a withdrawal after.)
  */
 export async function sweepSpools({ directory, ledger, log }: { readonly directory: string; readonly ledger: LedgerStore; readonly log: Log }): Promise<void> {
-  const open = new Set([...ledger.entries()].flatMap(([, of]) => openHandoffs(of)));
+  // What a reclaimed thread waited for is in the spool of the handoff by which it had left.
+  const open = new Set([...ledger.entries()].flatMap(([, of]) => [...openHandoffs(of), ...(of.due === 'take' && of.source.is !== 'none' ? [of.source.handoffId] : [])]));
   for (const name of await readdir(directory)) {
     const isHandoff = handoffId.safeParse(name).success;
     if (!name.startsWith(PREFLIGHT_SPOOL) && (!isHandoff || open.has(name))) continue;

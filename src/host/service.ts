@@ -382,12 +382,15 @@ export class HostService implements RunningHost {
       },
     });
     const fork = new ThreadFork({
+      log,
+      directory: handoffDirectory,
       codex: this.codex,
       approvals: this.approvals,
       worktrees,
       held,
       hasThread: (threadId) => this.arrival.hasThread(threadId),
       wake: (threadId) => this.keeper.wake(threadId),
+      putBack: (threadId, carriedThread) => this.departure.putBack(threadId, carriedThread),
     });
     this.destination = new HandoffDestination({
       ...shared,
@@ -415,7 +418,7 @@ export class HostService implements RunningHost {
       hasThread: (threadId) => this.arrival.hasThread(threadId),
       alone: (threadId, act) => this.handoffs.alone(threadId, act),
       activate: (threadId) => this.destination.resume(threadId),
-      take: (threadId, from) => fork.take(threadId, from),
+      take: (threadId, from, handoffId) => fork.take(threadId, from, handoffId),
       setAside: (threadId, forkId, owner) => fork.setAside(threadId, forkId, owner),
     });
 

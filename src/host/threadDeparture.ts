@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { portableInput, clearQueue, readAttachments, readGoal, readQueue, startQueue, restoreGoal } from '../codex/besideRollout';
+import { portableInput, clearQueue, readAttachments, readGoal, readQueue, startQueue, restoreGoal, restoreQueue } from '../codex/besideRollout';
 import type { AppServer } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
 import { onceWritten } from '../codex/onceWritten';
@@ -179,13 +179,18 @@ export class ThreadDeparture {
       if (CodexError.is(error, 'thread-not-found')) return;
       throw error;
     }
-    if (before === null) return;
+    if (before !== null) await this.putBack(threadId, before);
+  }
+
+  /** Has a thread wait for what it waited for when it was stopped, and go on with what went on by itself. May be repeated. */
+  async putBack(threadId: string, before: CarriedThread): Promise<void> {
     for (const { threadId: id, approvals } of [{ threadId, approvals: before.approvals }, ...before.subAgents]) {
       // A host that was killed may have left the turn running, and then it still asks by itself.
       const asking = await this.approvals.asking(id);
       await this.approvals.adopt(id, approvals.filter(({ digest }) => !asking.has(digest)));
     }
     const server = await this.codex.ready();
+    await restoreQueue(server, threadId, before.queue.waiting as Parameters<typeof restoreQueue>[2]);
     await setGoing(server, threadId, before, this.log);
   }
 

@@ -1,10 +1,15 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { copyThread, retireThread } from '../codex/rolloutCopy';
 import { quiesceThread } from '../codex/quiesce';
 import { injectNote, isArchived, markMoved, readThread, unmarkMoved } from '../codex/threads';
 import type { Owner } from '../handoff/claim';
+import type { CarriedThread } from '../handoff/carriedThread';
 import type { ApprovalBroker } from './approvalBroker';
+import { readCarried } from './carriedFile';
 import type { CodexHost } from './codexHost';
 import type { HeldPolicies } from './heldPolicies';
+import type { Log } from './log';
 import type { ManagedWorktrees } from './managedWorktrees';
 
 /** How the name of a thread begins that was marked as moved (`markMoved`). */
@@ -15,18 +20,27 @@ export interface ThreadForkPorts {
   readonly approvals: Pick<ApprovalBroker, 'forget'>;
   readonly worktrees: ManagedWorktrees;
   readonly held: Pick<HeldPolicies, 'of' | 'hold'>;
+  readonly log: Log;
+  /** Spools of handoffs. */
+  readonly directory: string;
   /** Whether Codex has a thread of that id. */
   hasThread(threadId: string): Promise<boolean>;
   /** Brings the thread's worktree back where it was removed. */
   wake(threadId: string): Promise<void>;
+  /** Has a thread wait for what it waited for when it was stopped, and go on with what went on by itself. */
+  putBack(threadId: string, carried: CarriedThread): Promise<void>;
 }
 
 /** What a reclaim does with a thread in Codex: usable again where it was reclaimed, kept as a fork where it was reclaimed from. Each may be repeated. */
 export class ThreadFork {
   constructor(private readonly ports: ThreadForkPorts) {}
 
-  /** A thread that was handed away is usable here again, as it was then, and its agent is told so. */
-  async take(threadId: string, from: string): Promise<void> {
+  /**
+   * A thread that was handed away is usable here again, as it was then, and its agent is told so.
+   *
+   * @param handoffId the handoff by which it left, where the other host never acknowledged it: approvals, queue and goal come back too. Else that host had them, and decided on them.
+   */
+  async take(threadId: string, from: string, handoffId: string | null): Promise<void> {
     const { codex, worktrees } = this.ports;
     const server = await codex.ready();
     if (await isArchived(server, threadId)) {
@@ -42,6 +56,11 @@ export class ThreadFork {
       server, threadId,
       `The user took this thread back from the host "${from}", to which it had been moved. It works in ${cwd} again. Whatever you did on "${from}" is not here: look at the files before you rely on what you remember of them.`,
     );
+    if (handoffId === null) return;
+    const spool = join(this.ports.directory, handoffId);
+    const carried = await readCarried(spool, this.ports.log);
+    if (carried !== null) await this.ports.putBack(threadId, carried);
+    await rm(spool, { recursive: true, force: true });
   }
 
   /**

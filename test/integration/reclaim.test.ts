@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { HandoffSummary } from '../../src/host/protocol';
 import { untouchedState, workingState } from '../fixtures/checkout';
-import { pairForAll, refusal, said, saying, type PairedHosts, type Site } from './pairedHosts';
+import { askCodex, pairForAll, refusal, riskyCommand, said, saying, type PairedHosts, type Site } from './pairedHosts';
 
 let pair: PairedHosts;
 let laptop: Site;
@@ -54,6 +54,7 @@ describe('a thread whose host was killed after it went on there', () => {
     const report = await laptop.client.call('handoff/reclaim', { threadId, dryRun: true });
     expect(report).toMatchObject({ done: false, online: true, from: { name: 'server' }, epoch: 1000 });
     expect(report.losses[0]).toContain('Everything that happened since');
+    expect(report.losses[1]).toContain('what waited in its queue');
     const refused = await refusal(laptop.client.call('handoff/reclaim', { threadId }));
     expect(refused).toMatchObject({ reason: 'owner-online', message: saying(`baton handoff ${threadId} --to here --from server`) });
     expect(await baton(laptop, threadId)).toMatchObject({ owner: server.hostId, epoch: 1 });
@@ -92,6 +93,44 @@ describe('a thread whose host was killed after it went on there', () => {
     expect(await server.say(threadId, said.hello)).toBe('completed');
     expect(await baton(server, threadId)).toMatchObject({ owner: server.hostId, epoch: 1001 });
   });
+});
+
+it('a thread that was never acknowledged comes back with what it waited for', async () => {
+  const threadId = await laptop.begin(said.risky);
+  await askCodex(laptop, 'thread/goal/set', { threadId, objective: 'Find the comet', status: 'active' });
+  await askCodex(laptop, 'thread/queue/add', { threadId, input: [{ type: 'text', text: 'After that.', text_elements: [] }], clientUserMessageId: 'after' });
+  const [asked] = await laptop.approvals(threadId);
+  const reached = laptop.phase('activate', threadId);
+  const { handoffId } = await laptop.client.call('handoff/start', { threadId, to: server.hostId });
+  const ended = refusal(laptop.client.call('handoff/wait', { handoffId }));
+  await reached;
+  await server.stop('SIGKILL');
+  await ended;
+  // The copy here has been let go of.
+  expect(await laptop.approvals(threadId)).toEqual([]);
+  expect((await laptop.client.call('handoff/reclaim', { threadId, dryRun: true })).losses).toEqual([saying('Nothing that is known here')]);
+  await laptop.client.call('handoff/reclaim', { threadId });
+  const [pending, ...more] = await laptop.approvals(threadId);
+  expect(more).toEqual([]);
+  expect(pending).toMatchObject({ digest: asked?.digest, command: saying(riskyCommand), carriedOver: true, hostId: laptop.hostId });
+  expect(await askCodex(laptop, 'thread/queue/list', { threadId })).toMatchObject({ data: [{ clientUserMessageId: 'after' }] });
+  expect(await askCodex(laptop, 'thread/goal/get', { threadId })).toMatchObject({ goal: { objective: 'Find the comet', status: 'paused' } });
+  expect((await laptop.traces())['handoffs']).toEqual([]);
+  // Without the goal, which would go on by itself.
+  await askCodex(laptop, 'thread/goal/clear', { threadId });
+  const quiet = new Promise<void>((fulfil) => {
+    let left = 2;
+    const stop = laptop.client.onCodex((method, params) => {
+      if (method !== 'turn/completed' || (params as { threadId: string }).threadId !== threadId || --left > 0) return;
+      stop();
+      fulfil();
+    });
+  });
+  await laptop.client.call('approval/decide', { id: pending?.id ?? '', digest: pending?.digest ?? '', decision: 'accept' });
+  await quiet;
+  expect(await askCodex(laptop, 'thread/queue/list', { threadId })).toMatchObject({ data: [] });
+  expect(JSON.stringify((await laptop.thread(threadId)).turns)).toContain('After that.');
+  await server.start();
 });
 
 it('a thread that runs where it is reclaimed from by force is stopped there', async () => {
