@@ -85,6 +85,15 @@ export function withinRequirements(wanted: Policy, demanded: Requirements | null
   return approval === undefined || sandbox === undefined ? null : { ...wanted, approvalPolicy: approval, sandbox };
 }
 
+/** Who decides on approvals where two sides have each their own: a person, unless both leave it to the same automatic reviewer. */
+export const stricterReviewer = (a: ApprovalsReviewer, b: ApprovalsReviewer): ApprovalsReviewer => (a === b ? a : 'user');
+
+/** A reviewer within `requirements` that is no laxer than `wanted`, or null where they only admit laxer ones. */
+export function reviewerWithin(wanted: ApprovalsReviewer, demanded: Requirements | null): ApprovalsReviewer | null {
+  const allowed = demanded?.allowedApprovalsReviewers;
+  return allowed?.includes(wanted) ?? true ? wanted : allowed?.includes('user') === true ? 'user' : null;
+}
+
 /** Whether `requirements` allow a policy exactly as it is, with who decides on its approvals. */
 export function meets(demanded: Requirements | null, wanted: Policy, reviewer: ApprovalsReviewer): boolean {
   const approvals = demanded?.allowedApprovalPolicies?.map(canonicalJson);

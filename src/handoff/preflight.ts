@@ -1,7 +1,7 @@
 /** What speaks for and against a handoff, found before anything moves. */
 import { z } from 'zod';
 import type { Finding } from './finding';
-import { isNoLaxer, policy, requirementsOfBoth, stricterOf, withinRequirements, type Policy, type Requirements } from './policy';
+import { approvalsReviewer, isNoLaxer, policy, requirementsOfBoth, reviewerWithin, stricterOf, stricterReviewer, withinRequirements, type ApprovalsReviewer, type Policy, type Requirements } from './policy';
 
 /** What the source says of a thread that it would hand off. */
 export const offerFacts = z.object({
@@ -9,6 +9,7 @@ export const offerFacts = z.object({
   /** Below the repository root, `/`-separated; '' for the root itself. */
   subdirectory: z.string().max(4096),
   policy,
+  approvalsReviewer,
   modelProvider: z.string().max(256).nullable(),
   codexVersion: z.string().max(64),
   /** Estimate of what would be sent, bytes. */
@@ -32,6 +33,8 @@ export interface DestinationFacts {
   readonly modelProviders: readonly string[];
   /** What the destination's own configuration demands at least; null where it says nothing. */
   readonly configured: Policy | null;
+  /** Who decides on approvals by its own configuration; null where it says nothing. */
+  readonly configuredReviewer: ApprovalsReviewer | null;
   readonly requirements: Requirements | null;
   readonly freeBytes: number;
 }
@@ -52,8 +55,16 @@ export function destinationPolicy(offered: Policy, carried: Requirements | null,
   return withinRequirements(wanted, requirementsOfBoth(facts.requirements, carried));
 }
 
+/** Who would decide on the thread's approvals at the destination, likewise. */
+export function destinationReviewer(offered: ApprovalsReviewer, carried: Requirements | null, facts: Pick<DestinationFacts, 'configuredReviewer' | 'requirements'>): ApprovalsReviewer | null {
+  const wanted = facts.configuredReviewer === null ? offered : stricterReviewer(offered, facts.configuredReviewer);
+  return reviewerWithin(wanted, requirementsOfBoth(facts.requirements, carried));
+}
+
 const words = (value: Policy): string =>
   `${typeof value.approvalPolicy === 'string' ? value.approvalPolicy : 'granular'} approvals, ${value.sandbox}${value.networkAccess && value.sandbox !== 'danger-full-access' ? ' with network' : ''}`;
+
+const reviewers: Readonly<Record<ApprovalsReviewer, string>> = { user: 'a person', auto_review: "Codex's automatic review", guardian_subagent: "Codex's guardian" };
 
 /** A number of bytes in decimal units, as disks are sold: `1.2 GB`. */
 function inUnits(bytes: number): string {
@@ -100,6 +111,13 @@ export function destinationFindings(offer: OfferFacts, carried: Requirements | n
     add('ok', 'policy', `The thread keeps its policy: ${words(applied)}.`);
   } else {
     add('warning', 'policy-narrowed', `The thread goes on at ${facts.name} with ${words(applied)} instead of ${words(offer.policy)}; to keep its policy, allow it in config.toml and requirements.toml there.`);
+  }
+
+  const reviewer = destinationReviewer(offer.approvalsReviewer, carried, facts);
+  if (reviewer === null) {
+    add('blocker', 'reviewer-refused', `The requirements of ${offer.sourceName} and ${facts.name} together let neither ${reviewers[offer.approvalsReviewer]} nor a person decide on the thread's approvals; change allowed_approvals_reviewers in requirements.toml there, or the thread's reviewer here.`);
+  } else if (reviewer !== offer.approvalsReviewer) {
+    add('warning', 'reviewer-narrowed', `At ${facts.name} a person decides on the thread's approvals instead of ${reviewers[offer.approvalsReviewer]}; to keep that, allow it by approvals_reviewer in config.toml and in requirements.toml there.`);
   }
 
   // The bundle, the objects unpacked from it, and the worktree are on disk at the same time.

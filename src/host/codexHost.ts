@@ -37,6 +37,8 @@ interface CodexHostEvents {
 
 const config = z.looseObject({
   approval_policy: z.unknown().optional(),
+  // One that this Baton does not know is no reason to have approvals decided by another that the thread brings.
+  approvals_reviewer: approvalsReviewer.nullish().catch('user'),
   sandbox_mode: z.enum(['read-only', 'workspace-write', 'danger-full-access']).nullish(),
   sandbox_workspace_write: z.looseObject({ network_access: z.boolean().nullish(), exclude_tmpdir_env_var: z.boolean().nullish(), exclude_slash_tmp: z.boolean().nullish() }).nullish(),
   model_provider: z.string().nullish(),
@@ -282,28 +284,29 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   }
 
   /** What the configuration says about the policy of new threads: null where it leaves that open. */
-  async configuredPolicy(): Promise<{ readonly policy: Policy | null; readonly modelProvider: string }> {
+  async configuredPolicy(): Promise<{ readonly policy: Policy | null; readonly reviewer: ApprovalsReviewer | null; readonly modelProvider: string }> {
     const server = await this.ready();
     const { config: read } = await server.request('config/read', {});
-    const { approval_policy: approval, sandbox_mode: mode, sandbox_workspace_write: workspace, model_provider: provider } = config.parse(read);
+    const { approval_policy: approval, approvals_reviewer: configuredReviewer, sandbox_mode: mode, sandbox_workspace_write: workspace, model_provider: provider } = config.parse(read);
     const modelProvider = provider ?? 'openai';
-    if (approval == null && mode == null) return { policy: null, modelProvider };
+    const reviewer = configuredReviewer ?? null;
+    if (approval == null && mode == null) return { policy: null, reviewer, modelProvider };
     const type = { 'read-only': 'readOnly', 'workspace-write': 'workspaceWrite', 'danger-full-access': 'dangerFullAccess' }[mode ?? 'danger-full-access'];
     const networkAccess = mode == null || workspace?.network_access === true;
-    return { policy: policyOf(approval ?? 'never', { type, networkAccess, excludeTmpdirEnvVar: workspace?.exclude_tmpdir_env_var === true, excludeSlashTmp: workspace?.exclude_slash_tmp === true }), modelProvider };
+    return { policy: policyOf(approval ?? 'never', { type, networkAccess, excludeTmpdirEnvVar: workspace?.exclude_tmpdir_env_var === true, excludeSlashTmp: workspace?.exclude_slash_tmp === true }), reviewer, modelProvider };
   }
 
   /** What a destination says of its Codex; nulls where it has none that works. */
-  async facts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>> {
+  async facts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'configuredReviewer' | 'requirements'>> {
     let server: AppServer;
     try {
       server = await this.ready();
     } catch (error) {
       this.options.log.warn(`No Codex: ${describeError(error).message}`);
-      return { codexVersion: null, modelProviders: [], configured: null, requirements: null };
+      return { codexVersion: null, modelProviders: [], configured: null, configuredReviewer: null, requirements: null };
     }
-    const [{ data }, { policy }, requirements] = await Promise.all([server.request('modelProvider/list', {}), this.configuredPolicy(), this.requirements()]);
-    return { codexVersion: server.version, modelProviders: data.map(({ id }) => id), configured: policy, requirements };
+    const [{ data }, { policy, reviewer }, requirements] = await Promise.all([server.request('modelProvider/list', {}), this.configuredPolicy(), this.requirements()]);
+    return { codexVersion: server.version, modelProviders: data.map(({ id }) => id), configured: policy, configuredReviewer: reviewer, requirements };
   }
 
   /** Ends the app-server: running turns are interrupted first. */

@@ -134,6 +134,7 @@ export async function makeOffer(ports: SourceHostPorts, subject: Subject, thread
       sourceName: ports.name(),
       subdirectory: repository.subdirectory,
       policy: thread.policy,
+      approvalsReviewer: thread.approvalsReviewer,
       modelProvider: thread.modelProvider,
       codexVersion: thread.codexVersion,
       bytes: rolloutBytes,

@@ -24,7 +24,7 @@ export interface OfferPorts extends DivergencePorts {
   projectsOf(repository: Offer['repository']): Promise<Pick<DestinationFacts, 'projects' | 'unusable'>>;
   /** What this host has of what a thread is used to; `root`: the checkout that it would belong to. */
   surroundings(theirs: Surroundings, root: string | null): Promise<OwnSurroundings>;
-  codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'requirements'>>;
+  codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'configuredReviewer' | 'requirements'>>;
 }
 
 /** Where a checkout that arrives goes. */

@@ -1,6 +1,6 @@
 import type { CarriedThread } from '../handoff/carriedThread';
 import type { DivergenceChoice } from '../handoff/divergence';
-import type { Policy, Requirements } from '../handoff/policy';
+import type { ApprovalsReviewer, Policy, Requirements } from '../handoff/policy';
 import type { Finding } from '../handoff/finding';
 import type { Surroundings } from '../handoff/surroundings';
 import type { HandoffIdentity } from '../handoff/sourceTransaction';
@@ -29,6 +29,7 @@ export interface SourceThread {
   readonly cwd: string;
   readonly modelProvider: string | null;
   readonly policy: Policy;
+  readonly approvalsReviewer: ApprovalsReviewer;
   readonly requirements: Requirements | null;
   readonly codexVersion: string;
   /** What of it cannot go to another machine, or not as it is. */

@@ -11,8 +11,8 @@ import { installRollout, requirePrefix, stageRollout, type AnnouncedRollout } fr
 import { readPlan } from '../codex/rolloutPlan';
 import { allThreads, baseAttachment, beginMoved, injectNote, isArchived, isBase, readThread, resumeMoved, settleBase, unmarkMoved, type AppliedPolicy } from '../codex/threads';
 import type { CarriedThread } from '../handoff/carriedThread';
-import { isNoLaxer, policyOf, sandboxPolicyOf, stricterOf, writableRootsOf, type Policy } from '../handoff/policy';
-import { destinationPolicy } from '../handoff/preflight';
+import { isNoLaxer, policyOf, sandboxPolicyOf, stricterOf, writableRootsOf, type ApprovalsReviewer, type Policy } from '../handoff/policy';
+import { destinationPolicy, destinationReviewer } from '../handoff/preflight';
 import type { RolloutHash } from '../handoff/receipt';
 import type { ApprovalBroker } from './approvalBroker';
 import type { CodexHost } from './codexHost';
@@ -116,23 +116,26 @@ export class ThreadArrival {
   /** Throws HostError `canary-failed` where what Codex runs in the directory runs elsewhere; gives a note where nothing could be run. */
   private async tryDirectory(handoffId: string, carried: CarriedThread, cwd: string): Promise<string[]> {
     const server = await this.codex.ready();
-    const wanted = await this.wantedPolicy(carried);
+    const { policy: wanted } = await this.wantedOf(carried);
     const canary = await tryCanary(server, { cwd, sandboxPolicy: sandboxPolicyOf(wanted), name: `.baton-canary-${handoffId.slice(0, 12)}` });
     if (canary.is === 'elsewhere') throw new HostError('canary-failed', `A command that Codex on ${this.hostName()} was to run in ${cwd} did not run there. The thread stays at its source; look at how Codex is set up on ${this.hostName()}.`);
     return canary.is === 'proven' ? [] : [`Codex on ${this.hostName()} could not run a command in the thread's sandbox (${canary.why}), so it is not proven that its commands work there.`];
   }
 
-  private async wantedPolicy(carried: CarriedThread): Promise<Policy> {
-    const wanted = destinationPolicy(carried.policy, carried.requirements, await this.codex.facts());
-    if (wanted === null) throw new HostError('preflight-blocked', `${this.hostName()} no longer allows a policy as strict as the thread's, so it was not resumed.`);
-    return wanted;
+  private async wantedOf(carried: CarriedThread): Promise<{ policy: Policy; approvalsReviewer: ApprovalsReviewer }> {
+    const facts = await this.codex.facts();
+    const policy = destinationPolicy(carried.policy, carried.requirements, facts);
+    const approvalsReviewer = destinationReviewer(carried.approvalsReviewer, carried.requirements, facts);
+    if (policy === null || approvalsReviewer === null) throw new HostError('preflight-blocked', `${this.hostName()} no longer allows a policy as strict as the thread's, so it was not resumed.`);
+    return { policy, approvalsReviewer };
   }
 
   /** The thread goes on here: its rollouts in place, resumed in its worktree under a policy no wider than before. May be repeated. */
-  async activate({ record, manifest, rollouts, cwd }: Arrival): Promise<{ threadId: string; notes: string[] }> {
-    const { thread: carried } = manifest;
+  async activate({ record, manifest: sent, rollouts, cwd }: Arrival): Promise<{ threadId: string; notes: string[] }> {
     const server = await this.codex.ready();
-    const wanted = await this.wantedPolicy(carried);
+    const { policy: wanted, approvalsReviewer } = await this.wantedOf(sent.thread);
+    const carried = { ...sent.thread, approvalsReviewer };
+    const manifest = { ...sent, thread: carried };
     if (manifest.rollouts.length === 0) return this.begin(cwd, wanted, manifest, record.sourceName);
 
     const { threadId } = record;

@@ -44,17 +44,17 @@ export class ThreadDeparture {
     if ('threadId' in subject) await this.wake(subject.threadId);
     const [requirements, configured] = await Promise.all([this.requirements('threadId' in subject ? subject.threadId : null), this.codex.configuredPolicy()]);
     const common = { requirements, codexVersion: server.version };
-    if (!('threadId' in subject)) return { ...common, cwd: subject.directory, modelProvider: configured.modelProvider, policy: configured.policy ?? cautious, findings: [] };
+    if (!('threadId' in subject)) return { ...common, cwd: subject.directory, modelProvider: configured.modelProvider, policy: configured.policy ?? cautious, approvalsReviewer: 'user', findings: [] };
     try {
       return { ...common, ...(await this.describeThread(subject.threadId)) };
     } catch (error) {
-      if (CodexError.is(error, 'thread-in-use')) return { ...common, ...(await this.describeHeld(subject.threadId, error)), policy: configured.policy ?? cautious };
+      if (CodexError.is(error, 'thread-in-use')) return { ...common, ...(await this.describeHeld(subject.threadId, error)), policy: configured.policy ?? cautious, approvalsReviewer: 'user' };
       if (CodexError.is(error, 'thread-not-found')) throw new HostError('no-such-thread', `There is no thread ${subject.threadId} on this host. "baton threads" lists those that are.`, { cause: error });
       throw error;
     }
   }
 
-  private async describeThread(threadId: string): Promise<Pick<SourceThread, 'cwd' | 'modelProvider' | 'policy' | 'findings'>> {
+  private async describeThread(threadId: string): Promise<Pick<SourceThread, 'cwd' | 'modelProvider' | 'policy' | 'approvalsReviewer' | 'findings'>> {
     const having = await this.codex.serverOf(threadId);
     const { server, settings, foreign } = having;
     try {

@@ -8,6 +8,7 @@ const offer: OfferFacts = {
   sourceName: 'laptop',
   subdirectory: '',
   policy: { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false, excludeTmpdirEnvVar: false, excludeSlashTmp: false },
+  approvalsReviewer: 'user',
   modelProvider: 'openai',
   codexVersion: '0.169.0',
   bytes: 10 * mebibyte,
@@ -21,6 +22,7 @@ const facts: DestinationFacts = {
   codexVersion: '0.169.0',
   modelProviders: ['openai', 'ollama'],
   configured: null,
+  configuredReviewer: null,
   requirements: null,
   freeBytes: 1024 * mebibyte,
 };
@@ -66,6 +68,10 @@ const cases: readonly Case[] = [
     code: 'policy-refused',
     says: /both laptop and server/,
   },
+  { when: 'a person decides on approvals there', offer: { approvalsReviewer: 'auto_review' }, facts: { configuredReviewer: 'user' }, level: 'warning', code: 'reviewer-narrowed', says: /At server a person decides .* instead of Codex's automatic review; to keep that, allow it/ },
+  { when: 'another review is configured there', offer: { approvalsReviewer: 'auto_review' }, facts: { configuredReviewer: 'guardian_subagent' }, level: 'warning', code: 'reviewer-narrowed', says: /a person decides/ },
+  { when: 'what is required there forbids the review', offer: { approvalsReviewer: 'auto_review' }, facts: { requirements: { allowedApprovalsReviewers: ['user'] } }, level: 'warning', code: 'reviewer-narrowed', says: /in requirements\.toml there/ },
+  { when: 'what is required there lets no person decide', facts: { requirements: { allowedApprovalsReviewers: ['auto_review'] } }, level: 'blocker', code: 'reviewer-refused', says: /change allowed_approvals_reviewers/ },
   { when: 'there is room', level: 'ok', code: 'disk', says: /server has 1\.1 GB free/ },
   { when: 'there is no room', facts: { freeBytes: 2 * mebibyte }, level: 'blocker', code: 'disk-full', says: /has 2\.1 MB free and needs 119\.\d MB; free some space/ },
 ];
@@ -79,6 +85,10 @@ describe('the findings of a destination', () => {
     expect(found[0]?.level).toBe(example.level);
     expect(found[0]?.message).toMatch(example.says);
     expect(found[0]?.message).toMatch(/^[^\n]*\.$/);
+  });
+
+  it('say nothing of who decides on approvals where both leave it to the same review, or one to a person', () => {
+    for (const approvalsReviewer of ['user', 'auto_review'] as const) expect(find({ offer: { approvalsReviewer }, facts: { configuredReviewer: 'auto_review' } }).filter(({ level }) => level !== 'ok')).toEqual([]);
   });
 
   it('are all fine for hosts that agree', () => {

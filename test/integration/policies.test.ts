@@ -1,9 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { canManageCodex, managedCodex } from '../fixtures/managedCodex';
-import { codex, explainFailures, refusal, said, startPair, type PairedHosts, type Site } from './pairedHosts';
+import { codex, explainFailures, refusal, said, saying, startPair, type PairedHosts, type Site } from './pairedHosts';
 
 /** A machine whose own threads may do anything, reach the network, and write elsewhere. */
 const permissive = { approvalPolicy: 'never', sandboxMode: 'danger-full-access', extra: '[sandbox_workspace_write]\nnetwork_access = true\nwritable_roots = ["/opt"]\n' } as const;
@@ -34,7 +35,15 @@ describe('what a thread may do', () => {
   let server: Site;
 
   beforeAll(async () => {
-    pair = await startPair({ clean: true, server: permissive });
+    pair = await startPair({
+      clean: true,
+      server: permissive,
+      prepare: async ({ name, codexHome }) => {
+        if (name !== 'server') return;
+        const path = join(codexHome, 'config.toml');
+        await writeFile(path, `approvals_reviewer = "user"\n${await readFile(path, 'utf8')}`);
+      },
+    });
     ({ laptop, server } = pair);
   });
   beforeEach(() => explainFailures(pair));
@@ -52,6 +61,19 @@ describe('what a thread may do', () => {
     expect(await asRun(server, threadId)).toMatchObject(confined);
     // A thread of the server's own is what its configuration says.
     expect(await asRun(server, await server.begin(said.hello))).toMatchObject({ approvalPolicy: 'never', type: 'dangerFullAccess' });
+  });
+
+  it('is decided on by a person where either side wants that, which preflight says', async () => {
+    const { thread } = (await laptop.client.codex('thread/start', { cwd: laptop.checkout, approvalsReviewer: 'auto_review' })) as { thread: { id: string } };
+    await laptop.say(thread.id, said.hello);
+    const reviewer = async (site: Site) => ((await site.client.codex('thread/resume', { threadId: thread.id, excludeTurns: true })) as { approvalsReviewer: string }).approvalsReviewer;
+    expect(await reviewer(laptop)).toBe('auto_review');
+    const { findings } = await laptop.client.call('handoff/preflight', { threadId: thread.id, to: server.hostId });
+    expect(findings.find(({ code }) => code === 'reviewer-narrowed')).toMatchObject({ level: 'warning', message: saying('At server a person decides') });
+    await laptop.handOff({ threadId: thread.id, to: server.hostId });
+    expect(await reviewer(server)).toBe('user');
+    await unload(server, thread.id);
+    expect(await reviewer(server)).toBe('user');
   });
 
   it('is inherited by a fork of the thread', async () => {

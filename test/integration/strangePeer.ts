@@ -115,7 +115,7 @@ export async function honestAttempt(given: { threadId: string; checkout: string;
     threadId,
     epoch: 1,
     offer: {
-      facts: { sourceName: 'mallory', subdirectory: '', policy: thread.policy, modelProvider: scriptedProvider, codexVersion: '0.169.0', bytes: bundle.bytes + bodyBytes, worktreeBytes: 0 },
+      facts: { sourceName: 'mallory', subdirectory: '', policy: thread.policy, approvalsReviewer: thread.approvalsReviewer, modelProvider: scriptedProvider, codexVersion: '0.169.0', bytes: bundle.bytes + bodyBytes, worktreeBytes: 0 },
       requirements: null, repository: await readRepositoryIdentity(checkout), branch: repository.branch, submodules: [], rollouts: [{ name, bodyBytes }],
     },
     manifest: {
