@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { z } from 'zod';
 import type { AppServer } from './appServer';
-import type { QueuedSubmission, ThreadAttachment, ThreadGoalStatus, UserInput } from './protocol.generated';
+import type { QueuedSubmission, ThreadAttachment, ThreadGoalStatus, TurnStatus, UserInput } from './protocol.generated';
 import { handoffAttachment } from './threads';
 
 /** Beyond this a file that waits in the queue stays behind. */
@@ -63,18 +63,29 @@ const userMessage = z.looseObject({ type: z.literal('userMessage'), clientId: z.
 /** Whoever repeats this after a crash finds what has begun meanwhile among the thread's newest turns. */
 const recentTurns = 50;
 
+/** What was said in a thread's newest turns: the status of its turn, by the message's `clientUserMessageId`. */
+async function recentMessages(server: AppServer, threadId: string): Promise<Map<string, TurnStatus>> {
+  const { data } = await server.request('thread/turns/list', { threadId, limit: recentTurns, itemsView: 'full' });
+  return new Map(data.flatMap(({ items, status }) => items.flatMap((item) => {
+    const message = userMessage.safeParse(item);
+    return message.success && message.data.clientId != null ? [[message.data.clientId, status] as const] : [];
+  })));
+}
+
+/** The turn that heard a message, if it is one of the thread's newest; null where none did. */
+export async function turnOfMessage(server: AppServer, threadId: string, clientUserMessageId: string): Promise<'running' | 'over' | null> {
+  const status = (await recentMessages(server, threadId)).get(clientUserMessageId);
+  return status === undefined ? null : status === 'inProgress' ? 'running' : 'over';
+}
+
 /**
  * Puts what waited elsewhere into a thread's queue, in its order, and nothing twice: each is known by its `clientUserMessageId`, in
  * the queue and, once it has begun, in the thread. Codex begins the first at once, unless the thread's last turn was interrupted.
  */
 export async function restoreQueue(server: AppServer, threadId: string, waiting: readonly Omit<QueuedSubmission, 'id'>[]): Promise<void> {
   if (waiting.length === 0) return;
-  const [queued, turns] = await Promise.all([readQueue(server, threadId), server.request('thread/turns/list', { threadId, limit: recentTurns, itemsView: 'full' })]);
-  const known = new Set(queued.map(({ clientUserMessageId }) => clientUserMessageId));
-  for (const item of turns.data.flatMap(({ items }) => items)) {
-    const message = userMessage.safeParse(item);
-    if (message.success && message.data.clientId != null) known.add(message.data.clientId);
-  }
+  const [queued, begun] = await Promise.all([readQueue(server, threadId), recentMessages(server, threadId)]);
+  const known = new Set([...queued.map(({ clientUserMessageId }) => clientUserMessageId), ...begun.keys()]);
   for (const { input, clientUserMessageId, responsesapiClientMetadata } of waiting) {
     if (!known.has(clientUserMessageId)) await server.request('thread/queue/add', { threadId, input, clientUserMessageId, responsesapiClientMetadata });
   }
@@ -104,6 +115,11 @@ export async function readGoal(server: AppServer, threadId: string): Promise<Car
   if (goal === null) return null;
   const { objective, status, tokenBudget, tokensUsed } = goal;
   return { objective, status, tokenBudget: tokenBudget === null ? null : Math.max(1, tokenBudget - tokensUsed) };
+}
+
+/** Sets a goal going that is paused. */
+export async function resumeGoal(server: AppServer, threadId: string): Promise<void> {
+  if ((await readGoal(server, threadId))?.status === 'paused') await server.request('thread/goal/set', { threadId, status: 'active' });
 }
 
 /** Sets a goal; one that is `active` begins to work at once. The tokens that this machine counted on an earlier stay are not taken from what is left. */

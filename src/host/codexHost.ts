@@ -27,6 +27,17 @@ export interface ThreadSettings {
   readonly approvalsReviewer: ApprovalsReviewer;
 }
 
+/** The app-server that has a thread. */
+export interface Having {
+  readonly server: AppServer;
+  readonly settings: ThreadSettings;
+  /** It is another program's. */
+  readonly foreign: boolean;
+  /** Follows another thread that it has loaded. */
+  join(threadId: string): Promise<unknown>;
+  close(): void;
+}
+
 interface CodexHostEvents {
   notification: [method: string, params: unknown];
   /** `reply` answers the app-server that asked; one that is gone takes its requests with it. */
@@ -70,6 +81,7 @@ const loading: ReadonlySet<string> = new Set(['thread/resume', 'thread/fork']);
 const startedItem = z.looseObject({
   item: z.looseObject({ type: z.literal('fileChange'), id: z.string(), changes: z.array(z.looseObject({ path: z.string(), diff: z.string(), kind: z.looseObject({ type: z.enum(['add', 'delete', 'update']), move_path: z.string().nullish() }) })) }),
 });
+const changesIn = ({ changes }: z.output<typeof startedItem>['item']): FileChange[] => changes.map(({ path, diff, kind }) => ({ path, diff, kind: kind.type, movePath: kind.move_path ?? null }));
 const planUpdate = z.looseObject({
   threadId: z.string(),
   turnId: z.string(),
@@ -93,6 +105,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   private stopped = false;
   private readonly settings = new Map<string, ThreadSettings>();
   private readonly changes = new Map<string, readonly FileChange[]>();
+  private readonly readingChanges = new Map<string, Promise<readonly FileChange[]>>();
   private readonly plans = new Map<string, Plan>();
 
   constructor(
@@ -162,7 +175,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   private hear(method: string, params: unknown): void {
     if (method === 'item/started') {
       const started = startedItem.safeParse(params);
-      if (started.success) remember(this.changes, started.data.item.id, started.data.item.changes.map(({ path, diff, kind }) => ({ path, diff, kind: kind.type, movePath: kind.move_path ?? null })));
+      if (started.success) remember(this.changes, started.data.item.id, changesIn(started.data.item));
     } else if (method === 'item/completed') {
       const completed = z.looseObject({ item: z.looseObject({ id: z.string() }) }).safeParse(params);
       if (completed.success) this.changes.delete(completed.data.item.id);
@@ -185,8 +198,24 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
     this.emit('notification', method, params);
   }
 
-  changesOf(itemId: string): readonly FileChange[] {
-    return this.changes.get(itemId) ?? [];
+  /** The diffs of a file change item of a turn that runs on a server; empty where it knows of none. */
+  async changesOf(server: AppServer, threadId: string, itemId: string): Promise<readonly FileChange[]> {
+    const known = this.changes.get(itemId);
+    if (known !== undefined) return known;
+    // It began before anybody listened here: before a restart of this host, or on another program's server. Of what Codex can be asked, only
+    // `thread/resume` knows an item that waits; it repeats the question as well, which must not be read for again.
+    const reading = this.readingChanges.get(itemId) ?? this.readChanges(server, threadId, itemId).finally(() => this.readingChanges.delete(itemId));
+    this.readingChanges.set(itemId, reading);
+    return reading;
+  }
+
+  private async readChanges(server: AppServer, threadId: string, itemId: string): Promise<readonly FileChange[]> {
+    const { initialTurnsPage } = await server.request('thread/resume', { threadId, excludeTurns: true, initialTurnsPage: { limit: 1, itemsView: 'full' } });
+    const item = initialTurnsPage?.data.flatMap(({ items }) => items).find(({ id }) => id === itemId);
+    const parsed = startedItem.shape.item.safeParse(item);
+    const changes = parsed.success ? changesIn(parsed.data) : [];
+    remember(this.changes, itemId, changes);
+    return changes;
   }
 
   /** The plan as last heard in this run of the host; earlier ones are in the rollout. */
@@ -232,25 +261,30 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
    * The app-server that has a thread: this host's own, which loads it where nobody has, or the one that this account's other Codex programs
    * share. `close` when done with it. Throws as `settingsOf`; `thread-in-use` says who has the thread where neither can.
    */
-  async serverOf(threadId: string): Promise<{ readonly server: AppServer; readonly settings: ThreadSettings; readonly foreign: boolean; close(): void }> {
+  async serverOf(threadId: string): Promise<Having> {
     try {
       const settings = await this.settingsOf(threadId);
-      return { server: await this.ready(), settings, foreign: false, close: () => undefined };
+      return { server: await this.ready(), settings, foreign: false, join: (id) => this.settingsOf(id), close: () => undefined };
     } catch (error) {
       if (!CodexError.is(error, 'thread-in-use')) throw error;
       const { codexHome, env } = this.options;
       const server = await AppServer.attach({ codex: await resolveCodex({ env }), codexHome, clientInfo: this.clientInfo, log: (message) => this.options.log.info(message) });
       if (server === null) throw error;
+      const joined = new Set([threadId]);
       const close = () => {
-        // It is loaded there, and not here.
-        this.settings.delete(threadId);
+        // They are loaded there, and not here.
+        for (const id of joined) this.settings.delete(id);
         server.detach();
+      };
+      const join = async (id: string) => {
+        joined.add(id);
+        return this.remember(await server.request('thread/resume', { threadId: id, excludeTurns: true }));
       };
       try {
         if (!(await loadedThreads(server)).has(threadId)) throw error;
-        const settings = this.remember(await server.request('thread/resume', { threadId, excludeTurns: true }));
+        const settings = await join(threadId);
         if (settings === null) throw error;
-        return { server, settings, foreign: true, close };
+        return { server, settings, foreign: true, join, close };
       } catch (failure) {
         close();
         throw failure;

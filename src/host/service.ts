@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { resumeGoal, turnOfMessage } from '../codex/besideRollout';
 import { isRunning } from '../codex/quiesce';
 import { readRepositoryIdentity, sameRepository, type RepositoryIdentity } from '../git/repository';
 import { localOperator } from './access';
@@ -163,7 +164,7 @@ export class HostService implements RunningHost {
       ProjectStore.open(batonHome),
       LedgerStore.open(join(batonHome, 'ledger')),
       JsonStore.open(join(batonHome, 'worktrees.json'), worktreeRecords, []),
-      JsonStore.open(join(batonHome, 'approvals.json'), carriedApprovals, { pending: [], granted: [] }),
+      JsonStore.open(join(batonHome, 'approvals.json'), carriedApprovals, { pending: [], granted: [], untold: [], pausedGoals: [] }),
       JsonStore.open(join(batonHome, 'policies.json'), heldPolicies, {}),
     ]);
     await sweepSpools({ directory, ledger, log: options.log });
@@ -243,16 +244,26 @@ export class HostService implements RunningHost {
       store: carried,
       epochOf: (threadId) => ledger.get(threadId).epoch,
       threadRoot: async (threadId) => (await this.codex.settingsOf(threadId)).cwd,
-      changesOf: (itemId) => this.codex.changesOf(itemId),
-      tellAgent: async (threadId, text) => {
-        await this.threads.forward('turn/start', { threadId, input: [{ type: 'text', text }] });
+      changesOf: async (threadId, itemId) => this.codex.changesOf(await this.codex.ready(), threadId, itemId),
+      tellAgent: async (threadId, text, messageId) => {
+        await this.threads.forward('turn/start', { threadId, clientUserMessageId: messageId, input: [{ type: 'text', text }] });
       },
+      turnOf: async (threadId, messageId) => {
+        await this.codex.settingsOf(threadId);
+        return turnOfMessage(await this.codex.ready(), threadId, messageId);
+      },
+      resumeGoal: async (threadId) => {
+        await this.codex.settingsOf(threadId);
+        await resumeGoal(await this.codex.ready(), threadId);
+      },
+      movedTo: (threadId) => this.threads.ownership(threadId).movedTo?.name ?? null,
       onRequested: (approval) => {
         this.controllers.notify('approval/requested', { approval });
         for (const request of this.approvals.asked(approval.threadId)) this.codexClients.ask(request);
       },
       onResolved: (id, threadId, decision) => this.controllers.notify('approval/resolved', { id, threadId, decision }),
       requireOwner: (threadId) => this.threads.requireOwner(threadId),
+      onLeft: (what, error) => log.warn(`${what}: ${describeError(error).message}`),
       onAuditFailed: (error) => log.error(`The audit log cannot be written: ${describeError(error).message}`),
       now: () => new Date(),
     });
@@ -470,6 +481,7 @@ export class HostService implements RunningHost {
     this.stopSweeping = keepSwept(this.kept, this.options.log);
     this.claims.recover();
     this.handoffs.recover();
+    void this.approvals.recover();
     this.recoverDestination(0, OUTCOME_RETRY_MS);
   }
 

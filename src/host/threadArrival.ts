@@ -23,7 +23,7 @@ import type { IncomingHandoff } from './incomingHandoff';
 import type { Log } from './log';
 import type { Manifest, Offer } from './peerProtocol';
 import type { Plan } from './protocol';
-import { setGoing } from './threadDeparture';
+import { goesOn, setGoing } from './threadDeparture';
 
 /** What the destination of a handoff does with a thread's Codex side: its rollouts into this Codex home, and the thread on its way. */
 export class ThreadArrival {
@@ -154,15 +154,15 @@ export class ThreadArrival {
     for (const attachment of carried.attachments) await server.request('thread/attachment/add', { threadId, ...attachment });
     await this.tell(server, threadId, manifest, noteForAgent(record.sourceName, this.hostName(), cwd, manifest));
     for (const agent of ofRelation('subagent')) await this.settleSubAgent(server, agent, cwd, wanted, carried);
-    for (const pending of [{ threadId, approvals: carried.approvals }, ...carried.subAgents.filter((agent) => ofRelation('subagent').includes(agent.threadId))]) await this.approvals.adopt(pending.threadId, pending.approvals);
+    for (const pending of [{ threadId, approvals: carried.approvals }, ...carried.subAgents.filter((agent) => ofRelation('subagent').includes(agent.threadId))]) await this.approvals.adopt(pending.threadId, pending.approvals, pending.threadId === threadId && goesOn(carried));
     const count = [carried, ...carried.subAgents].reduce((sum, { approvals }) => sum + approvals.length, 0);
     if (count > 0) notes.push(`${count === 1 ? 'One approval was' : `${count} approvals were`} pending and can be decided on ${this.hostName()} now.`);
     await restoreQueue(server, threadId, carried.queue.waiting as Parameters<typeof restoreQueue>[2]);
-    await setGoing(server, threadId, carried, this.log);
+    await setGoing(server, threadId, carried, carried.approvals.length > 0, this.log);
     // So that an untouched Codex of this machine can open it too; whoever looks at it here loads it again. What goes on by itself may
     // rest for a moment, and must not be stopped by that.
-    const goesOn = carried.queue.waiting.length > 0 || carried.goal?.status === 'active';
-    if (!goesOn && (await readThread(server, threadId)).status.type === 'idle') await releaseThread(server, threadId);
+    const works = carried.queue.waiting.length > 0 || goesOn(carried);
+    if (!works && (await readThread(server, threadId)).status.type === 'idle') await releaseThread(server, threadId);
     return { threadId, notes };
   }
 

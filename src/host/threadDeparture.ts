@@ -8,6 +8,7 @@ import { describeRollout, hashBodyPrefix, readBody, readMetaLine } from '../code
 import { findRollouts, neededBytes, type RolloutFile } from '../codex/rolloutFamily';
 import { holderOf, holderText } from '../codex/threadHolder';
 import { injectNote, markMoved, movedMark, readThread } from '../codex/threads';
+import type { CarriedApproval } from '../handoff/approval';
 import type { CarriedThread } from '../handoff/carriedThread';
 import { requirementsOfBoth, type Policy, type Requirements } from '../handoff/policy';
 import type { Finding } from '../handoff/finding';
@@ -27,6 +28,9 @@ const cautious: Policy = { approvalPolicy: 'on-request', sandbox: 'workspace-wri
 
 /** A rollout of a thread's family with line 1 and the length of what travels of it. */
 type Travelling = RolloutFile & { readonly metaLine: string; readonly bodyBytes: number };
+
+/** Of a thread and its sub-agents, what each had waited for already when its turn ended. */
+type Kept = Map<string, CarriedApproval[]>;
 
 /** What the source of a handoff does with a thread's Codex side: out of the app-server and its files, or back into it. */
 export class ThreadDeparture {
@@ -123,7 +127,7 @@ export class ThreadDeparture {
   async quiesce(threadId: string, record: (carried: CarriedThread) => Promise<void>, signal: AbortSignal): Promise<void> {
     const having = await this.codex.serverOf(threadId);
     const { server, settings, foreign } = having;
-    const questions = foreign ? new ForeignQuestions(server, threadId, this.approvals) : null;
+    const questions = foreign ? new ForeignQuestions(having, threadId, this.approvals, this.codex) : null;
     try {
       await questions?.heard();
       await this.stop(server, settings, threadId, record, signal);
@@ -135,39 +139,46 @@ export class ThreadDeparture {
 
   private async stop(server: AppServer, settings: ThreadSettings, threadId: string, record: (carried: CarriedThread) => Promise<void>, signal: AbortSignal): Promise<void> {
     const { model, modelProvider, policy, approvalsReviewer } = settings;
-    const [approvals, requirements, goal, { name, status }, waiting, attachments, agents] = await Promise.all([
-      this.approvals.carry(threadId),
-      this.requirements(threadId),
-      readGoal(server, threadId),
-      readThread(server, threadId),
-      readQueue(server, threadId),
-      readAttachments(server, threadId),
-      subAgentsOf(server, threadId),
-    ]);
+    const interruption = this.approvals.overInterruption();
+    try {
+      const [requirements, { name, status }, attachments, agents] = await Promise.all([this.requirements(threadId), readThread(server, threadId), readAttachments(server, threadId), subAgentsOf(server, threadId)]);
+      const kept: Kept = new Map();
+      for (const id of [threadId, ...agents]) kept.set(id, await this.approvals.carryKept(id));
+      const before: CarriedThread = {
+        name: name == null || name.startsWith(movedMark) ? null : name,
+        model,
+        modelProvider,
+        policy: policy ?? cautious,
+        approvalsReviewer,
+        requirements,
+        ...(await this.waiting(server, threadId, interruption, kept, status.type === 'active')),
+        attachments,
+        leftBehind: [],
+      };
+      signal.throwIfAborted();
+      await record(before);
+      // Loaded again after a handoff that was given up, it must not run under this machine's configuration instead.
+      await this.held.hold(threadId, { policy: before.policy, approvalsReviewer, requirements: this.held.of(threadId)?.requirements ?? null });
+      const { interruptedTurnId, goalPaused } = await quiesceThread(server, threadId);
+      // Until it was interrupted the turn ran on: what it asked for and what was queued since goes along too.
+      const after = await this.waiting(server, threadId, interruption, kept, before.queue.flowing || interruptedTurnId !== null);
+      await record({ ...before, ...after, goal: after.goal !== null && goalPaused ? { ...after.goal, status: 'active' } : after.goal });
+    } finally {
+      interruption.dispose();
+    }
+  }
+
+  /** What a thread and its sub-agents wait for, and what goes on by itself. Loads nothing. */
+  private async waiting(server: AppServer, threadId: string, interruption: ReturnType<ApprovalBroker['overInterruption']>, kept: Kept, flowing: boolean): Promise<Pick<CarriedThread, 'goal' | 'approvals' | 'subAgents' | 'queue'>> {
+    const [goal, queued, agents] = await Promise.all([readGoal(server, threadId), readQueue(server, threadId), subAgentsOf(server, threadId)]);
+    const carry = async (id: string) => [...(await interruption.carryAsked(id)), ...(kept.get(id) ?? [])];
     const subAgents = [];
     for (const id of agents) {
-      const pending = this.approvals.list(id).length === 0 ? [] : await this.approvals.carry(id);
-      if (pending.length > 0) subAgents.push({ threadId: id, approvals: pending });
+      const approvals = await carry(id);
+      if (approvals.length > 0) subAgents.push({ threadId: id, approvals });
     }
-    const carried: CarriedThread = {
-      name: name == null || name.startsWith(movedMark) ? null : name,
-      model,
-      modelProvider,
-      policy: policy ?? cautious,
-      approvalsReviewer,
-      requirements,
-      goal,
-      approvals,
-      subAgents,
-      queue: { flowing: status.type === 'active', waiting: await portableQueue(waiting) },
-      attachments,
-      leftBehind: [],
-    };
-    signal.throwIfAborted();
-    await record(carried);
-    // Loaded again after a handoff that was given up, it must not run under this machine's configuration instead.
-    await this.held.hold(threadId, { policy: carried.policy, approvalsReviewer, requirements: this.held.of(threadId)?.requirements ?? null });
-    await quiesceThread(server, threadId);
+    const paused = goal?.status === 'paused' && this.approvals.pausesGoal(threadId);
+    return { goal: goal !== null && paused ? { ...goal, status: 'active' } : goal, approvals: await carry(threadId), subAgents, queue: { flowing, waiting: await portableQueue(queued) } };
   }
 
   /** Makes a thread usable again as it was; `before` is what was recorded, null where it was not stopped yet. */
@@ -187,11 +198,11 @@ export class ThreadDeparture {
     for (const { threadId: id, approvals } of [{ threadId, approvals: before.approvals }, ...before.subAgents]) {
       // A host that was killed may have left the turn running, and then it still asks by itself.
       const asking = await this.approvals.asking(id);
-      await this.approvals.adopt(id, approvals.filter(({ digest }) => !asking.has(digest)));
+      await this.approvals.adopt(id, approvals.filter(({ digest }) => !asking.has(digest)), id === threadId && goesOn(before));
     }
     const server = await this.codex.ready();
     await restoreQueue(server, threadId, before.queue.waiting as Parameters<typeof restoreQueue>[2]);
-    await setGoing(server, threadId, before, this.log);
+    await setGoing(server, threadId, before, this.approvals.list(threadId).some(({ carriedOver }) => carriedOver), this.log);
   }
 
   /** Stops a thread as a handoff does, and gives what makes it usable again. */
@@ -244,12 +255,14 @@ async function portableQueue(waiting: Awaited<ReturnType<typeof readQueue>>): Pr
   return portable;
 }
 
-/** Sets going what goes on by itself, last of all: the goal and the queue. While something waits for a person's approval both wait too. */
-export async function setGoing(server: Awaited<ReturnType<CodexHost['ready']>>, threadId: string, carried: CarriedThread, log: Log): Promise<void> {
-  const waits = carried.approvals.length > 0;
+/** Whether a thread's goal makes it go on by itself. */
+export const goesOn = ({ goal }: Pick<CarriedThread, 'goal'>): boolean => goal?.status === 'active';
+
+/** Sets going what goes on by itself, last of all: the goal and the queue. While something `waits` for a person's approval both wait too: the broker sets such a goal going, Codex the queue. */
+export async function setGoing(server: Awaited<ReturnType<CodexHost['ready']>>, threadId: string, carried: CarriedThread, waits: boolean, log: Log): Promise<void> {
   const { goal, queue } = carried;
   if (goal !== null) {
-    await restoreGoal(server, threadId, goal.status === 'active' && waits ? { ...goal, status: 'paused' } : goal).catch((error: unknown) => {
+    await restoreGoal(server, threadId, goesOn(carried) && waits ? { ...goal, status: 'paused' } : goal).catch((error: unknown) => {
       log.warn(`The goal of ${threadId} could not be set: ${describeError(error).message}`);
     });
   }

@@ -18,12 +18,14 @@ let store: JsonStore<typeof carriedApprovals>;
 let audited: AuditEvent[];
 let told: string[];
 let replies: unknown[];
+let resumed: string[];
 beforeEach(async () => {
   home = await mkdtemp(join(tmpdir(), 'baton-approvals-'));
-  store = await JsonStore.open(join(home, 'approvals.json'), carriedApprovals, { pending: [], granted: [] });
+  store = await JsonStore.open(join(home, 'approvals.json'), carriedApprovals, { pending: [], granted: [], untold: [], pausedGoals: [] });
   audited = [];
   told = [];
   replies = [];
+  resumed = [];
 });
 afterEach(() => rm(home, { recursive: true }));
 
@@ -34,12 +36,16 @@ function makeBroker(ports: Partial<ApprovalPorts> = {}): ApprovalBroker {
     store,
     epochOf: () => 1,
     threadRoot: () => Promise.resolve('/work'),
-    changesOf: () => [],
+    changesOf: () => Promise.resolve([]),
     tellAgent: (_, text) => Promise.resolve(void told.push(text)),
+    turnOf: () => Promise.resolve(null),
+    resumeGoal: (id) => Promise.resolve(void resumed.push(id)),
+    movedTo: () => null,
     onRequested: () => undefined,
     onResolved: () => undefined,
     requireOwner: () => undefined,
     onAuditFailed: () => undefined,
+    onLeft: () => undefined,
     now: () => new Date(0),
     ...ports,
   });
@@ -125,6 +131,113 @@ describe('an approval that came with its thread', () => {
     await unrelated;
     expect(replies).toEqual([{ decision: 'accept' }]);
     expect(broker.list(threadId)).toMatchObject([{ digest: approval.digest, carriedOver: false }]);
+  });
+});
+
+describe('a decision on an approval that came with its thread', () => {
+  /** A host that is killed once the decision is on disk: what the one after it tells the agent. */
+  async function afterCrash(turn: 'running' | 'over' | null): Promise<ApprovalBroker> {
+    const { broker, approval } = await carrying({ tellAgent: () => new Promise(() => undefined) });
+    void accept(broker, approval);
+    await expect.poll(() => store.value.untold.length).toBe(1);
+    store = await JsonStore.open(join(home, 'approvals.json'), carriedApprovals, { pending: [], granted: [], untold: [], pausedGoals: [] });
+    return makeBroker({ turnOf: () => Promise.resolve(turn) });
+  }
+
+  it('is told after a crash where the agent had not heard of it, and only then', async () => {
+    const next = await afterCrash(null);
+    expect(next.list(threadId)).toEqual([]);
+    await next.recover();
+    expect(told).toEqual([expect.stringContaining('is approved')]);
+    expect(store.value).toMatchObject({ untold: [], granted: [{ threadId }] });
+    await next.recover();
+    expect(told).toHaveLength(1);
+  });
+
+  it.each(['running', 'over'] as const)('is not told again where the turn that heard of it is %s, and is good only for that turn', async (turn) => {
+    await (await afterCrash(turn)).recover();
+    expect(told).toEqual([]);
+    expect(store.value.untold).toEqual([]);
+    expect(store.value.granted).toHaveLength(turn === 'running' ? 1 : 0);
+  });
+
+  it('is asked for again where the thread leaves before that is known', async () => {
+    const next = await afterCrash(null);
+    const carried = await next.carry(threadId);
+    expect(carried).toHaveLength(1);
+    // Nor is it told as well, where that handoff is given up.
+    await next.adopt(threadId, carried);
+    expect(store.value).toMatchObject({ untold: [], granted: [], pending: [{}] });
+  });
+});
+
+describe('a goal that waits for approvals', () => {
+  it('goes on once the last of them is decided, and is not forgotten when that fails', async () => {
+    const source = makeBroker();
+    await asking(source);
+    await source.request(2, method, { ...command, command: 'make more' }, reply);
+    let fails = true;
+    const broker = makeBroker({ resumeGoal: (id) => (fails ? Promise.reject(new Error('Codex is busy')) : Promise.resolve(void resumed.push(id))) });
+    await broker.adopt(threadId, await source.carry(threadId), true);
+    const [first, second] = broker.list(threadId);
+    if (first === undefined || second === undefined) throw new Error('Two are pending.');
+    await accept(broker, first);
+    expect(broker.pausesGoal(threadId)).toBe(true);
+    await accept(broker, second);
+    expect(resumed).toEqual([]);
+    fails = false;
+    await broker.recover();
+    expect(resumed).toEqual([threadId]);
+    expect(broker.pausesGoal(threadId)).toBe(false);
+  });
+
+  it('is nothing of this host any more when its thread has left', async () => {
+    const { broker } = await carrying();
+    await broker.adopt(threadId, await broker.carry(threadId), true);
+    await broker.forget(threadId);
+    expect(broker.pausesGoal(threadId)).toBe(false);
+  });
+});
+
+describe('who decides too late', () => {
+  const refusal = (broker: ApprovalBroker, approval: Approval) => accept(broker, approval).then(() => '', (error: unknown) => (HostError.is(error, 'no-such-approval') ? error.message : ''));
+
+  it('is told what was decided, by whom and when', async () => {
+    const broker = makeBroker();
+    const approval = await asking(broker);
+    await broker.decide(approval.id, approval.digest, 'decline', {}, 'device:KEY');
+    expect(await refusal(broker, approval)).toBe(`Approval ${approval.id} was decided already: decline, by the device KEY, at 1970-01-01T00:00:00.000Z.`);
+    await expect(broker.answer(1, { decision: 'accept' }, { role: 'operator', by: 'local' })).rejects.toThrow('was decided already: decline');
+  });
+
+  it('is told that its turn ended, or where its thread went', async () => {
+    let movedTo: string | null = null;
+    const broker = makeBroker({ movedTo: () => movedTo });
+    const approval = await asking(broker);
+    broker.turnEnded(threadId, 't');
+    expect(await refusal(broker, approval)).toContain('its turn ended at 1970');
+    movedTo = 'server';
+    expect(await refusal(broker, approval)).toContain('its thread moved to server');
+  });
+
+  it('is told that there was none, and that another is deciding', async () => {
+    const broker = makeBroker({ audit: { append: ({ type }) => (type === 'approval-decided' ? new Promise(() => undefined) : Promise.resolve()) } });
+    expect(await refusal(broker, { id: 'none', digest: '' } as Approval)).toContain('nor has one been lately');
+    const approval = await asking(broker);
+    void accept(broker, approval);
+    expect(await refusal(broker, approval)).toContain('right now');
+  });
+});
+
+describe('changes of files that are not known', () => {
+  it('can be declined, and not accepted', async () => {
+    const broker = makeBroker();
+    await broker.request(1, 'item/fileChange/requestApproval', { threadId, turnId: 't', itemId: 'i' }, reply);
+    const [approval] = broker.list(threadId);
+    if (approval === undefined) throw new Error('Nothing is pending.');
+    await expect(accept(broker, approval)).rejects.toMatchObject({ reason: 'not-permitted' });
+    await broker.decide(approval.id, approval.digest, 'decline', {}, 'local');
+    expect(replies).toEqual([{ decision: 'decline' }]);
   });
 });
 

@@ -11,7 +11,13 @@ let laptop: Site;
 let server: Site;
 
 beforeAll(async () => {
-  pair = await startPair({ clean: true });
+  pair = await startPair({
+    clean: true,
+    script: [
+      { user: /Mend the file/, answers: [[{ patch: '*** Begin Patch\n*** Add File: mended.txt\n+mended by the agent\n*** End Patch' }], [{ message: 'Mended.' }]] },
+      { user: /is approved/, history: /Mend the file/, answers: [[{ repeatAborted: true }], [{ message: 'Approved and mended.' }]] },
+    ],
+  });
   ({ laptop, server } = pair);
 });
 beforeEach(() => explainFailures(pair));
@@ -153,5 +159,37 @@ describe('an approval that was pending when its thread moved', () => {
     await decide(laptop.client, again, 'accept');
     expect(await rest).toBe('completed');
     expect(linesOf(back.worktree)).toBe(1);
+  });
+});
+
+describe('an approval of changes to files', () => {
+  /** A thread that may only read, whose turn waits for what it would write. */
+  async function mending(): Promise<{ threadId: string; approval: Approval }> {
+    const threadId = await laptop.begin('Mend the file.', { approvalPolicy: 'on-request', sandbox: 'read-only' });
+    const approval = await pendingOf(laptop, threadId);
+    expect(approval).toMatchObject({ kind: 'fileChange', changes: [{ path: 'mended.txt', kind: 'add', diff: 'mended by the agent\n' }] });
+    return { threadId, approval };
+  }
+
+  it('is raised with the same diff where its thread goes, and accepted there it changes the file there', async () => {
+    const { threadId, approval } = await mending();
+    const { worktree } = await laptop.handOff({ threadId, to: server.hostId });
+    const raised = await pendingOf(server, threadId);
+    expect(raised).toMatchObject({ carriedOver: true, hostId: server.hostId, digest: approval.digest, changes: approval.changes });
+    const rest = server.rest(threadId);
+    await decide(server.client, raised, 'accept');
+    expect(await rest).toBe('completed');
+    expect(readFileSync(join(worktree, 'mended.txt'), 'utf8')).toBe('mended by the agent\n');
+    expect(existsSync(join(laptop.checkout, 'mended.txt'))).toBe(false);
+    expect(decisionsOf(server, threadId)).toHaveLength(1);
+    expect(await server.approvals(threadId)).toEqual([]);
+  });
+
+  it('shows the diff also where its host was killed and started again meanwhile', async () => {
+    const { threadId, approval } = await mending();
+    await laptop.stop('SIGKILL');
+    await laptop.start();
+    await laptop.until(async () => (await laptop.approvals(threadId)).length > 0);
+    expect(await pendingOf(laptop, threadId)).toMatchObject({ digest: approval.digest, changes: approval.changes });
   });
 });

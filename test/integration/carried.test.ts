@@ -32,6 +32,8 @@ beforeAll(async () => {
       { user: /Long errand/, answers: [[{ command: childCommand, yieldMs: 250 }], [{ slowMessage: 'working '.repeat(2000), everyMs: 20 }]] },
       { user: /Risky errand/, answers: [[{ command: childAsks, escalate: 'It writes where the sandbox does not let me.' }], [{ message: 'Done.' }]] },
       { user: /Delegate it/, answers: [[spawn('Long errand.')], [{ slowMessage: 'waiting '.repeat(2000), everyMs: 20 }]] },
+      // A goal that goes on ends with the turn in which it does.
+      { user: /./, history: /codex_internal_context source=/, answers: [[], [{ call: 'update_goal', args: { status: 'complete' } }], [{ message: 'The comet is found.' }]] },
       { user: /Delegate the risk/, answers: [[spawn('Risky errand.')], [{ message: 'It is on its way.' }]] },
     ],
   });
@@ -143,6 +145,32 @@ describe('what waits in the queue', () => {
     await outcome;
     await one;
     expect((await turnsOf(laptop, threadId)).at(-1)).toEqual(['Whatever happens.', 'completed']);
+  });
+});
+
+describe('a goal', () => {
+  it('that waits for an approval is worked on again once that is decided, where the thread went and where the handoff was cancelled', async () => {
+    for (const to of [server, laptop]) {
+      const threadId = await laptop.begin(said.risky);
+      await askCodex(laptop, 'thread/goal/set', { threadId, objective: 'Find the comet', status: 'active' });
+      if (to === server) await toServer(threadId);
+      else {
+        const reached = laptop.phase('transfer', threadId);
+        const { handoffId } = await laptop.client.call('handoff/start', { threadId, to: server.hostId });
+        const outcome = laptop.client.call('handoff/wait', { handoffId }).catch((error: unknown) => error);
+        await reached;
+        await laptop.client.call('handoff/cancel', { handoffId });
+        await outcome;
+      }
+      const goal = async () => ((await askCodex(to, 'thread/goal/get', { threadId })) as { goal: { status: string } }).goal.status;
+      expect(await goal()).toBe('paused');
+      const [pending] = await to.approvals(threadId);
+      const both = ended(to, threadId, 2);
+      await to.client.call('approval/decide', { id: pending?.id ?? '', digest: pending?.digest ?? '', decision: 'accept' });
+      await both;
+      expect(await goal()).toBe('complete');
+      await git(laptop.checkout, 'clean', '-qfd');
+    }
   });
 });
 

@@ -34,6 +34,7 @@ function approvalCard(approval: Approval, hostName: string, busy: boolean, decid
     ${approval.reason === null ? nothing : html`<p class="reason">${visibleText(approval.reason)}</p>`}
     ${approval.command === null ? nothing : html`<pre class="approval-command" tabindex="0" aria-label="Command">${visibleText(approval.command)}</pre>`}
     ${approval.changes.map(({ path, kind, movePath, diff }) => diffView({ path: visibleText(path), diff: visibleText(diff), change: kind, movedTo: movePath === null ? null : visibleText(movePath) }, approval.cwd ?? '', true))}
+    ${isUnseen(approval) ? html`<p>The changes could not be found out, so they can only be rejected.</p>` : nothing}
     ${approval.request === null ? nothing : html`<pre class="approval-request" tabindex="0" aria-label="Request">${visibleText(approval.request)}</pre>`}
     ${approval.questions.map((question) => questionView(approval.id, question))}
     <dl class="facts">
@@ -48,11 +49,16 @@ function approvalCard(approval: Approval, hostName: string, busy: boolean, decid
   </form>`;
 }
 
+/** Nobody accepts changes that are not shown; Codex asks for none without any. */
+const isUnseen = ({ kind, changes }: Approval): boolean => kind === 'fileChange' && changes.length === 0;
+
 function decisionButtons(approval: Approval, busy: boolean, decide: Decide): TemplateResult {
+  const reject = html`<vscode-button secondary ?disabled=${busy} @click=${() => decide(approval, 'decline')}>Reject</vscode-button>`;
+  if (isUnseen(approval)) return reject;
   return html`
     <vscode-button ?disabled=${busy} @click=${() => decide(approval, 'accept')}>Approve</vscode-button>
     ${approval.kind === 'elicitation' ? nothing : html`<vscode-button secondary ?disabled=${busy} @click=${() => decide(approval, 'acceptForSession')}>Approve for Session</vscode-button>`}
-    <vscode-button secondary ?disabled=${busy} @click=${() => decide(approval, 'decline')}>Reject</vscode-button>
+    ${reject}
   `;
 }
 
