@@ -46,10 +46,9 @@ export async function quiesceThread(server: AppServer, threadId: string): Promis
     // A turn that ends may set another one going: of a sub-agent that was just spawned, or of the thread that one reports to.
     if (found > 0 && round < settleRounds) continue;
     if (found > 0) throw new CodexError('timed-out', `Thread ${threadId} and its sub-agents go on starting turns. Stop them, then try again.`);
-    for (const id of family) {
-      await endCommands(server, id);
-      await releaseThread(server, id);
-    }
+    for (const id of family) await endCommands(server, id);
+    // Where another client follows a thread, releasing it unloads its sub-agents too, and those cannot be asked any more.
+    for (const id of family) await releaseThread(server, id);
     return { interruptedTurnId, goalPaused, released: true };
   }
 }

@@ -16,7 +16,17 @@ let server: Site;
 const started: ChildProcess[] = [];
 
 beforeAll(async () => {
-  pair = await startPair();
+  // A model that Codex does not know may spawn agents, but not patch files: that one is named where it is needed.
+  const config = { model: 'scripted-model' };
+  pair = await startPair({
+    laptop: config,
+    server: config,
+    script: [
+      { user: /Risky errand/, answers: [[{ command: 'echo "published by a sub-agent" >> errand.txt', escalate: 'It writes where the sandbox does not let me.' }], [{ message: 'Done.' }]] },
+      { user: /Delegate the risk/, answers: [[{ call: 'spawn_agent', namespace: 'multi_agent_v1', args: { message: 'Risky errand.' } }], [{ command: riskyCommand, escalate: 'It writes where the sandbox does not let me.' }], [{ message: 'Published.' }]] },
+      { user: /Mend the file/, answers: [[{ patch: '*** Begin Patch\n*** Add File: mended.txt\n+mended by the agent\n*** End Patch' }], [{ message: 'Mended.' }]] },
+    ],
+  });
   ({ laptop, server } = pair);
 });
 beforeEach(() => explainFailures(pair));
@@ -50,12 +60,12 @@ async function startShared(): Promise<string> {
 /** What one of them sees of it. */
 async function openTerminal(): Promise<RpcConnection> {
   const socket = await (shared ??= startShared());
-  const rpc = new RpcConnection(await connectUnix(socket), { notification: () => undefined, request: (id) => asked(id), closed: () => undefined });
+  const rpc = new RpcConnection(await connectUnix(socket), { notification: () => undefined, request: (id, _method, params) => asked(id, params as { threadId: string }), closed: () => undefined });
   await rpc.request('initialize', { clientInfo: { name: 'a-terminal', title: null, version: '0' }, capabilities: { experimentalApi: true } });
   rpc.notify('initialized');
   return rpc;
 }
-let asked: (id: unknown) => void = () => undefined;
+let asked: (id: unknown, params: { threadId: string }) => void = () => undefined;
 
 it('a thread that another program has open, and that cannot be asked for, is refused in preflight with who has it', async () => {
   const running = runCodex('exec', '--skip-git-repo-check', said.slowly);
@@ -100,6 +110,33 @@ it('one that the shared app-server has, behind a terminal, is stopped there and 
   expect(await rest).toBe('completed');
   // The terminal sees where it went, and runs nothing on it any more.
   await expect(terminal.request('turn/start', { threadId: thread.id, input: [{ type: 'text', text: said.hello, text_elements: [] }] })).rejects.toThrow();
+  terminal.close();
+});
+
+it('what a thread and its sub-agent ask for on the shared app-server goes along, of both', async () => {
+  const terminal = await openTerminal();
+  const askers = new Set<string>();
+  const both = new Promise<void>((resolve) => {
+    asked = (_, { threadId }) => {
+      if (askers.add(threadId).size === 2) resolve();
+    };
+  });
+  const { thread } = (await terminal.request('thread/start', { cwd: laptop.checkout, approvalPolicy: 'on-request', sandbox: 'workspace-write' })) as { thread: Thread };
+  await terminal.request('turn/start', { threadId: thread.id, input: [{ type: 'text', text: 'Delegate the risk.', text_elements: [] }] });
+  await both;
+  await laptop.handOff({ threadId: thread.id, to: server.hostId });
+  for (const id of askers) expect(await server.approvals(id)).toMatchObject([{ kind: 'command', carriedOver: true }]);
+  terminal.close();
+});
+
+it('changes that one asks for on the shared app-server go along with their diff', async () => {
+  const terminal = await openTerminal();
+  const waits = new Promise<void>((resolve) => (asked = () => resolve()));
+  const { thread } = (await terminal.request('thread/start', { cwd: laptop.checkout, model: 'gpt-5.5', approvalPolicy: 'on-request', sandbox: 'read-only' })) as { thread: Thread };
+  await terminal.request('turn/start', { threadId: thread.id, input: [{ type: 'text', text: 'Mend the file.', text_elements: [] }] });
+  await waits;
+  await laptop.handOff({ threadId: thread.id, to: server.hostId });
+  expect(await server.approvals(thread.id)).toMatchObject([{ kind: 'fileChange', carriedOver: true, changes: [{ path: 'mended.txt', kind: 'add', diff: 'mended by the agent\n' }] }]);
   terminal.close();
 });
 
