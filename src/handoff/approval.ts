@@ -17,8 +17,30 @@ export const carriedApproval = z.object({
 });
 export type CarriedApproval = z.infer<typeof carriedApproval>;
 
+/** What became of a thread's approvals on a host, as its audit log has it; `subject` is what was asked, cut short where it is long. */
+export const trailEntry = z.object({
+  event: z.enum(['approval-requested', 'approval-carried', 'approval-decided', 'approval-applied']),
+  at: z.iso.datetime(),
+  hostId: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
+  hostName: z.string().min(1).max(64),
+  digest: z.string().regex(/^[0-9a-f]{64}$/),
+  epoch: z.number().int().nonnegative(),
+  subject: z.string().max(1024).optional(),
+  decision: z.string().max(64).optional(),
+  by: z.string().max(64).optional(),
+});
+export type TrailEntry = z.infer<typeof trailEntry>;
+
 /** What of a request is digested: all that the user is shown and that Codex would act on. */
 export type ApprovalSubject = Omit<CarriedApproval, 'digest' | 'reason'> & { readonly threadId: string };
+
+const SUBJECT_LENGTH = 1024;
+
+/** What is asked for, in one text for a log; what is long is cut, as the digest says what exactly it was. */
+export function inShort({ command, changes, questions, request }: Pick<ApprovalSubject, 'command' | 'changes' | 'questions' | 'request'>): string {
+  const text = command ?? request ?? [...changes.map(({ kind, path, movePath }) => `${kind} ${path}${movePath === null ? '' : ` → ${movePath}`}`), ...questions.map(({ question }) => question)].join(', ');
+  return text.length > SUBJECT_LENGTH ? `${text.slice(0, SUBJECT_LENGTH - 1)}…` : text;
+}
 
 /** SHA-256 of an approval's subject. The same request on another host, after a handoff, has the same digest. */
 export function approvalDigest(subject: ApprovalSubject): string {

@@ -1,6 +1,6 @@
 /** What travels with a thread beside its rollout and its working state: what Codex keeps outside the rollout, or in memory only. */
 import { z } from 'zod';
-import { carriedApproval } from './approval';
+import { carriedApproval, trailEntry } from './approval';
 import { approvalsReviewer, policy, requirements } from './policy';
 
 const textElement = z.object({ byteRange: z.object({ start: z.number().int().nonnegative(), end: z.number().int().nonnegative() }), placeholder: z.string().max(65_536).nullable() });
@@ -27,6 +27,8 @@ export const carriedThread = z.object({
   /** `tokenBudget` is what is left of it. */
   goal: z.object({ objective: z.string().max(65_536), status: z.string().max(64), tokenBudget: z.number().nullable() }).nullable(),
   approvals: z.array(carriedApproval).max(256),
+  /** What was decided about it before, oldest first: the newest of it, as far as the audit log goes back. */
+  trail: z.array(trailEntry).max(200).default([]),
   /** Threads that it spawned and that have something pending. */
   subAgents: z.array(z.object({ threadId: z.uuid(), approvals: z.array(carriedApproval).max(256) })).max(256).default([]),
   /** What waits until the thread has time, next one first; `flowing` where it would have gone on by itself. */

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { approvalDigest, type CarriedApproval } from '../handoff/approval';
+import { approvalDigest, inShort, type CarriedApproval } from '../handoff/approval';
 import { portablePath, readApprovalRequest, replyTo, type ApprovalMethod, type AskedApproval, type FileChange } from './approvalRequest';
 import type { Access } from './access';
 import type { Actor, AuditLog } from './audit';
@@ -136,7 +136,7 @@ export class ApprovalBroker {
     if (this.pending.has(id)) return;
     const raised = this.show(id, asked, root, digest, false);
     // A request that is not shown leaves its turn waiting for ever; only a decision needs the audit log first.
-    await this.ports.audit.append({ type: 'approval-requested', threadId, digest, kind: asked.kind, epoch: this.ports.epochOf(threadId) }).catch((error: unknown) => this.ports.onAuditFailed(error));
+    await this.ports.audit.append({ type: 'approval-requested', threadId, digest, kind: asked.kind, subject: inShort(asked), epoch: this.ports.epochOf(threadId) }).catch((error: unknown) => this.ports.onAuditFailed(error));
     // Its turn may have ended meanwhile; then nobody waits for a decision any more.
     if (arrival.settled) this.ended({ approval: raised, asked });
     if (arrival.settled || this.pending.has(id)) return;
@@ -248,7 +248,7 @@ export class ApprovalBroker {
       return { ...others, pending: [...others.pending, ...raised], pausedGoals: [...others.pausedGoals, ...(goalWaits && raised.length > 0 ? [threadId] : [])] };
     });
     for (const one of raised) {
-      await this.ports.audit.append({ type: 'approval-carried', threadId, digest: one.digest, kind: one.kind, epoch: this.ports.epochOf(threadId) });
+      await this.ports.audit.append({ type: 'approval-carried', threadId, digest: one.digest, kind: one.kind, subject: inShort(one), epoch: this.ports.epochOf(threadId) });
       this.ports.onRequested(one);
     }
   }
@@ -343,7 +343,7 @@ export class ApprovalBroker {
     const { id, threadId, digest } = live.approval;
     const { decision, reply } = readAnswer(live.method, result, role);
     await this.once(live.approval, async () => {
-      await this.ports.audit.append({ type: 'approval-decided', threadId, digest, decision, by, epoch: this.ports.epochOf(threadId) });
+      await this.ports.audit.append({ type: 'approval-decided', threadId, digest, subject: inShort(live.approval), decision, by, epoch: this.ports.epochOf(threadId) });
       this.pending.delete(id);
       this.over(live.approval, requestId, { decision, by });
       live.reply(reply);
@@ -378,7 +378,7 @@ export class ApprovalBroker {
 
   private async apply(subject: Approval, live: Pending | undefined, decision: ApprovalDecision, answers: Readonly<Record<string, readonly string[]>>, by: Actor): Promise<void> {
     const { id, threadId, digest } = subject;
-    await this.ports.audit.append({ type: 'approval-decided', threadId, digest, decision, by, epoch: this.ports.epochOf(threadId) });
+    await this.ports.audit.append({ type: 'approval-decided', threadId, digest, subject: inShort(subject), decision, by, epoch: this.ports.epochOf(threadId) });
     if (live !== undefined) {
       this.pending.delete(id);
       this.over(subject, live.requestId, { decision, by });

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { mkdir, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { TrailEntry } from '../handoff/approval';
 import { auditEntry, type AuditEntry } from './auditEntry';
 
 /** Who caused something: a controller on this machine, or a paired device or another host by its id. */
@@ -23,9 +24,11 @@ const asking = new AsyncLocalStorage<Controller>();
 export const askedBy = <T>(controller: Controller, act: () => T): T => asking.run(controller, act);
 
 export type AuditEvent =
-  | { readonly type: 'approval-requested' | 'approval-carried'; readonly threadId: string; readonly digest: string; readonly kind: string; readonly epoch: number }
-  | { readonly type: 'approval-decided'; readonly threadId: string; readonly digest: string; readonly decision: string; readonly by: Actor; readonly epoch: number }
+  | { readonly type: 'approval-requested' | 'approval-carried'; readonly threadId: string; readonly digest: string; readonly kind: string; /** What is asked for: a command line, paths. */ readonly subject: string; readonly epoch: number }
+  | { readonly type: 'approval-decided'; readonly threadId: string; readonly digest: string; readonly subject: string; readonly decision: string; readonly by: Actor; readonly epoch: number }
   | { readonly type: 'approval-applied'; readonly threadId: string; readonly digest: string; readonly epoch: number }
+  /** As it was written on another host, from which the thread came. */
+  | { readonly type: 'approval-trail'; readonly threadId: string; readonly entry: TrailEntry }
   | { readonly type: 'handoff-begun' | 'handoff-committed' | 'handoff-aborted' | 'handoff-activated'; readonly threadId: string; readonly handoffId: string; readonly peer: string; readonly by?: Actor; readonly epoch: number }
   | { readonly type: 'thread-reclaimed' | 'thread-superseded'; readonly threadId: string; readonly peer: string; readonly by: Actor; readonly epoch: number }
   | { readonly type: 'thread-set-aside'; readonly threadId: string; readonly fork: string; readonly peer: string; readonly by: Actor; readonly epoch: number }
@@ -50,14 +53,16 @@ export class AuditLog {
     private readonly now: () => Date = () => new Date(),
   ) {}
 
-  append(event: AuditEvent): Promise<void> {
-    const controller = ofItself(event) ? undefined : asking.getStore();
+  /** Writes events in one go; none is nothing to do. */
+  append(...events: readonly AuditEvent[]): Promise<void> {
+    if (events.length === 0) return Promise.resolve();
+    const controller = asking.getStore();
     const result = this.tail.then(async () => {
       await mkdir(this.directory, { recursive: true, mode: 0o700 });
       const at = this.now().toISOString();
       const handle = await open(join(this.directory, `${at.slice(0, 7)}.jsonl`), 'a', 0o600);
       try {
-        await handle.appendFile(`${JSON.stringify({ at, ...event, ...(controller === undefined ? {} : { controller }) })}\n`);
+        await handle.appendFile(events.map((event) => `${JSON.stringify({ at, ...event, ...(controller === undefined || ofItself(event) ? {} : { controller }) })}\n`).join(''));
         await handle.sync();
       } finally {
         await handle.close();
@@ -92,7 +97,7 @@ export class AuditLog {
 }
 
 /** What an agent or the host does by itself, in whoever's wake. */
-const ofItself = (event: AuditEvent): boolean => ['approval-requested', 'approval-carried', 'approval-applied'].includes(event.type) || ('by' in event && event.by === 'sweep');
+const ofItself = (event: AuditEvent): boolean => ['approval-requested', 'approval-carried', 'approval-applied', 'approval-trail'].includes(event.type) || ('by' in event && event.by === 'sweep');
 
 function parsed(line: string): AuditEntry | null {
   try {

@@ -304,5 +304,5 @@ function present<T>(value: T | null): T {
 
 /** What travels with a checkout in which a thread is yet to begin. */
 function beginning({ policy, requirements, modelProvider }: SourceThread): CarriedThread {
-  return { name: null, model: null, modelProvider: modelProvider ?? '', policy, approvalsReviewer: 'user', requirements, goal: null, approvals: [], subAgents: [], queue: { flowing: false, waiting: [] }, attachments: [], leftBehind: [] };
+  return { name: null, model: null, modelProvider: modelProvider ?? '', policy, approvalsReviewer: 'user', requirements, goal: null, approvals: [], trail: [], subAgents: [], queue: { flowing: false, waiting: [] }, attachments: [], leftBehind: [] };
 }

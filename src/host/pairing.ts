@@ -11,7 +11,7 @@ import { hostIdOf, publicKeyOf, randomBytes, type KeyPair } from '../relay/keys'
 import { createCode, fingerprintWords, parseCode, placeKeyPair } from '../relay/pairingCode';
 import { dialThroughRelay } from '../relay/relayDial';
 import { RelayError } from '../relay/relayError';
-import type { Actor, AuditLog } from './audit';
+import type { Actor, AuditEvent, AuditLog } from './audit';
 import { CodeDoor } from './codeDoor';
 import type { JoinedHost, MadeInvite } from './deviceSchemas';
 import { HostError } from './hostError';
@@ -265,7 +265,7 @@ export class Pairing {
     return new PeerLink(channel, channel.remoteHostId, Buffer.from(channel.handshakeHash).toString('hex'), handlers, this.options.log);
   }
 
-  private note(event: Parameters<AuditLog['append']>[0]): void {
+  private note(event: AuditEvent): void {
     this.options.audit.append(event).catch((error: unknown) => this.options.log.error(`The audit log cannot be written: ${describeError(error).message}`));
   }
 

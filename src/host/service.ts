@@ -6,6 +6,7 @@ import { readRepositoryIdentity, sameRepository, type RepositoryIdentity } from 
 import { localOperator } from './access';
 import { Applies } from './applies';
 import { ApprovalBroker, carriedApprovals } from './approvalBroker';
+import { ApprovalTrail } from './approvalTrail';
 import { isApprovalMethod } from './approvalRequest';
 import { AuditLog } from './audit';
 import { Claims } from './claims';
@@ -281,8 +282,9 @@ export class HostService implements RunningHost {
       asked: (threadId) => this.approvals.asked(threadId),
       answer: (id, result, caller) => this.approvals.answer(id, result, caller),
     });
-    this.departure = new ThreadDeparture(this.codex, this.approvals, held, log, (threadId) => this.keeper.wake(threadId));
-    this.arrival = new ThreadArrival(this.codex, this.approvals, held, log, () => this.settings.value.name);
+    const trail = new ApprovalTrail(this.audit, identity.hostId, () => this.settings.value.name);
+    this.departure = new ThreadDeparture(this.codex, this.approvals, held, log, (threadId) => this.keeper.wake(threadId), trail);
+    this.arrival = new ThreadArrival(this.codex, this.approvals, held, log, () => this.settings.value.name, trail);
     this.applies = new Applies({
       directory: join(batonHome, 'applies'),
       audit: this.audit,

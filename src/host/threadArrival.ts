@@ -15,6 +15,7 @@ import { isNoLaxer, policyOf, sandboxPolicyOf, stricterOf, writableRootsOf, type
 import { destinationPolicy, destinationReviewer } from '../handoff/preflight';
 import type { RolloutHash } from '../handoff/receipt';
 import type { ApprovalBroker } from './approvalBroker';
+import type { ApprovalTrail } from './approvalTrail';
 import type { CodexHost } from './codexHost';
 import type { Arrival } from './handoffDestination';
 import type { HeldPolicies } from './heldPolicies';
@@ -33,6 +34,7 @@ export class ThreadArrival {
     private readonly held: HeldPolicies,
     private readonly log: Log,
     private readonly hostName: () => string,
+    private readonly trail: Pick<ApprovalTrail, 'keep'>,
   ) {}
 
   /** Of the offered rollouts, what is here from an earlier stay, at most as much as was offered. */
@@ -155,6 +157,7 @@ export class ThreadArrival {
     await this.tell(server, threadId, manifest, noteForAgent(record.sourceName, this.hostName(), cwd, manifest));
     for (const agent of ofRelation('subagent')) await this.settleSubAgent(server, agent, cwd, wanted, carried);
     for (const pending of [{ threadId, approvals: carried.approvals }, ...carried.subAgents.filter((agent) => ofRelation('subagent').includes(agent.threadId))]) await this.approvals.adopt(pending.threadId, pending.approvals, pending.threadId === threadId && goesOn(carried));
+    await this.trail.keep(threadId, carried.trail);
     const count = [carried, ...carried.subAgents].reduce((sum, { approvals }) => sum + approvals.length, 0);
     if (count > 0) notes.push(`${count === 1 ? 'One approval was' : `${count} approvals were`} pending and can be decided on ${this.hostName()} now.`);
     await restoreQueue(server, threadId, carried.queue.waiting as Parameters<typeof restoreQueue>[2]);

@@ -14,6 +14,7 @@ import { requirementsOfBoth, type Policy, type Requirements } from '../handoff/p
 import type { Finding } from '../handoff/finding';
 import type { HandoffIdentity } from '../handoff/sourceTransaction';
 import type { ApprovalBroker } from './approvalBroker';
+import type { ApprovalTrail } from './approvalTrail';
 import type { CodexHost, ThreadSettings } from './codexHost';
 import { ForeignQuestions } from './foreignQuestions';
 import type { HeldPolicies } from './heldPolicies';
@@ -41,6 +42,7 @@ export class ThreadDeparture {
     private readonly log: Log,
     /** Brings the thread's worktree back where it was removed. */
     private readonly wake: (threadId: string) => Promise<void>,
+    private readonly trail: Pick<ApprovalTrail, 'of'>,
   ) {}
 
   async describe(subject: Subject): Promise<SourceThread> {
@@ -141,7 +143,7 @@ export class ThreadDeparture {
     const { model, modelProvider, policy, approvalsReviewer } = settings;
     const interruption = this.approvals.overInterruption();
     try {
-      const [requirements, { name, status }, attachments, agents] = await Promise.all([this.requirements(threadId), readThread(server, threadId), readAttachments(server, threadId), subAgentsOf(server, threadId)]);
+      const [requirements, { name, status }, attachments, agents, trail] = await Promise.all([this.requirements(threadId), readThread(server, threadId), readAttachments(server, threadId), subAgentsOf(server, threadId), this.trail.of(threadId)]);
       const kept: Kept = new Map();
       for (const id of [threadId, ...agents]) kept.set(id, await this.approvals.carryKept(id));
       const before: CarriedThread = {
@@ -153,6 +155,7 @@ export class ThreadDeparture {
         requirements,
         ...(await this.waiting(server, threadId, interruption, kept, status.type === 'active')),
         attachments,
+        trail,
         leftBehind: [],
       };
       signal.throwIfAborted();

@@ -133,7 +133,7 @@ describe('an approval that was pending when its thread moved', () => {
     expect((await pendingOf(server, threadId)).digest).toBe(raised.digest);
     expect(linesOf(worktree)).toBe(1);
     expect(server.audit().filter((event) => event['threadId'] === threadId).map((event) => event['type'])).toEqual([
-      'approval-carried', 'handoff-activated', 'approval-decided', 'approval-applied', 'approval-requested',
+      'approval-carried', 'approval-trail', 'handoff-activated', 'approval-decided', 'approval-applied', 'approval-requested',
     ]);
   });
 

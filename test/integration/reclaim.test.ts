@@ -247,6 +247,16 @@ it('the audit log tells who did what over which thread, newest last, and counts 
   expect(events[1]).toMatchObject({ digest: approval?.digest, decision: 'decline', by: 'local', epoch: 0 });
   expect(events[0]).toMatchObject({ digest: approval?.digest, epoch: 0 });
   expect(events[0]).not.toHaveProperty('controller');
+  expect(events[1]).toMatchObject({ subject: approval?.command });
+  // Whoever looks where the thread is now sees it, too; there and back again nothing is told twice.
+  const told = { hostId: laptop.hostId, hostName: 'laptop', digest: approval?.digest, subject: approval?.command, epoch: 0 };
+  const trail = [{ type: 'approval-trail', entry: { ...told, event: 'approval-requested' } }, { type: 'approval-trail', entry: { ...told, event: 'approval-decided', decision: 'decline', by: 'local' } }];
+  const trailOf = async (site: Site) => (await site.client.call('audit/list', { threadId })).events.filter(({ type }) => type === 'approval-trail');
+  expect(await trailOf(server)).toMatchObject(trail);
+  await laptop.handOff({ threadId, to: laptop.hostId, from: server.hostId });
+  await laptop.handOff({ threadId, to: server.hostId });
+  expect(await trailOf(server)).toMatchObject(trail);
+  expect(await trailOf(laptop)).toEqual([]);
   for (const event of events.slice(1)) expect(event).toMatchObject({ controller: { over: 'socket', client: 'test 0', pid: process.pid } });
   expect(events[4]).toMatchObject({ handoffId, peer: server.hostId, epoch: 1 });
   expect(server.audit().findLast((event) => event['type'] === 'handoff-activated')).toMatchObject({ threadId, by: `host:${laptop.hostId}`, controller: { over: 'channel', key: laptop.hostId } });

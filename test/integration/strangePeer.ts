@@ -108,7 +108,7 @@ export async function honestAttempt(given: { threadId: string; checkout: string;
   const body = Buffer.concat((await readBody(rolloutPath, 0, bodyBytes).toArray()) as Buffer[]);
   const thread: CarriedThread = {
     name: null, model: null, modelProvider: scriptedProvider, policy: { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false, excludeTmpdirEnvVar: false, excludeSlashTmp: false },
-    approvalsReviewer: 'user', requirements: null, goal: null, approvals: [], subAgents: [], queue: { flowing: false, waiting: [] }, attachments: [], leftBehind: [],
+    approvalsReviewer: 'user', requirements: null, goal: null, approvals: [], trail: [], subAgents: [], queue: { flowing: false, waiting: [] }, attachments: [], leftBehind: [],
   };
   return {
     handoffId: randomBytes(16).toString('hex'),
