@@ -248,6 +248,10 @@ it('the audit log tells who did what over which thread, newest last, and counts 
   expect(events[0]).toMatchObject({ digest: approval?.digest, epoch: 0 });
   expect(events[0]).not.toHaveProperty('controller');
   expect(events[1]).toMatchObject({ subject: approval?.command });
+  for (const event of events.slice(1)) expect(event).toMatchObject({ controller: { over: 'socket', client: 'test 0', pid: process.pid } });
+  expect(events[4]).toMatchObject({ handoffId, peer: server.hostId, epoch: 1 });
+  expect(server.audit().findLast((event) => event['type'] === 'handoff-activated')).toMatchObject({ threadId, by: `host:${laptop.hostId}`, controller: { over: 'channel', key: laptop.hostId } });
+  expect((await laptop.client.call('audit/list', { limit: 1 })).events).toEqual([events.at(-1)]);
   // Whoever looks where the thread is now sees it, too; there and back again nothing is told twice.
   const told = { hostId: laptop.hostId, hostName: 'laptop', digest: approval?.digest, subject: approval?.command, epoch: 0 };
   const trail = [{ type: 'approval-trail', entry: { ...told, event: 'approval-requested' } }, { type: 'approval-trail', entry: { ...told, event: 'approval-decided', decision: 'decline', by: 'local' } }];
@@ -257,8 +261,4 @@ it('the audit log tells who did what over which thread, newest last, and counts 
   await laptop.handOff({ threadId, to: server.hostId });
   expect(await trailOf(server)).toMatchObject(trail);
   expect(await trailOf(laptop)).toEqual([]);
-  for (const event of events.slice(1)) expect(event).toMatchObject({ controller: { over: 'socket', client: 'test 0', pid: process.pid } });
-  expect(events[4]).toMatchObject({ handoffId, peer: server.hostId, epoch: 1 });
-  expect(server.audit().findLast((event) => event['type'] === 'handoff-activated')).toMatchObject({ threadId, by: `host:${laptop.hostId}`, controller: { over: 'channel', key: laptop.hostId } });
-  expect((await laptop.client.call('audit/list', { limit: 1 })).events).toEqual([events.at(-1)]);
 });
