@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +14,7 @@ import { RelayAccess } from '../../src/host/relayAccess';
 import { Trust } from '../../src/host/trust';
 import { generateKeyPair, hostIdOf, type KeyPair } from '../../src/relay/keys';
 import { startRelay, type RunningRelay } from '../../src/relay/relayServer';
+import { socketPair } from '../fixtures/socketPair';
 
 let directory: string;
 let relay: RunningRelay;
@@ -95,5 +97,20 @@ describe('the control channel to a peer', () => {
   it('is not opened by a host that is stopping', async () => {
     laptop.dispose();
     await expect(laptop.connect(server.hostId)).rejects.toSatisfy((error) => HostError.is(error, 'connection-lost'));
+  });
+
+  it('is opened to however many strangers only up to a bound, and to a peer again when they are gone', async () => {
+    answer();
+    const strangers = await Promise.all(Array.from({ length: 65 }, () => socketPair()));
+    for (const [, there] of strangers) server.take(there, { kind: 'channel' });
+    const [last] = strangers.at(-1) ?? [];
+    if (last === undefined) throw new Error('There is none.');
+    last.resume();
+    await once(last, 'close');
+    expect(strangers.filter(([, there]) => there.destroyed)).toHaveLength(1);
+    const gone = Promise.all(strangers.slice(0, -1).map(([, there]) => once(there, 'close')));
+    for (const [here] of strangers) here.destroy();
+    await gone;
+    await expect(laptop.connect(server.hostId)).resolves.toMatchObject({ hostId: server.hostId });
   });
 });
