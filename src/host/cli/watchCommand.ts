@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ControlLink, type ControlState } from '../controlLink';
+import { ControlLink } from '../controlLink';
 import type { FollowedHost } from '../followSchemas';
 import { HostClient } from '../hostClient';
 import { HostError } from '../hostError';
@@ -10,6 +10,7 @@ import { untilInterrupted } from './foreground';
 import { inertJson, inertLine } from './inertText';
 import { inWords } from './layout';
 import { resolveHost } from './resolve';
+import type { Session } from './session';
 
 export function addWatchCommand({ program, session }: CommandTable): void {
   program
@@ -21,50 +22,31 @@ export function addWatchCommand({ program, session }: CommandTable): void {
       const other = word === undefined ? undefined : resolveHost(word, (await client.call('host/list')).hosts);
       const followed = other === undefined || other.self ? undefined : other;
       const name = followed?.name ?? client.host.baton.name;
+      const watch = new Watch(session, name);
       const interrupted = untilInterrupted();
-      const say = (method: string, params: unknown) => {
-        if (session.json) session.print(inertJson({ hostId: followed?.hostId ?? client.host.baton.hostId, method, params }));
-        else {
-          const text = eventText(method, params);
-          if (text !== null) session.print(`${new Date().toTimeString().slice(0, 8)}  ${text}`);
-        }
-      };
-      const note = (text: string) => {
-        if (!session.json) session.remark(text);
-      };
-      let isAway = false;
-      /** Says it once, however often it is tried. */
-      const away = (text: string) => {
-        if (!isAway) note(text);
-        isAway = true;
-      };
-      const there = (missed: boolean) => {
-        isAway = false;
-        note(connectedText(name, missed));
-      };
       const refused = new Promise<never>((_, reject) => {
-        const follows = ({ state, message, missed, hostId, retryAt }: FollowedHost) => {
+        const refuse = (message: string | null) => reject(new HostError('not-permitted', message ?? ''));
+        const follows = ({ hostId, state, message, missed }: FollowedHost) => {
           if (hostId !== followed?.hostId) return;
-          if (session.json) session.print(inertJson({ hostId, method: 'host/followed', params: { state, message, missed, retryAt } }));
-          else if (state === 'connected') there(missed);
-          else if (state === 'waiting') away(`The connection to "${inertLine(name)}" waits: ${inertLine(message ?? '')} It is tried again.`);
-          else if (state === 'refused') reject(new HostError('not-permitted', message ?? ''));
+          if (state === 'connected') watch.there(missed);
+          else if (state === 'waiting') watch.away(`The connection to "${inertLine(name)}" waits: ${inertLine(message ?? '')} It is tried again.`);
+          else if (state === 'refused') refuse(message);
         };
         const link = new ControlLink({
           connect: (options) => HostClient.connect({ batonHome: session.batonHome, clientInfo: { name: 'baton-cli', version: batonVersion }, ...options }),
           onEvent: (method, params) => {
-            if (followed === undefined) say(method, params);
+            if (followed === undefined) watch.say(client.host.baton.hostId, method, params);
             else if (method === 'host/followed') follows(params as FollowedHost);
             else if (method === 'host/heard') {
               const heard = params as NotificationOf<'host/heard'>;
-              if (heard.hostId === followed.hostId) say(heard.method, heard.params);
+              if (heard.hostId === followed.hostId) watch.say(followed.hostId, heard.method, heard.params);
             }
           },
-          onState: (state: ControlState) => {
-            if (state.kind === 'waiting') away('The connection to this machine\'s host was lost. It is made again when the host runs.');
-            else if (state.kind === 'refused') reject(new HostError('not-permitted', state.message));
+          onState: (state) => {
+            if (state.kind === 'waiting') watch.away('The connection to this machine\'s host was lost. It is made again when the host runs.');
+            else if (state.kind === 'refused') refuse(state.message);
             else if (state.kind === 'connected') {
-              if (followed === undefined) there(state.missed);
+              if (followed === undefined) watch.there(state.missed);
               else state.client.call('host/follow', { host: followed.hostId }).then(follows, reject);
             }
           },
@@ -76,8 +58,36 @@ export function addWatchCommand({ program, session }: CommandTable): void {
     });
 }
 
-const connectedText = (name: string, missed: boolean): string =>
-  missed ? `Connected to "${inertLine(name)}" again. What happened meanwhile is not known here: see "baton threads".` : `Connected to "${inertLine(name)}".`;
+/** What is said of one host: its events on standard output, how the connection stands beside them, or both as JSON. */
+class Watch {
+  private isAway = false;
+
+  constructor(
+    private readonly session: Session,
+    private readonly name: string,
+  ) {}
+
+  say(hostId: string, method: string, params: unknown): void {
+    const text = this.session.json ? inertJson({ hostId, method, params }) : eventText(method, params);
+    if (text !== null) this.session.print(this.session.json ? text : `${new Date().toTimeString().slice(0, 8)}  ${text}`);
+  }
+
+  there(missed: boolean): void {
+    this.isAway = false;
+    this.connection('connected', missed ? `Connected to "${inertLine(this.name)}" again. What happened meanwhile is not known here: see "baton threads".` : `Connected to "${inertLine(this.name)}".`, missed);
+  }
+
+  /** Says it once, however often it is tried. */
+  away(text: string): void {
+    if (!this.isAway) this.connection('waiting', text, false);
+    this.isAway = true;
+  }
+
+  private connection(state: 'connected' | 'waiting', text: string, missed: boolean): void {
+    if (this.session.json) this.session.print(inertJson({ connection: state, missed }));
+    else this.session.remark(text);
+  }
+}
 
 const threadOf = z.looseObject({ threadId: z.string(), turn: z.looseObject({ status: z.string() }).optional(), threadName: z.string().nullish(), thread: z.looseObject({ id: z.string() }).optional() }).partial();
 
