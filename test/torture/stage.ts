@@ -1,7 +1,7 @@
 /** The thread of a case, brought to where its handoff begins. */
 import { appendFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { git } from '../fixtures/checkout';
+import { git, gitAt } from '../fixtures/checkout';
 import { said, type Site } from '../integration/pairedHosts';
 import type { TortureCase } from './cases';
 import type { Ground } from './ground';
@@ -10,7 +10,8 @@ import type { Ground } from './ground';
 async function workOn(worktree: string): Promise<void> {
   await writeFile(join(worktree, 'src', 'meteor.js'), 'export const meteor = "Leonids";\n');
   await git(worktree, 'add', 'src/meteor.js');
-  await git(worktree, 'commit', '-qm', 'Meteors', '--', 'src/meteor.js');
+  // The same for every thread: they share a branch, and another commit on it would be in the way of the next one.
+  await gitAt('2026-01-01T12:00:00Z', worktree, 'commit', '-qm', 'Meteors', '--', 'src/meteor.js');
   await appendFile(join(worktree, 'src', 'meteor.js'), '// unstaged\n');
   await writeFile(join(worktree, 'src', 'dust.js'), 'export const dust = true;\n');
   await git(worktree, 'add', 'src/dust.js');
