@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
+import { Message } from 'vscode-jsonrpc/node';
 import type { Channel } from '../relay/channel';
 import type { Clock } from '../relay/clock';
 import { hostIdOf, publicKeyOf, type KeyPair } from '../relay/keys';
@@ -319,7 +320,8 @@ export class PeerNetwork {
 async function beginsAsController(channel: Channel): Promise<boolean> {
   const line = Buffer.from(`${await firstLine(channel)}\n`);
   channel.unshift(line);
-  return parseMessage(line) !== undefined && (JSON.parse(line.toString()) as { method?: unknown }).method === 'initialize';
+  const message = parseMessage(line);
+  return Message.isRequest(message) && message.method === 'initialize';
 }
 
 /** Throws HostError `protocol-mismatch` with what to do. */

@@ -44,6 +44,15 @@ afterAll(() => pair.close());
 
 const toServer = (threadId: string) => laptop.handOff({ threadId, to: server.hostId });
 const toLaptop = (threadId: string) => laptop.handOff({ threadId, to: laptop.hostId, from: server.hostId });
+/** A handoff to the server that is cancelled while it transfers. */
+async function cancelled(threadId: string): Promise<void> {
+  const reached = laptop.phase('transfer', threadId);
+  const { handoffId } = await laptop.client.call('handoff/start', { threadId, to: server.hostId });
+  const outcome = laptop.client.call('handoff/wait', { handoffId }).catch((error: unknown) => error);
+  await reached;
+  await laptop.client.call('handoff/cancel', { handoffId });
+  await outcome;
+}
 const text = (words: string) => [{ type: 'text', text: words, text_elements: [] }];
 /** What the user said to a thread, and how each turn ended, oldest first. */
 async function turnsOf(site: Site, threadId: string): Promise<[string, string][]> {
@@ -137,12 +146,7 @@ describe('what waits in the queue', () => {
     await speaking(laptop, threadId, said.slowly);
     await askCodex(laptop, 'thread/queue/add', { threadId, input: text('Whatever happens.'), clientUserMessageId: 'whatever' });
     const one = ended(laptop, threadId, 2);
-    const reached = laptop.phase('transfer', threadId);
-    const { handoffId } = await laptop.client.call('handoff/start', { threadId, to: server.hostId });
-    const outcome = laptop.client.call('handoff/wait', { handoffId }).catch((error: unknown) => error);
-    await reached;
-    await laptop.client.call('handoff/cancel', { handoffId });
-    await outcome;
+    await cancelled(threadId);
     await one;
     expect((await turnsOf(laptop, threadId)).at(-1)).toEqual(['Whatever happens.', 'completed']);
   });
@@ -154,14 +158,7 @@ describe('a goal', () => {
       const threadId = await laptop.begin(said.risky);
       await askCodex(laptop, 'thread/goal/set', { threadId, objective: 'Find the comet', status: 'active' });
       if (to === server) await toServer(threadId);
-      else {
-        const reached = laptop.phase('transfer', threadId);
-        const { handoffId } = await laptop.client.call('handoff/start', { threadId, to: server.hostId });
-        const outcome = laptop.client.call('handoff/wait', { handoffId }).catch((error: unknown) => error);
-        await reached;
-        await laptop.client.call('handoff/cancel', { handoffId });
-        await outcome;
-      }
+      else await cancelled(threadId);
       const goal = async () => ((await askCodex(to, 'thread/goal/get', { threadId })) as { goal: { status: string } }).goal.status;
       expect(await goal()).toBe('paused');
       const [pending] = await to.approvals(threadId);

@@ -1,6 +1,6 @@
 /** Two paired hosts for the integration tests: real processes, a real relay, real Codex and git; only the model is scripted. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdtemp, realpath, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, onTestFailed } from 'vitest';
@@ -148,6 +148,17 @@ export class Site {
 
   phase(phase: HandoffPhase, threadId?: string): Promise<NotificationOf<'handoff/progress'>> {
     return this.heard('handoff/progress', (progress) => progress.phase === phase && (threadId === undefined || progress.threadId === threadId));
+  }
+
+  /** Lets the host note nothing of a thread's handoffs, until what is returned is called. */
+  async takeLedger(threadId: string): Promise<() => Promise<void>> {
+    const ledger = join(this.machine.batonHome, 'ledger', `${threadId}.jsonl`);
+    await rename(ledger, `${ledger}.aside`);
+    await mkdir(ledger);
+    return async () => {
+      await rmdir(ledger);
+      await rename(`${ledger}.aside`, ledger);
+    };
   }
 
   /** Hands off and waits for the end. */

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { mkdir, readFile, rename, rmdir, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { HandoffSummary } from '../../src/host/protocol';
@@ -154,9 +154,7 @@ it('a thread whose source was killed when all of it had arrived can be taken up 
   const ended = refusal(laptop.client.call('handoff/wait', { handoffId }));
   await staging;
   // The source cannot note the receipt, so it neither commits nor gives up.
-  const ledger = join(laptop.machine.batonHome, 'ledger', `${threadId}.jsonl`);
-  await rename(ledger, `${ledger}.aside`);
-  await mkdir(ledger);
+  const giveBack = await laptop.takeLedger(threadId);
   let incoming: HandoffSummary | undefined;
   await server.until(async () => {
     [incoming] = await handoffs(server, threadId);
@@ -164,8 +162,7 @@ it('a thread whose source was killed when all of it had arrived can be taken up 
   });
   await laptop.stop('SIGKILL');
   await ended;
-  await rmdir(ledger);
-  await rename(`${ledger}.aside`, ledger);
+  await giveBack();
   expect(incoming).toMatchObject({ handoffId, direction: 'in', state: 'prepared', open: true, canAbort: false, peer: { name: 'laptop' } });
   expect(await server.client.call('handoff/abort', { handoffId })).toMatchObject({ aborted: false });
   expect(await server.client.call('handoff/reclaim', { threadId })).toMatchObject({ done: true, epoch: 1000, from: { name: 'laptop' } });

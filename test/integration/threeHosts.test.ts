@@ -1,5 +1,3 @@
-import { mkdir, rename, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { workingState } from '../fixtures/checkout';
 import { pairForAll, refusal, said, type PairedHosts, type Site } from './pairedHosts';
@@ -23,16 +21,13 @@ it('a host that had everything, and was away when its handoff was given up, forg
   const ended = refusal(laptop.client.call('handoff/wait', { handoffId }));
   await staging;
   // The source cannot note the receipt, so that its destination is killed between its own and the source's commit.
-  const ledger = join(laptop.machine.batonHome, 'ledger', `${threadId}.jsonl`);
-  await rename(ledger, `${ledger}.aside`);
-  await mkdir(ledger);
+  const giveBack = await laptop.takeLedger(threadId);
   const stateAt = async (site: Site) => (await site.client.call('handoff/list', { all: true })).handoffs.find((handoff) => handoff.handoffId === handoffId)?.state;
   await server.until(async () => (await stateAt(server)) === 'prepared');
   await server.stop('SIGKILL');
   await laptop.stop('SIGKILL');
   await ended;
-  await rmdir(ledger);
-  await rename(`${ledger}.aside`, ledger);
+  await giveBack();
   await laptop.start();
   await laptop.until(async () => (await stateAt(laptop)) === 'aborted');
   expect(await laptop.handOff({ threadId, to: desk.hostId })).toMatchObject({ epoch: 1 });

@@ -3,7 +3,7 @@ import { ControlLink } from '../controlLink';
 import type { FollowedHost } from '../followSchemas';
 import { HostClient } from '../hostClient';
 import { HostError } from '../hostError';
-import type { NotificationName, NotificationOf } from '../protocol';
+import type { NotificationOf } from '../protocol';
 import { batonVersion } from '../version';
 import type { CommandTable } from './commandTable';
 import { untilInterrupted } from './foreground';
@@ -95,7 +95,7 @@ const threadOf = z.looseObject({ threadId: z.string(), turn: z.looseObject({ sta
 function eventText(method: string, params: unknown): string | null {
   const { data } = threadOf.safeParse(params);
   const thread = `thread ${inertLine((data?.threadId ?? data?.thread?.id ?? '-').slice(0, 8))}`;
-  switch (method as NotificationName) {
+  switch (method) {
     case 'approval/requested': {
       const { approval } = params as NotificationOf<'approval/requested'>;
       return `thread ${inertLine(approval.threadId.slice(0, 8))}  asks for an approval: ${inertLine(approval.command ?? inWords(approval.kind))}`;
@@ -106,10 +106,6 @@ function eventText(method: string, params: unknown): string | null {
       const { error } = params as NotificationOf<'handoff/ended'>;
       return error === null ? `${thread}  was handed off` : `${thread}  was not handed off: ${inertLine(error.message)}`;
     }
-    default:
-      break;
-  }
-  switch (method) {
     case 'thread/started':
       return `${thread}  was started`;
     case 'thread/name/updated':
