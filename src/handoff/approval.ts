@@ -42,6 +42,9 @@ export function inShort({ command, changes, questions, request }: Pick<ApprovalS
   return text.length > SUBJECT_LENGTH ? `${text.slice(0, SUBJECT_LENGTH - 1)}…` : text;
 }
 
+/** Whether it is about changes of files that are not known: Codex asks for none without any. */
+export const isUnseen = ({ kind, changes }: Pick<ApprovalSubject, 'kind' | 'changes'>): boolean => kind === 'fileChange' && changes.length === 0;
+
 /** SHA-256 of an approval's subject. The same request on another host, after a handoff, has the same digest. */
 export function approvalDigest(subject: ApprovalSubject): string {
   const { threadId, kind, command, changes, questions, request, cwd } = subject;

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { approvalDigest, inShort, type CarriedApproval } from '../handoff/approval';
+import { approvalDigest, inShort, isUnseen, type CarriedApproval } from '../handoff/approval';
 import { portablePath, readApprovalRequest, replyTo, type ApprovalMethod, type AskedApproval, type FileChange } from './approvalRequest';
 import type { Access } from './access';
 import type { Actor, AuditLog } from './audit';
@@ -452,9 +452,6 @@ const withoutThread = ({ pending, granted, untold: decided, pausedGoals }: Store
 });
 
 const isAcceptance = (decision: ApprovalDecision): decision is 'accept' | 'acceptForSession' => decision === 'accept' || decision === 'acceptForSession';
-
-/** Whether a request is about changes that are not known: Codex asks for none without any. */
-const isUnseen = ({ kind, changes }: Pick<Approval, 'kind' | 'changes'>): boolean => kind === 'fileChange' && changes.length === 0;
 
 function byWhom(by: Actor): string {
   if (by === 'local') return 'by a controller on this machine';

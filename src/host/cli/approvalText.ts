@@ -1,3 +1,4 @@
+import { isUnseen } from '../../handoff/approval';
 import type { Approval } from '../protocol';
 import { inertBlock, inertLine } from './inertText';
 import { labelled } from './layout';
@@ -16,7 +17,7 @@ export function approvalText(approval: Approval, hostName: string, width: number
   const subject = [
     ...(approval.command === null ? [] : [`  Command\n${indented(approval.command)}`]),
     ...approval.changes.map((change) => `  ${change.kind} ${inertLine(change.path)}${change.movePath === null ? '' : ` → ${inertLine(change.movePath)}`}\n${indented(change.diff)}`),
-    ...(approval.kind === 'fileChange' && approval.changes.length === 0 ? ['  The changes could not be found out, so they can only be declined.'] : []),
+    ...(isUnseen(approval) ? ['  The changes could not be found out, so they can only be declined.'] : []),
     ...approval.questions.map((question) => `  ${inertLine(question.header)} (${inertLine(question.id)})\n${indented(question.question)}${question.options.map((option) => `\n    - ${inertLine(option)}`).join('')}`),
     ...(approval.request === null ? [] : [`  Request\n${indented(approval.request)}`]),
   ];
