@@ -9,6 +9,11 @@ import { revisions } from './haves';
 import type { ObjectId, Repository } from './repository';
 import { inShadow, objectDirectory, type Shadow } from './shadow';
 
+/** The files of a pack, in the order in which they are published. */
+const ENDINGS = ['.pack', '.rev', '.idx'];
+/** As git names what it has not finished, so that `git gc` takes it away in time. */
+const unfinished = (directory: string, pack: string, ending: string) => path.join(directory, `tmp_baton_${pack}${ending}`);
+
 /** Packs of a shadow that the repository does not have yet; names without ending. */
 export async function packsToPublish(shadow: Shadow, repository: Repository): Promise<string[]> {
   const names = (await readdir(path.join(shadow.gitDir, 'objects', 'pack'))).filter((name) => /^pack-[0-9a-f]+\.idx$/.test(name)).map((name) => name.slice(0, -'.idx'.length));
@@ -28,13 +33,15 @@ export async function publishPacks(shadow: Shadow, repository: Repository, packs
   const to = path.join(objectDirectory(repository), 'pack');
   await mkdir(to, { recursive: true });
   for (const pack of packs) {
-    for (const ending of ['.pack', '.rev', '.idx']) {
+    for (const ending of ENDINGS) {
       const source = path.join(from, pack + ending);
       const target = path.join(to, pack + ending);
       if (!(await exists(source)) || (await exists(target))) continue;
       // A copy, not a move: the quarantine stays whole until the handoff is over, and may be on another file system.
-      const temporary = path.join(to, `tmp_baton_${pack}${ending}`);
+      const temporary = unfinished(to, pack, ending);
       try {
+        // One that a crash left is read-only by now.
+        await rm(temporary, { force: true });
         await copyFile(source, temporary, constants.COPYFILE_FICLONE);
         await chmod(temporary, 0o444);
         const handle = await open(temporary, 'r');
@@ -56,9 +63,13 @@ export async function packCapture(shadow: Shadow, tip: ObjectId, base: readonly 
   return `pack-${stdout.toString('latin1').trim()}`;
 }
 
-/** Removes published packs again, except those that alone hold an object which the repository has come to need. */
+/** Removes published packs again, except those that alone hold an object which the repository has come to need. One that was published in part holds nothing yet, and goes. */
 export async function withdrawPacks(repository: Repository, packs: readonly string[]): Promise<void> {
   const directory = path.join(objectDirectory(repository), 'pack');
+  for (const pack of packs) {
+    for (const ending of ENDINGS) await rm(unfinished(directory, pack, ending), { force: true });
+    if (!(await exists(path.join(directory, `${pack}.idx`)))) await removePack(directory, pack);
+  }
   const owners = new Map<ObjectId, string>();
   for (const pack of packs) for await (const oid of packedObjects(repository, pack)) owners.set(oid, pack);
   if (owners.size === 0) return;
@@ -75,9 +86,12 @@ export async function withdrawPacks(repository: Repository, packs: readonly stri
     if (other !== undefined && !packs.includes(other)) for await (const oid of packedObjects(repository, other)) needed.delete(oid);
   }
   const kept = new Set(needed.values());
-  for (const pack of packs.filter((name) => !kept.has(name))) {
-    for (const ending of ['.idx', '.rev', '.pack']) await rm(path.join(directory, pack + ending), { force: true });
-  }
+  for (const pack of packs.filter((name) => !kept.has(name))) await removePack(directory, pack);
+}
+
+/** The index first: without it git takes the rest for nothing. */
+async function removePack(directory: string, pack: string): Promise<void> {
+  for (const ending of ENDINGS.toReversed()) await rm(path.join(directory, pack + ending), { force: true });
 }
 
 async function* packedObjects(repository: Repository, pack: string): AsyncGenerator<ObjectId, void, undefined> {

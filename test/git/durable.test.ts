@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import type * as files from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -18,7 +18,11 @@ vi.mock('node:fs/promises', async (original) => {
     if (disk.full !== '' && String(name).startsWith(disk.full)) handle.writeFile = () => Promise.reject(new Error('ENOSPC'));
     return handle;
   };
-  return { ...real, open };
+  const copyFile: typeof real.copyFile = async (from, to, mode) => {
+    if (disk.full !== '' && String(to).endsWith(disk.full)) throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+    return real.copyFile(from, to, mode);
+  };
+  return { ...real, open, copyFile };
 });
 
 beforeEach(() => { disk.synced.clear(); disk.full = ''; });
@@ -32,6 +36,16 @@ it('a snapshot\'s pack and ref are on disk, with their directories, before the w
   const ref = snapshotRef('0123abcd', new Date(0));
   await takeSnapshot({ root: laptop, ref, spool: path.join(directory, 'spool') });
   expect([...disk.synced]).toEqual(expect.arrayContaining([path.join(laptop, '.git/objects/pack'), ...refsBelow(path.join(laptop, '.git'), ref)]));
+});
+
+it.each(['.pack', '.idx'])('a pack of which the %s cannot be written leaves nothing behind', async (ending) => {
+  const { directory, laptop } = makePair();
+  write(laptop, 'a.txt', 'mine\n');
+  const packs = path.join(laptop, '.git/objects/pack');
+  const before = readdirSync(packs);
+  disk.full = ending;
+  await expect(takeSnapshot({ root: laptop, ref: snapshotRef('0123abcd', new Date(0)), spool: path.join(directory, 'spool') })).rejects.toMatchObject({ reason: 'disk-full' });
+  expect(readdirSync(packs)).toEqual(before);
 });
 
 it('what an apply replaces is on disk, and its record', async () => {
