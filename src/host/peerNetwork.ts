@@ -294,6 +294,8 @@ export class PeerNetwork {
   private async serve(channel: Channel, wasBrought: boolean): Promise<void> {
     const { trust } = this.options;
     const id = channel.remoteHostId;
+    await trust.decided();
+    if (channel.destroyed) return;
     const isEither = channel.purpose === 'control' && trust.peer(id) !== undefined && trust.access(id) !== undefined;
     if (isEither && !trust.keep(id, channel, () => trust.knows(id))) return;
     const asController = isEither && (await beginsAsController(channel));

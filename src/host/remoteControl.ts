@@ -67,7 +67,7 @@ export class RemoteControl {
   apply(): void {
     if (this.disposed) return;
     const { trust, network, settings } = this.ports;
-    trust.admitControllers(this.known && this.closedBecause === null);
+    trust.admitControllers(this.known ? this.closedBecause === null : null);
     // Where nobody may be let in, a relay serves only hosts that are known already.
     const met = !this.forbids || trust.peers.list().some(({ role }) => role !== 'none');
     network.setRelay(met ? settings.value.relayUrl : null);

@@ -19,7 +19,8 @@ export class Trust {
   /** Each channel with what looks whether its trust still holds. */
   private readonly open = new Map<string, Map<Ending, () => boolean>>();
   private readonly seen = new Map<string, number>();
-  private admitsControllers = true;
+  private admitsControllers: boolean | null = true;
+  private waiting: (() => void)[] = [];
 
   constructor(
     readonly peers: PeerStore,
@@ -29,31 +30,37 @@ export class Trust {
     private readonly now: () => number = Date.now,
   ) {}
 
-  /** Says whether any key may steer this host. Where none may, what they have open ends, and an operator is a peer; all stay trusted. */
-  admitControllers(admitted: boolean): void {
+  /** Says whether any key may steer this host. Where none may, what they have open ends, and an operator is a peer; all stay trusted. Null while that is not known: until then none may. */
+  admitControllers(admitted: boolean | null): void {
     this.admitsControllers = admitted;
+    if (admitted !== null) for (const decided of this.waiting.splice(0)) decided();
     for (const channels of [...this.open.values()]) for (const holds of [...channels.values()]) holds();
+  }
+
+  /** Resolves once it is known whether any key may steer this host. Who is judged before would be taken for less than it is. */
+  async decided(): Promise<void> {
+    if (this.admitsControllers === null) await new Promise<void>((resolve) => this.waiting.push(resolve));
   }
 
   /** The other host with this key, where it may take part in handoffs now. */
   peer(id: string): Peer | undefined {
     const known = this.peers.get(id);
     if (known === undefined || known.role === 'none' || this.isOver(known)) return undefined;
-    return this.admitsControllers ? known : { ...known, role: 'peer' };
+    return this.admitsControllers === true ? known : { ...known, role: 'peer' };
   }
 
   /** As what a key may steer this host now; undefined where it may not. */
   access(id: string): Access | undefined {
-    if (!this.admitsControllers) return undefined;
-    const device = this.devices.get(id);
-    if (device !== undefined && !this.isOver(device)) return { by: `device:${id}`, role: device.role, threadId: device.threadId, temporary: device.expiresAt !== null };
+    if (this.admitsControllers !== true) return undefined;
+    const device = this.device(id);
+    if (device !== undefined) return { by: `device:${id}`, role: device.role, threadId: device.threadId, temporary: device.expiresAt !== null };
     const peer = this.peer(id);
     return peer?.role === 'operator' ? { by: `host:${id}`, role: 'operator', threadId: null, temporary: peer.expiresAt !== null } : undefined;
   }
 
-  /** Whether a key may open a channel to this host at all. */
+  /** Whether a key may open a channel to this host at all, or may turn out to. */
   knows(id: string): boolean {
-    return this.peer(id) !== undefined || this.access(id) !== undefined;
+    return this.peer(id) !== undefined || (this.admitsControllers !== false && this.device(id) !== undefined);
   }
 
   list(): DeviceSummary[] {
@@ -108,6 +115,11 @@ export class Trust {
     const removed = await Promise.all([this.peers.remove(id), this.devices.remove(id)]);
     if (!removed.includes(true)) return null;
     return this.endChannels(id);
+  }
+
+  private device(id: string): Device | undefined {
+    const known = this.devices.get(id);
+    return known === undefined || this.isOver(known) ? undefined : known;
   }
 
   private endChannels(id: string): number {

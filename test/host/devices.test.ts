@@ -145,6 +145,21 @@ describe('a paired device', () => {
     }
   });
 
+  it('that comes before it is known whether it may is not turned away, nor let in as less than it is', async () => {
+    await trust.trustDevice(device());
+    await trust.peers.save({ hostId: phoneId, name: 'server', relayUrl: null, addedAt: new Date(start).toISOString(), role: 'peer' });
+    trust.admitControllers(null);
+    const beginning = HostClient.over(await dial(), client);
+    trust.admitControllers(true);
+    expect((await beginning).host.baton.role).toBe('viewer');
+
+    await trust.peers.remove(phoneId);
+    trust.admitControllers(null);
+    const early = await dial();
+    trust.admitControllers(false);
+    await closed(early);
+  });
+
   it('that is paired anew in a lower role does not keep what it has open in the higher one', async () => {
     await trust.trustDevice(device({ role: 'operator' }));
     const channel = await dial();

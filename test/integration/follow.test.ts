@@ -32,11 +32,17 @@ describe('another host that is followed', () => {
   /** Asked for before what causes it. */
   const comes = (state: FollowedHost['state']) => laptop.heard('host/followed', (now) => now.state === state);
   const turnsThere = async () => ((await server.client.codex('thread/turns/list', { threadId, limit: 100, sortDirection: 'asc' })) as { data: { id: string }[] }).data.map(({ id }) => id);
-  /** The server's thread works, and the laptop hears of it. */
+  /** The server's thread works, and the laptop hears of just this turn. */
   const works = async () => {
-    const heard = laptop.heard('host/heard', ({ method, params }) => method === 'turn/completed' && (params as { threadId: string }).threadId === threadId);
     await server.say(threadId, said.hello);
-    await heard;
+    const turn = (await turnsThere()).at(-1) ?? '';
+    await new Promise<void>((resolve) => {
+      const look = () => {
+        if (turns.includes(turn)) resolve();
+      };
+      laptop.client.on('host/heard', look);
+      look();
+    });
   };
 
   it('has to let this one see its threads: to be a peer is not enough', async () => {
