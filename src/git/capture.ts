@@ -1,6 +1,6 @@
 import { mkdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { BytePath } from './bytePath';
+import { pathsForPeople, type BytePath } from './bytePath';
 import { findingsOf } from './captureFindings';
 import type { GitFinding } from './finding';
 import { runGit } from './git';
@@ -19,7 +19,7 @@ import { sideBySide } from './sideBySide';
 import { readSparse } from './sparse';
 import { commitState } from './stateCommits';
 import { forkEntries, updateIndex, writeStagedTree, writeTree } from './stateObjects';
-import { changed, expectUnchanged, readWorktree, type WorktreeReading } from './worktreeReading';
+import { changed, changesSince, expectUnchanged, readWorktree, type WorktreeReading } from './worktreeReading';
 import { readSubmodules, type PopulatedSubmodule } from './submodules';
 import { listUnstorable, settle } from './worktreeScan';
 
@@ -53,6 +53,8 @@ export interface BegunCapture {
   readonly fingerprint: string;
   /** @throws {GitError} `changed-while-capturing` when something did not stand still since the capture was begun */
   complete(): Promise<CapturedState>;
+  /** Once it is complete: what is not any more as it was captured, for people. Who only looks, as `git status` does, changes nothing. */
+  changes(): Promise<string[]>;
 }
 
 /** A working state as Git objects in the spool. Plain data: it can be journalled and read again. */
@@ -172,7 +174,7 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
       readSubmodules(repository, listing.gitlinks, signal),
       countFiles(shadow, head.tree, listing, read, index, signal),
     );
-    if (after !== before) throw changed(repository.root, 'The index or the operation in progress');
+    if (after.index !== before.index || after.operation !== before.operation) throw changed(repository.root, 'The index or the operation in progress');
     if (JSON.stringify(placesAfter) !== JSON.stringify(places)) throw changed(repository.root, 'A submodule');
     return {
       root: repository.root, shadow: shadow.gitDir, objectFormat: repository.objectFormat, head: repository.head, branch: repository.branch,
@@ -183,22 +185,28 @@ export async function beginCapture(options: CaptureOptions & CaptureAmongParts):
       worktreeBytes: listing.bytes + read.store.reduce((sum, { sighting }) => sum + (sighting.kind === 'file' ? sighting.bytes : 0), 0),
     };
   };
-  return { fingerprint, complete };
+  const changes = async (): Promise<string[]> => {
+    const [paths, head, { kind }] = await sideBySide(changesSince(shadow, read, signal), readHead(repository, signal), readOperation(repository, signal));
+    return [...(hasMoved(repository, head) ? ['HEAD'] : []), ...(kind === operation.kind ? [] : [`the ${kind ?? operation.kind ?? ''}`]), ...(paths.length === 0 ? [] : [pathsForPeople(paths)])];
+  };
+  return { fingerprint, complete, changes };
 }
 
+const hasMoved = (repository: Repository, head: Pick<Repository, 'head' | 'branch'>) => head.head !== repository.head || head.branch !== repository.branch;
+
 /**
- * Everything besides HEAD and the working tree's files that a capture rests on, as one string to compare.
+ * Everything besides HEAD and the working tree's files that a capture rests on, as strings to compare.
  *
  * @throws {GitError} `changed-while-capturing` when HEAD is no longer where the repository was read
  */
-async function standing(repository: Repository, signal?: AbortSignal): Promise<string> {
+async function standing(repository: Repository, signal?: AbortSignal): Promise<{ operation: string; index: string | null }> {
   const [head, { kind, files, refs }, index] = await sideBySide(
     readHead(repository, signal), readOperation(repository, signal),
     // Git replaces an index as a whole, so a file of the same number and time is the same index.
     stat(path.join(repository.gitDir, 'index'), { bigint: true }).then(({ ino, size, mtimeNs, ctimeNs }) => [ino, size, mtimeNs, ctimeNs].join(' '), () => null),
   );
-  if (head.head !== repository.head || head.branch !== repository.branch) throw changed(repository.root, 'HEAD');
-  return JSON.stringify([kind, files, refs, index]);
+  if (hasMoved(repository, head)) throw changed(repository.root, 'HEAD');
+  return { operation: JSON.stringify([kind, files, refs]), index };
 }
 
 interface HeadCommit {

@@ -30,6 +30,11 @@ const AT_ONCE = 4;
  * @throws {GitError} as `captureWorkingState`; `unsupported-state` for a submodule whose repository git cannot find
  */
 export async function captureCheckout(options: CaptureOptions): Promise<CapturedCheckout> {
+  return (await watchCheckout(options)).parts;
+}
+
+/** The same, and a way to see later what is not any more as it was captured: one entry for each that people understand, none where all is. */
+export async function watchCheckout(options: CaptureOptions): Promise<{ readonly parts: CapturedCheckout; readonly changes: () => Promise<string[]> }> {
   return untilStill(options, async () => {
     const begun: (Omit<CapturedPart, 'state'> & { readonly capture: BegunCapture })[] = [];
     let spools = 0;
@@ -51,8 +56,9 @@ export async function captureCheckout(options: CaptureOptions): Promise<Captured
     };
     await begin(options.root, '', null, 0, options.spool, []);
     const parts = await inGroups(AT_ONCE, begun, async ({ place, name, capture }) => ({ place, name, state: await capture.complete() }));
+    const changes = async () => (await inGroups(AT_ONCE, begun, async ({ place, capture }) => (await capture.changes()).map((change) => (place === '' ? change : `${change} in ${pathForPeople(place)}`)))).flat();
     // A place begins with the places that it lies in, so they come first.
-    return parts.sort((a, b) => (a.place < b.place ? -1 : 1)) as [CapturedPart, ...CapturedPart[]];
+    return { parts: parts.sort((a, b) => (a.place < b.place ? -1 : 1)) as [CapturedPart, ...CapturedPart[]], changes };
   });
 }
 

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { absolutePath, type BytePath } from './bytePath';
+import { absolutePath, pathsForPeople, type BytePath } from './bytePath';
 import { carriedLfsPaths, carriedPaths } from './carriedPaths';
 import { convertedPaths } from './conversion';
 import { gitText, nulRecords, runGit, streamGit } from './git';
@@ -38,7 +38,7 @@ export interface WorktreeReading {
   readonly store: readonly PathToStore[];
   readonly remove: readonly BytePath[];
   /** As git listed it, to be listed once more. `hidden` are directories that stand where the index has a file. */
-  readonly listed: { readonly differing: string; readonly untracked: Untracked; readonly hidden: readonly BytePath[] };
+  readonly listed: { readonly differing: readonly (readonly [BytePath, string])[]; readonly untracked: Untracked; readonly hidden: readonly BytePath[] };
 }
 
 /** So many entries of which git is not sure mean that the files were copied, touched or just written: it reads them once, here, and notes what it found. */
@@ -76,7 +76,7 @@ export async function readWorktree(repository: Repository, settings: RepositoryS
   }
   return {
     dirty: new Set([...dirty].filter((name) => !lfs.read.has(name))), untracked: files, nestedRepositories: untracked.nestedRepositories, absent, lfs, special, store, remove,
-    listed: { differing: JSON.stringify([...differing]), untracked, hidden },
+    listed: { differing: [...differing], untracked, hidden },
   };
 }
 
@@ -133,20 +133,35 @@ async function submoduleHead(root: string, name: BytePath, signal?: AbortSignal)
 }
 
 /**
- * Looks at everything once more: git lists what it listed before, and each stored file is still the one that was read. What
- * was true both times was true in between, all of it at once.
- *
- * @throws {GitError} `changed-while-capturing`
+ * Looks at everything once more: git lists what it listed before, and each stored file is still the one that was read. Gives the paths that
+ * are not as they were read. Where there is none, what was true both times was true in between, all of it at once.
  */
-export async function expectUnchanged(shadow: Shadow, read: WorktreeReading, signal?: AbortSignal): Promise<void> {
+export async function changesSince(shadow: Shadow, read: WorktreeReading, signal?: AbortSignal): Promise<BytePath[]> {
   const [differing, untracked, sightings] = await sideBySide(
     differingFiles(shadow, signal), listUntracked(shadow, signal, read.listed.hidden.length > 0 ? 'everywhere' : 'below'),
     new WorktreeLooker(shadow.worktree).lookAll([...read.store.map((entry) => entry.path), ...read.remove]),
   );
-  const moved = read.store.find((entry) => sightings.get(entry.path)?.signature !== entry.sighting.signature);
-  const returned = read.remove.some((name) => ['file', 'symlink'].includes(sightings.get(name)?.kind ?? ''));
-  if (moved !== undefined || returned || JSON.stringify([...differing]) !== read.listed.differing) throw changed(shadow.worktree, 'A file');
-  if (JSON.stringify(untracked) !== JSON.stringify(read.listed.untracked)) throw changed(shadow.worktree, 'The set of untracked files');
+  const moved = read.store.filter((entry) => sightings.get(entry.path)?.signature !== entry.sighting.signature).map((entry) => entry.path);
+  const returned = read.remove.filter((name) => ['file', 'symlink'].includes(sightings.get(name)?.kind ?? ''));
+  const tracked = [...differing].map(([name, how]) => `${how} ${name}`);
+  const lists = (of: Untracked) => [...of.files, ...of.nestedRepositories, ...of.directories];
+  return [...new Set([
+    ...moved, ...returned,
+    ...unlike(tracked, read.listed.differing.map(([name, how]) => `${how} ${name}`)).map((entry) => entry.slice(entry.indexOf(' ') + 1)),
+    ...unlike(lists(untracked), lists(read.listed.untracked)),
+  ])];
+}
+
+/** What only one of two lists has. */
+function unlike(some: readonly string[], others: readonly string[]): string[] {
+  const [one, other] = [new Set(some), new Set(others)];
+  return [...some.filter((entry) => !other.has(entry)), ...others.filter((entry) => !one.has(entry))];
+}
+
+/** @throws {GitError} `changed-while-capturing` */
+export async function expectUnchanged(shadow: Shadow, read: WorktreeReading, signal?: AbortSignal): Promise<void> {
+  const changes = await changesSince(shadow, read, signal);
+  if (changes.length > 0) throw changed(shadow.worktree, pathsForPeople(changes));
 }
 
 export function changed(root: string, what: string): GitError {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { captureCheckout, type CapturedCheckout } from '../git/captureCheckout';
+import { watchCheckout, type CapturedCheckout } from '../git/captureCheckout';
 import { SECRETS_TRAVEL } from '../git/captureFindings';
 import { sealFiles, type SealedFiles } from '../git/sealFiles';
 import { sideBySide } from '../git/sideBySide';
@@ -29,6 +29,10 @@ interface Progress {
   thread: SourceThread | null;
   carried: CarriedThread | null;
   checkout: CapturedCheckout | null;
+  /** What of the checkout is not any more as it was captured. */
+  changes: () => Promise<string[]>;
+  /** What is to be said of that. */
+  stayed: string[];
   rollouts: readonly SourceRollout[];
   offer: Offer | null;
   included: SealedFiles | null;
@@ -47,7 +51,7 @@ const WITHDRAW_TIMEOUT_MS = 10_000;
 
 /** The source's side of one handoff. */
 export class HandoffSource {
-  private readonly progress: Progress = { thread: null, carried: null, checkout: null, rollouts: [], offer: null, included: null, sealed: null, bytesSent: 0, placed: null, retried: '' };
+  private readonly progress: Progress = { thread: null, carried: null, checkout: null, changes: () => Promise.resolve([]), stayed: [], rollouts: [], offer: null, included: null, sealed: null, bytesSent: 0, placed: null, retried: '' };
   private readonly startedAt = performance.now();
   private delivering = new AbortController();
   private readonly spool: string;
@@ -110,7 +114,7 @@ export class HandoffSource {
     this.ports.onChanged();
     if (ended.is === 'aborted') throw new HostError(ended.reason as HostError['reason'], ended.message);
     if (ended.is === 'undoing') throw new HostError(ended.reason as HostError['reason'], `${ended.message} It cannot be used yet: ${this.progress.retried} This host goes on trying to make it usable.`);
-    const { placed, sealed, bytesSent, included, retried } = this.progress;
+    const { placed, sealed, bytesSent, included, retried, stayed } = this.progress;
     if (placed === null || !('receipt' in ended)) {
       const { state } = this;
       if (state.is === 'revoked') throw new HostError(this.ports.ledger.get(this.handoff.threadId).movedTo === null ? 'cancelled' : 'thread-moved', state.message);
@@ -134,7 +138,7 @@ export class HandoffSource {
       rolloutBytesSent: sealed?.rolloutBytes ?? 0,
       milliseconds: Math.round(performance.now() - this.startedAt),
       receipt: receiptHash(ended.receipt),
-      notes: [...notes, ...(included?.notes ?? []), ...placed.notes],
+      notes: [...notes, ...stayed, ...(included?.notes ?? []), ...placed.notes],
     };
   }
 
@@ -195,13 +199,14 @@ export class HandoffSource {
         const thread = present(progress.thread);
         const repository = await repositoryOf(thread, ports.name());
         await mkdir(this.spool, { recursive: true, mode: 0o700 });
-        const [checkout, rollouts, offer] = await sideBySide(
-          captureCheckout({ root: repository.root, spool: join(this.spool, 'capture'), signal }),
+        const [{ parts: checkout, changes }, rollouts, offer] = await sideBySide(
+          watchCheckout({ root: repository.root, spool: join(this.spool, 'capture'), signal }),
           'threadId' in subject ? ports.rollouts(threadId) : Promise.resolve([]),
           // The thread is at rest, so its rollouts have the sizes that will travel.
           makeOffer(ports, subject, thread, repository),
         );
         progress.checkout = checkout;
+        progress.changes = changes;
         progress.rollouts = rollouts;
         progress.offer = { ...offer, submodules: await announceSubmodules(checkout) };
         const agreed = await agreedNames(ports.directory, { root: repository.root, to: handoff.destination, wish: this.wish.included });
@@ -250,7 +255,8 @@ export class HandoffSource {
             return ask();
           });
         };
-        const { receipt } = await overBreaks(prepare, { signal, onBreak: () => announce('stage', waiting(handoff)) });
+        // Meanwhile it is seen whether somebody worked on here: they should know that it did not go along.
+        const [{ receipt }] = await sideBySide(overBreaks(prepare, { signal, onBreak: () => announce('stage', waiting(handoff)) }), this.lookAgain());
         announce('receipt', 'Comparing the receipt');
         return { receipt, channel: bindings.has(receipt.channel) ? receipt.channel : '' };
       },
@@ -284,6 +290,16 @@ export class HandoffSource {
         ports.log.warn(`Handoff ${handoffId}: ${effect} failed and is tried again: ${progress.retried}`);
       },
     };
+  }
+
+  private async lookAgain(): Promise<void> {
+    const { progress, ports, handoff } = this;
+    const changes = await progress.changes().catch((error: unknown) => {
+      ports.log.info(`Whether the checkout of handoff ${handoff.handoffId} is as it was captured cannot be told: ${describeError(error).message}`);
+      return [];
+    });
+    const root = progress.checkout?.[0].state.root ?? '';
+    progress.stayed = changes.length === 0 ? [] : [`Something changed in ${root} after it had been captured: ${changes.slice(0, 5).join('; ')}. That stayed there; ${handoff.destinationName} has what was there before.`];
   }
 
   private async record(carried: CarriedThread): Promise<void> {

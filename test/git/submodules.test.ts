@@ -1,7 +1,7 @@
-import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { captureCheckout } from '../../src/git/captureCheckout';
+import { captureCheckout, watchCheckout } from '../../src/git/captureCheckout';
 import { receiveCheckout } from '../../src/git/receiveCheckout';
 import { restoreWorkingState, rollbackRestore } from '../../src/git/restore';
 import { findSubmodulePlaces, parentsOf, type AnnouncedSubmodule } from '../../src/git/submodulePlaces';
@@ -83,6 +83,23 @@ it('a submodule that changes after it was stored, while its superproject is, has
     const [{ state }] = await captureCheckout({ root: pair.laptop, spool });
     expect(state.fingerprint).toBe((await captureCheckout({ root: pair.laptop, spool: `${spool}-still` }))[0].state.fingerprint);
   });
+});
+
+it('what changes after a capture can be told, wherever it is; looking changes nothing', async () => {
+  const { laptop } = pair;
+  const { changes } = await watchCheckout({ root: laptop, spool: path.join(pair.directory, 'spool') });
+  git(laptop, 'status');
+  expect(await changes()).toEqual([]);
+  const [deep, file, other] = ['vendor/lib/deep/lib.txt', 'a.txt', 'new dir/new.txt'];
+  const content = readFileSync(path.join(laptop, deep));
+  write(laptop, deep, 'more\n');
+  write(laptop, file, 'changed after it was captured\n');
+  write(laptop, other, 'new\n');
+  const told = (await changes()).join('\n');
+  for (const name of ['"lib.txt" in "vendor/lib/deep"', '"a.txt"', '"new dir/new.txt"']) expect(told).toContain(name);
+  write(laptop, deep, content);
+  git(laptop, 'commit', '-qm', 'later', '--allow-empty');
+  expect(await changes()).toContain('HEAD');
 });
 
 describe('at the destination a submodule belongs to', () => {

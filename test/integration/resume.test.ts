@@ -86,14 +86,17 @@ async function expectMoved(threadId: string, worktree: string, sent: Record<stri
   for (const site of [laptop, server]) expect((await site.traces())['handoffs']).toEqual([]);
 }
 
-it('a connection that breaks comes back, and only the rest is sent', async () => {
+it('a connection that breaks comes back, only the rest is sent, and who worked on meanwhile hears that it stayed', async () => {
   const sent = await workingState(laptop.checkout);
   const { threadId, handoffId } = await nearlySent();
   const lost = laptop.heard('handoff/progress', ({ message }) => message === 'Connection lost; waiting for server');
+  await writeFile(join(laptop.checkout, 'later.txt'), 'later\n');
   wire.mend();
   expect(await lost).toMatchObject({ threadId, phase: 'transfer' });
-  const { bytesSent, worktree } = await laptop.client.call('handoff/wait', { handoffId });
+  const { bytesSent, worktree, notes } = await laptop.client.call('handoff/wait', { handoffId });
   expect(bytesSent).toBeLessThan(SIZE + UNDER_WAY);
+  expect(notes).toContainEqual(`Something changed in ${laptop.checkout} after it had been captured: "later.txt". That stayed there; server has what was there before.`);
+  await rm(join(laptop.checkout, 'later.txt'));
   await expectMoved(threadId, worktree, sent);
 });
 
