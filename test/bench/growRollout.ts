@@ -8,8 +8,8 @@ import type { Machine } from '../fixtures/machine';
 /** A line of Codex's: about as large as the output of a command may be. */
 const LINE_BYTES = 250_000;
 
-/** Makes a thread's rollout larger by `bytes`, as long conversations are: with what its model sees, half of it noise. The thread must be at rest. */
-export async function growRollout(machine: Machine, threadId: string, bytes: number): Promise<void> {
+/** Makes a thread's rollout larger by `bytes`, as long conversations are: with what its model sees, half of it noise unless another share is given. The thread must be at rest. */
+export async function growRollout(machine: Machine, threadId: string, bytes: number, noisy = 0.5): Promise<void> {
   const socket = join(dirname(localSocketPath(machine.batonHome)), 'codex.sock');
   const rpc = new RpcConnection(await connectUnix(socket), { notification: () => undefined, request: () => undefined, closed: () => undefined });
   try {
@@ -17,7 +17,7 @@ export async function growRollout(machine: Machine, threadId: string, bytes: num
     rpc.notify('initialized');
     await rpc.request('thread/resume', { threadId, excludeTurns: true });
     for (let grown = 0; grown < bytes; grown += LINE_BYTES) {
-      const noise = randomBytes(Math.round(LINE_BYTES / 4)).toString('hex');
+      const noise = randomBytes(Math.round(LINE_BYTES * noisy * 3 / 4)).toString('base64');
       const text = `${noise}${'The comet goes on and on. '.repeat(Math.ceil((LINE_BYTES - noise.length) / 26))}`;
       await rpc.request('thread/inject_items', { threadId, items: [{ type: 'message', role: 'developer', content: [{ type: 'input_text', text }] }] });
     }

@@ -5,6 +5,7 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { startCountingProxy, type CountingProxy } from '../bench/countingProxy';
+import { growRollout } from '../bench/growRollout';
 import { untouchedState, workingState } from '../fixtures/checkout';
 import { explainFailures, refusal, said, startPair, type PairedHosts, type Site } from './pairedHosts';
 
@@ -98,6 +99,24 @@ it('a connection that breaks comes back, only the rest is sent, and who worked o
   expect(notes).toContainEqual(`Something changed in ${laptop.checkout} after it had been captured: "later.txt". That stayed there; server has what was there before.`);
   await rm(join(laptop.checkout, 'later.txt'));
   await expectMoved(threadId, worktree, sent);
+});
+
+it('a conversation of 60 MB goes on where it broke', async () => {
+  await rm(join(laptop.checkout, 'large.bin'));
+  const threadId = await laptop.begin(said.hello);
+  const conversation = 60_000_000;
+  await growRollout(laptop.machine, threadId, conversation, 1);
+  // Noise as text, of which a quarter is compressed away.
+  const onWire = conversation * 3 / 4;
+  const halted = wire.haltAfter(0.9 * onWire);
+  const { handoffId } = await laptop.client.call('handoff/start', { threadId, to: server.hostId });
+  await halted;
+  wire.mend();
+  const { bytesSent, rolloutBytesSent } = await laptop.client.call('handoff/wait', { handoffId });
+  expect(rolloutBytesSent).toBeGreaterThan(conversation);
+  expect(bytesSent).toBeLessThan(onWire + UNDER_WAY);
+  expect(await server.say(threadId, said.hello)).toBe('completed');
+  for (const site of [laptop, server]) expect((await site.traces())['handoffs']).toEqual([]);
 });
 
 it('a destination that was killed goes on with what it had noted', async () => {
