@@ -1,3 +1,6 @@
+import type { ChildProcess } from 'node:child_process';
+import { EventEmitter, once } from 'node:events';
+import { watch } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +17,7 @@ import { Trust } from '../../src/host/trust';
 import { generateKeyPair, hostIdOf } from '../../src/relay/keys';
 import { startRelay, type RunningRelay } from '../../src/relay/relayServer';
 import { endProcess, Machine, startRelayProcess } from '../fixtures/machine';
+import { tapWire } from '../fixtures/wireTap';
 
 const secret = 'the-relay-secret-of-this-test-0123456789';
 let directory: string;
@@ -151,14 +155,19 @@ describe('a host', () => {
 });
 
 describe('the secret of a relay, and that of an invite', () => {
-  it('is in no command line, no log, no invite and no home, where relay and hosts are processes', async () => {
-    const relay = await startRelayProcess('127.0.0.1:0', [], { BATON_RELAY_SECRET: secret });
+  it('is in no command line, log, request line, invite, home or report of a crash, where relay and hosts are processes', async () => {
+    const reports = join(directory, 'reports');
+    const reporting = { NODE_OPTIONS: `--report-on-signal --report-directory=${reports}` };
+    await mkdir(reports);
+    const relay = await startRelayProcess('127.0.0.1:0', [], { BATON_RELAY_SECRET: secret, ...reporting });
     closers.push(() => endProcess(relay.child));
+    const tap = await tapWire(Number(new URL(relay.url).port));
+    closers.push(() => tap.close());
     // Pairing needs no Codex.
-    const machines = ['laptop', 'server'].map((name) => new Machine(name, join(directory, name), { BATON_CODEX: join(directory, 'no-codex') }));
+    const machines = ['laptop', 'server'].map((name) => new Machine(name, join(directory, name), { BATON_CODEX: join(directory, 'no-codex'), ...reporting }));
     const [laptop, server] = machines as [Machine, Machine];
     for (const machine of machines) closers.push(() => machine.stopHost());
-    await laptop.startHost(relay.url, ['--relay-secret-file', secretFile]);
+    await laptop.startHost(`ws://127.0.0.1:${tap.port}`, ['--relay-secret-file', secretFile]);
     await server.startHost();
     const connected = async (machine: Machine) => {
       for (;;) {
@@ -173,6 +182,13 @@ describe('the secret of a relay, and that of an invite', () => {
     expect((await server.fed('', 'join', '--json')).code).toBe(2);
     await connected(server);
     const said = [relay.log(), laptop.hostLog, server.hostLog, Buffer.from(made.invite.slice('baton:join#'.length), 'base64url').toString('latin1'), ...(await Promise.all(machines.map(({ batonHome }) => contentOf(batonHome).catch(() => ''))))];
+    const requests = tap.streams().flatMap((stream) => /^[A-Z]+ [^\r\n]* HTTP\/1\.1/.exec(stream.toString('latin1')) ?? []);
+    expect(requests).toContainEqual(expect.stringContaining('/v1/dial/'));
+    expect(requests.filter((line) => line.includes('?'))).toEqual([]);
+    said.push(...requests);
+    if (process.platform !== 'win32') {
+      for (const child of [relay.child, ...machines.map(({ hostProcess }) => hostProcess)]) said.push(await crashReport(child, reports));
+    }
     if (process.platform === 'linux') {
       for (const child of [relay.child, laptop.hostProcess, server.hostProcess]) said.push(await readFile(`/proc/${String(child.pid)}/cmdline`, 'latin1'));
       for (const { hostProcess } of machines) said.push(await readFile(`/proc/${String(hostProcess.pid)}/environ`, 'latin1'));
@@ -182,6 +198,25 @@ describe('the secret of a relay, and that of an invite', () => {
     expect(said.join('\n')).not.toContain(made.invite.slice('baton:join#'.length));
   });
 });
+
+/** What Node writes of a process, as when it crashes: its command line and environment among it. */
+async function crashReport({ pid = 0 }: ChildProcess, reports: string): Promise<string> {
+  const events = new EventEmitter();
+  const watcher = watch(reports, () => events.emit('written'));
+  try {
+    process.kill(pid, 'SIGUSR2');
+    for (;;) {
+      const written = once(events, 'written');
+      const name = (await readdir(reports)).find((each) => each.includes(`.${pid}.`));
+      const text = name === undefined ? '' : await readFile(join(reports, name), 'utf8');
+      // It is written piece by piece.
+      if (text.trimEnd().endsWith('\n}')) return text;
+      await written;
+    }
+  } finally {
+    watcher.close();
+  }
+}
 
 const clients = new Map<Machine, Awaited<ReturnType<Machine['client']>>>();
 async function clientOf(machine: Machine) {

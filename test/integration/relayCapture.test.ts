@@ -1,36 +1,24 @@
 /** All that a relay sees of a pairing and of a handoff there and back, searched for what it must not see. */
-import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { deflateSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { tapWire, type WireTap } from '../fixtures/wireTap';
 import { explainFailures, said, startPair, type PairedHosts } from './pairedHosts';
 
-/** What went through, each way of each connection by itself and in order. */
-const streams: Buffer[][] = [];
-let server: Server;
+let tap: WireTap;
 let pair: PairedHosts;
 
 beforeAll(async () => {
   pair = await startPair({
     async wayTo(relayUrl) {
-      const { port } = new URL(relayUrl);
-      server = createServer((near) => {
-        const far = connect(Number(port), '127.0.0.1');
-        for (const [from, to] of [[near, far], [far, near]] as const) {
-          const stream: Buffer[] = [];
-          streams.push(stream);
-          from.on('error', () => to.destroy()).on('data', (chunk: Buffer) => void stream.push(chunk)).pipe(to);
-        }
-      }).listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      tap = await tapWire(Number(new URL(relayUrl).port));
+      return `ws://127.0.0.1:${tap.port}`;
     },
   });
 });
 beforeEach(() => explainFailures(pair));
 afterAll(async () => {
   await pair.close();
-  server.close();
+  tap.close();
 });
 
 /** The spellings in which bytes could hide in a stream: as they are, in UTF-16, in hexadecimal digits, and in base64 at each of its three offsets. */
@@ -50,7 +38,7 @@ it('learns who meets whom, how much and when, and nothing of what is said, moved
   await laptop.handOff({ threadId, to: laptop.hostId, from: there.hostId });
   const { invite } = await laptop.client.call('host/invite', {});
 
-  const seen = streams.map((stream) => Buffer.concat(stream));
+  const seen = tap.streams();
   const finds = (text: string): boolean => spellings(text).some((spelling) => seen.some((stream) => stream.includes(spelling)));
   // So the search does find what is there.
   for (const metadata of [laptop.hostId, there.hostId, '/v1/dial/', '"type":"registered"']) expect(finds(metadata)).toBe(true);
