@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { isMainThread, workerData } from 'node:worker_threads';
 import { resolveCodex } from '../../src/codex/executable';
 import { gitVersion } from '../../src/git/git';
+import { sweepBuffersHere } from '../../src/host/sweepHere';
 import { demoScript } from '../demo/script';
 import { cloneOf } from '../fixtures/checkout';
 import { endProcess, startRelayProcess } from '../fixtures/machine';
@@ -103,6 +104,8 @@ async function describeMachine(): Promise<string> {
   return `${availableParallelism()} cores, ${process.platform} ${process.arch},\nNode ${process.versions.node}, git ${(await gitVersion()).text}, Codex ${codex.version}; loopback only.`;
 }
 
+// As hosts and relay do, of which this process plays some.
+sweepBuffersHere();
 if (process.argv[2] === CAPTURE_PROCESS) {
   await playCaptureProcess(process.argv.slice(3));
 } else if (isMainThread) {

@@ -17,6 +17,7 @@ import { addRelayCommand } from './relayCommand';
 import { addRemoteControlCommands } from './remoteControlCommands';
 import { addRpcCommand } from './rpcCommand';
 import { batonVersion } from '../version';
+import { sweepBuffersHere } from '../sweepHere';
 import { Session, UsageError } from './session';
 import { addSshCommands } from './sshCommands';
 import { addStdioCommand } from './stdioCommand';
@@ -101,6 +102,7 @@ function report(error: unknown, session: Session, program: Command): number {
   return reason === 'preflight-blocked' || reason === 'apply-refused' ? ExitCode.Blocked : ExitCode.Failed;
 }
 
+sweepBuffersHere();
 // `baton threads | head` closes the pipe early; that is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? ExitCode.Done : ExitCode.Failed);
