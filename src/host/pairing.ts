@@ -230,12 +230,18 @@ export class Pairing {
   }
 
   private async openByLink(text: string): Promise<{ channel: Channel; url: string; name: string }> {
-    const { relayUrl: url, hostId, name, pass, psk, room } = parseInvite(text, this.now());
+    const { relayUrl: url, hostId, name, pass, psk, room, expiresAt } = parseInvite(text);
     if (hostId === this.hostId) throw new HostError('invite-own', 'This invite was made by this host. Use it on the other machine.');
-    const stream = await dialThroughRelay({ url, hostId, pass, membership: this.options.relays.at(url), timeoutMs: CONNECT_TIMEOUT_MS });
+    // The other side says nothing of why it refuses, and its clock is the one that counts; this one only helps to explain.
+    const expired = (cause: unknown) => new HostError('invite-expired', `This invite from ${name} expired at ${expiresAt.toISOString()}, by the clock of this machine, where it is ${new Date(this.now()).toISOString()}. Ask for a new one.`, { cause });
+    const isLate = () => this.now() > expiresAt.getTime();
+    const stream = await dialThroughRelay({ url, hostId, pass, membership: this.options.relays.at(url), timeoutMs: CONNECT_TIMEOUT_MS }).catch((cause: unknown) => {
+      throw isLate() ? expired(cause) : cause;
+    });
     try {
       return { url, name, channel: await pairChannel(stream, { keyPair: this.options.keyPair, remoteKey: publicKeyOf(hostId), psk, room }) };
     } catch (cause) {
+      if (isLate()) throw expired(cause);
       throw new HostError('invite-used', `${name} did not accept the invite: it was used already, was cancelled, or that host was restarted since. If you have not used it, somebody else may have: look at "baton devices" there. Make a new one there with "baton invite".`, { cause });
     }
   }

@@ -66,8 +66,7 @@ export function remoteControlMethods(host: HostService): RemoteControlMethods {
 
 /** Throws RelayError `invite-invalid` for what is no link. */
 function hasLink(text: string): (invite: Invite) => boolean {
-  // One that has expired is still asked for.
-  const { room, psk } = parseInvite(text, 0);
+  const { room, psk } = parseInvite(text);
   return (invite) => invite.room === room && equalBytes(invite.psk, psk);
 }
 

@@ -1,7 +1,7 @@
 /** Why the relay, a channel or an invite failed. Stable words: callers branch on them. */
 export type RelayErrorReason =
   | 'relay-unreachable' | 'relay-refused' | 'not-admitted' | 'host-offline' | 'timeout' | 'cancelled' | 'setting-invalid'
-  | 'invite-invalid' | 'invite-expired'
+  | 'invite-invalid'
   | 'handshake-failed' | 'channel-corrupt' | 'channel-truncated' | 'channel-closed' | 'channel-dead'
   | 'key-invalid' | 'pattern-unsupported' | 'decrypt-failed' | 'message-too-long' | 'nonce-exhausted' | 'handshake-misused' | 'cipher-unavailable';
 

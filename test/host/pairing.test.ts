@@ -44,16 +44,17 @@ interface Host {
   audit(): Promise<unknown[]>;
 }
 
-async function host(name: string): Promise<Host> {
+async function host(name: string, aheadMs = 0): Promise<Host> {
   const home = join(directory, name);
   await mkdir(home);
   const keyPair = generateKeyPair();
-  const trust = new Trust(await PeerStore.open(home), await DeviceStore.open(home), clock, now);
+  const itsNow = () => now() + aheadMs;
+  const trust = new Trust(await PeerStore.open(home), await DeviceStore.open(home), clock, itsNow);
   const audit = new AuditLog(join(home, 'audit'));
   const hello = () => Promise.resolve({ protocolVersion: PROTOCOL_VERSION, name, batonVersion: '0', codexVersion: null });
   const network = new PeerNetwork({
     keyPair, name: () => name, trust, relays: await RelayAccess.open(home, keyPair), handlers: { 'host/hello': hello } as unknown as PeerHandlers,
-    audit, clock, now, onTransfer: () => undefined, onController: () => undefined, onTunnel: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog,
+    audit, clock, now: itsNow, onTransfer: () => undefined, onController: () => undefined, onTunnel: () => undefined, onProgress: () => undefined, onChanged: () => undefined, log: silentLog,
   });
   network.setRelay(relay.url);
   await network.registered();
@@ -132,6 +133,12 @@ describe.each(['link', 'code'] as const)('pairing by %s', (by) => {
     nobody(server);
   });
 
+  it('is for the host that made it to judge, not for a machine whose clock is a day ahead', async () => {
+    const ahead = await host('server ahead', 24 * 60 * MINUTE);
+    await ahead.pairing.join(secretOf(await invite()));
+    expect(laptop.trust.list()).toHaveLength(1);
+  });
+
   it('lets a viewer in for an hour and one thread, and trusts the viewed host with nothing', async () => {
     const joined = await server.pairing.join(secretOf(await invite({ role: 'viewer', threadId, accessMs: 60 * MINUTE })));
     expect(joined).toMatchObject({ role: 'viewer', threadId });
@@ -147,7 +154,7 @@ describe.each(['link', 'code'] as const)('pairing by %s', (by) => {
 describe('a link', () => {
   /** The same link with another expiry, host, relay or secret, and a checksum that fits. */
   const edited = (text: string, change: Partial<{ lifetimeMs: number; hostId: string; relayUrl: string }>) => {
-    const { relayUrl, hostId, name } = parseInvite(text, 0);
+    const { relayUrl, hostId, name } = parseInvite(text);
     return createInvite({ relayUrl, hostId, name, lifetimeMs: 10 * MINUTE, now: now(), ...change });
   };
 
@@ -160,7 +167,7 @@ describe('a link', () => {
 
   it('whose expiry was edited is still over at the host that made it', async () => {
     const made = await invite();
-    const real = parseInvite(made.invite, 0);
+    const real = parseInvite(made.invite);
     clock.advance(10 * MINUTE);
     const stream = await dialThroughRelay({ url: relay.url, hostId: laptop.hostId });
     await expect(pairChannel(stream, { keyPair: server.keyPair, remoteKey: laptop.keyPair.publicKey, psk: real.psk, room: real.room })).rejects.toBeDefined();
@@ -179,7 +186,7 @@ describe('a link', () => {
 
   it('that was tried with a wrong secret, as a relay could that sees its room, is void', async () => {
     const made = await invite();
-    const { room } = parseInvite(made.invite, 0);
+    const { room } = parseInvite(made.invite);
     const stream = await dialThroughRelay({ url: relay.url, hostId: laptop.hostId });
     await expect(pairChannel(stream, { keyPair: server.keyPair, remoteKey: laptop.keyPair.publicKey, psk: randomBytes(32), room })).rejects.toBeDefined();
     expect(await laptop.pairing.invites.wait(made.id)).toMatchObject({ state: 'void', claimedBy: null });
@@ -191,7 +198,7 @@ describe('a link', () => {
     const evil = await startRelay({ host: '127.0.0.1', port: 0 });
     closers.push(() => void evil.close());
     // It registers under the real host's id without its key, which no relay of ours lets it; this one is its own.
-    const { hostId, psk, room } = parseInvite(made.invite, 0);
+    const { hostId, psk, room } = parseInvite(made.invite);
     const own = generateKeyPair();
     const impostor = new RelayClient({ url: evil.url, keyPair: own, onIncoming: (stream) => void stream.on('error', () => undefined) });
     closers.push(() => impostor.dispose());
