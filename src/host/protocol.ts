@@ -315,7 +315,7 @@ export const verifyReport = z.object({
   holdings: sha256,
   /** All that the receipt covers and nothing may change is here. */
   intact: z.boolean(),
-  checks: z.array(z.object({ what: z.string(), is: z.enum(['same', 'grown', 'changed', 'broken', 'missing']), message: text })),
+  checks: z.array(z.object({ what: z.string(), is: z.enum(['same', 'grown', 'changed', 'broken', 'missing', 'unchecked']), message: text })),
 });
 export type VerifyReport = z.infer<typeof verifyReport>;
 

@@ -26,7 +26,7 @@ export async function verifyThread(threadId: string, ledger: Ledger, ports: Veri
   const held = await ports.rollouts(threadId);
   const checks: VerifyReport['checks'] = [];
   for (const rollout of receipt.holdings.rollouts) checks.push(await checkRollout(rollout, held));
-  checks.push(await checkWorkingState(threadId, receipt, ports));
+  checks.push(await checkWorkingState(threadId, receipt, ports), ...notKept(receipt));
   const { handoffId, epoch, source, destination } = receipt;
   return { threadId, handoffId, epoch, source, destination, side: at, receipt: receiptHash(receipt), holdings: digestOf(receipt.holdings), intact: checks.every(({ is }) => is !== 'broken' && is !== 'missing'), checks };
 }
@@ -49,6 +49,15 @@ async function checkRollout({ name, bodyBytes, bodySha256 }: RolloutHash, held: 
   return here.bodyBytes === bodyBytes
     ? { what, is: 'same', message: `All ${bodyBytes} bytes are those of the receipt.` }
     : { what, is: 'grown', message: `The first ${bodyBytes} bytes are those of the receipt; ${here.bodyBytes - bodyBytes} came since.` };
+}
+
+/** Of these a receipt has the digest only, and they are not kept as they were: name, goal and queue change with the thread. */
+function notKept({ holdings: { included } }: Receipt): VerifyReport['checks'] {
+  const compared = 'was compared when the receipt was made, and is not kept as it was then.';
+  return [
+    { what: 'name, policy, goal, queue', is: 'unchecked', message: `What travelled beside the conversation ${compared}` },
+    ...(included === undefined ? [] : [{ what: 'ignored files', is: 'unchecked' as const, message: `What crossed at your wish ${compared}` }]),
+  ];
 }
 
 async function checkWorkingState(threadId: string, { holdings }: Receipt, ports: VerifyPorts): Promise<VerifyReport['checks'][number]> {

@@ -104,5 +104,5 @@ export function reclaimText({ threadId, from, since, online, epoch, losses }: Re
 export function verifyText({ receipt, handoffId, epoch, side, intact, checks }: VerifyReport, width: number): string {
   const summary = labelled([['Receipt', receipt], ['Handoff', `${handoffId.slice(0, 12)}, epoch ${epoch}; this host was its ${side}`]], width);
   const lines = checks.map(({ what, is, message }) => `  ${wrap(inertLine(what), width, 2)}\n    ${wrap(`${is}: ${inertLine(message)}`, width, 4)}`);
-  return [intact ? 'All that the receipt covers is here.' : 'Something that the receipt covers is NOT here.', summary, ...lines].join('\n');
+  return [intact ? 'All that the receipt covers is here, as far as it can still be compared.' : 'Something that the receipt covers is NOT here.', summary, ...lines].join('\n');
 }
