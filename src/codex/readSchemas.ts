@@ -26,6 +26,7 @@ export const readSchemas: Partial<Record<keyof ClientRequests, z.ZodType>> = {
   'command/exec': z.looseObject({ exitCode: z.number(), stdout: z.string(), stderr: z.string() }),
   'thread/backgroundTerminals/list': z.looseObject({ data: z.array(z.looseObject({ processId: z.string() })) }),
   'turn/start': z.looseObject({ turn }),
+  'model/list': page(z.looseObject({ model: z.string() })),
   'configRequirements/read': z.looseObject({ requirements: z.looseObject({}).nullish() }),
 };
 

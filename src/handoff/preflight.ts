@@ -11,6 +11,8 @@ export const offerFacts = z.object({
   policy,
   approvalsReviewer,
   modelProvider: z.string().max(256).nullable(),
+  /** The thread's model; `listed`: the source's Codex names it among those of the provider. Absent from an older Baton. */
+  model: z.object({ name: z.string().max(256), listed: z.boolean() }).nullish(),
   codexVersion: z.string().max(64),
   /** Estimate of what would be sent, bytes. */
   bytes: z.number().int().nonnegative(),
@@ -29,8 +31,9 @@ export interface DestinationFacts {
   /** Why others that seem to be of the same repository cannot be used, in sentences. */
   readonly unusable: readonly string[];
   readonly codexVersion: string | null;
-  /** Ids of the model providers that the destination's Codex knows. */
-  readonly modelProviders: readonly string[];
+  /** The models that the destination's Codex names for the thread's provider; null where it does not know the provider, or cannot tell. */
+  readonly models: readonly string[] | null;
+  readonly knowsProvider: boolean;
   /** What the destination's own configuration demands at least; null where it says nothing. */
   readonly configured: Policy | null;
   /** Who decides on approvals by its own configuration; null where it says nothing. */
@@ -99,8 +102,14 @@ export function destinationFindings(offer: OfferFacts, carried: Requirements | n
     if (order === 0) add('ok', 'codex-version', `Both sides run Codex ${facts.codexVersion}.`);
     else add('warning', 'codex-version', `${facts.name} runs Codex ${facts.codexVersion}, ${offer.sourceName} runs ${offer.codexVersion}; update the older one if the thread does not go on as expected.`);
     if (offer.modelProvider !== null) {
-      if (facts.modelProviders.includes(offer.modelProvider)) add('ok', 'model-provider', `${facts.name} knows the model provider "${offer.modelProvider}".`);
+      if (facts.knowsProvider) add('ok', 'model-provider', `${facts.name} knows the model provider "${offer.modelProvider}".`);
       else add('blocker', 'provider-missing', `${facts.name} does not know the model provider "${offer.modelProvider}"; add it to config.toml in the CODEX_HOME there.`);
+    }
+    const { model } = offer;
+    if (model != null && facts.models !== null) {
+      if (facts.models.includes(model.name)) add('ok', 'model', `Codex on ${facts.name} knows the model ${model.name}.`);
+      // What the source does not list either is a model that only its provider knows of, and Codex asks none of those.
+      else if (model.listed) add('warning', 'model-unknown', `Codex on ${facts.name} does not list the model ${model.name}, which it lists on ${offer.sourceName}: its provider may refuse the thread's next turn, or the agent lacks tools; update Codex or change the account there, or choose another model for the thread first.`);
     }
   }
 

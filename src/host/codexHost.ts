@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { AppServer, type ServerRequest } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
 import { resolveCodex } from '../codex/executable';
+import type { ModelListResponse } from '../codex/protocol.generated';
 import { loadedThreads } from '../codex/quiesce';
 import { explicitPolicy, releaseIdleThreads } from '../codex/threads';
 import { approvalsReviewer, policyOf, requirements as requirementsSchema, writableRootsOf, type ApprovalsReviewer, type Policy, type Requirements } from '../handoff/policy';
@@ -330,17 +331,43 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
     return { policy: policyOf(approval ?? 'never', { type, networkAccess, excludeTmpdirEnvVar: workspace?.exclude_tmpdir_env_var === true, excludeSlashTmp: workspace?.exclude_slash_tmp === true }), reviewer, modelProvider };
   }
 
-  /** What a destination says of its Codex; nulls where it has none that works. */
-  async facts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'configuredReviewer' | 'requirements'>> {
+  /**
+   * The models that Codex names for a provider; null where it does not say. For one that is a gateway of the user's own it names those that
+   * it was built with. Throws CodexError `provider-missing`.
+   */
+  async modelsOf(modelProvider: string): Promise<string[] | null> {
+    const server = await this.ready();
+    const names: string[] = [];
+    let cursor: string | null = null;
+    try {
+      do {
+        const page: ModelListResponse = await server.request('model/list', { modelProvider, includeHidden: true, limit: 100, cursor });
+        names.push(...page.data.map(({ model }) => model));
+        cursor = page.nextCursor ?? null;
+      } while (cursor !== null);
+    } catch (error) {
+      if (!CodexError.is(error, 'refused')) throw error;
+      return null;
+    }
+    return names;
+  }
+
+  /** What a destination says of its Codex, for a thread of a provider; nulls where it has none that works. */
+  async facts(modelProvider: string | null): Promise<Pick<DestinationFacts, 'codexVersion' | 'models' | 'knowsProvider' | 'configured' | 'configuredReviewer' | 'requirements'>> {
     let server: AppServer;
     try {
       server = await this.ready();
     } catch (error) {
       this.options.log.warn(`No Codex: ${describeError(error).message}`);
-      return { codexVersion: null, modelProviders: [], configured: null, configuredReviewer: null, requirements: null };
+      return { codexVersion: null, models: null, knowsProvider: false, configured: null, configuredReviewer: null, requirements: null };
     }
-    const [{ data }, { policy, reviewer }, requirements] = await Promise.all([server.request('modelProvider/list', {}), this.configuredPolicy(), this.requirements()]);
-    return { codexVersion: server.version, modelProviders: data.map(({ id }) => id), configured: policy, configuredReviewer: reviewer, requirements };
+    const asked = modelProvider === null ? null : this.modelsOf(modelProvider);
+    const known = asked?.then((models) => ({ models, knowsProvider: true }), (error: unknown) => {
+      if (!CodexError.is(error, 'provider-missing')) throw error;
+      return { models: null, knowsProvider: false };
+    });
+    const [{ models, knowsProvider }, { policy, reviewer }, requirements] = await Promise.all([known ?? { models: null, knowsProvider: false }, this.configuredPolicy(), this.requirements()]);
+    return { codexVersion: server.version, models, knowsProvider, configured: policy, configuredReviewer: reviewer, requirements };
   }
 
   /** Ends the app-server: running turns are interrupted first. */

@@ -136,6 +136,7 @@ export async function makeOffer(ports: SourceHostPorts, subject: Subject, thread
       policy: thread.policy,
       approvalsReviewer: thread.approvalsReviewer,
       modelProvider: thread.modelProvider,
+      model: thread.model,
       codexVersion: thread.codexVersion,
       bytes: rolloutBytes,
       worktreeBytes: 0,

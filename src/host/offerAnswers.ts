@@ -24,7 +24,7 @@ export interface OfferPorts extends DivergencePorts {
   projectsOf(repository: Offer['repository']): Promise<Pick<DestinationFacts, 'projects' | 'unusable'>>;
   /** What this host has of what a thread is used to; `root`: the checkout that it would belong to. */
   surroundings(theirs: Surroundings, root: string | null): Promise<OwnSurroundings>;
-  codexFacts(): Promise<Pick<DestinationFacts, 'codexVersion' | 'modelProviders' | 'configured' | 'configuredReviewer' | 'requirements'>>;
+  codexFacts(modelProvider: string | null): Promise<Pick<DestinationFacts, 'codexVersion' | 'models' | 'knowsProvider' | 'configured' | 'configuredReviewer' | 'requirements'>>;
 }
 
 /** Where a checkout that arrives goes. */
@@ -85,7 +85,7 @@ export class OfferAnswers {
   /** The destination's findings on an offer, and where it would go; null where its project is not saved here. */
   async consider({ threadId, epoch, offer, source }: { readonly threadId: string | null; readonly epoch: number; readonly offer: Offer; readonly source: string }): Promise<{ findings: Finding[]; place: Place | null }> {
     const unfit = requireGit(this.ports.name()).then(() => null, (error: unknown) => describeError(error).message);
-    const [unfitGit, { projects, unusable }, codex, free, kept] = await Promise.all([unfit, this.ports.projectsOf(offer.repository), this.ports.codexFacts(), freeBytes(this.ports.directory), threadId === null ? 0 : this.ports.kept.places.bytesOf(source, threadId)]);
+    const [unfitGit, { projects, unusable }, codex, free, kept] = await Promise.all([unfit, this.ports.projectsOf(offer.repository), this.ports.codexFacts(offer.facts.modelProvider), freeBytes(this.ports.directory), threadId === null ? 0 : this.ports.kept.places.bytesOf(source, threadId)]);
     const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), unfitGit, projects, unusable, freeBytes: free + kept, ...codex });
     if (threadId !== null) {
       const ledger = this.ports.ledger.get(threadId);

@@ -410,7 +410,7 @@ export class HostService implements RunningHost {
       kept: new KeptTransfers(this.kept[0]),
       projectsOf: (repository) => this.projectsOf(repository),
       surroundings: (theirs, root) => surroundings.own(theirs, root),
-      codexFacts: () => this.codex.facts(),
+      codexFacts: (modelProvider) => this.codex.facts(modelProvider),
       hasThread: (threadId) => this.arrival.hasThread(threadId),
       hasGrown: (threadId, left) => this.arrival.hasGrown(threadId, left),
       askedFor: (threadId, source) => this.handoffs.askedFor(threadId, source),

@@ -28,6 +28,8 @@ export interface HandoffWish {
 export interface SourceThread {
   readonly cwd: string;
   readonly modelProvider: string | null;
+  /** Null where it begins with that of its destination. `listed`: Codex here names it among those of the provider. */
+  readonly model: { readonly name: string; readonly listed: boolean } | null;
   readonly policy: Policy;
   readonly approvalsReviewer: ApprovalsReviewer;
   readonly requirements: Requirements | null;

@@ -125,7 +125,7 @@ export class ThreadArrival {
   }
 
   private async wantedOf(carried: CarriedThread): Promise<{ policy: Policy; approvalsReviewer: ApprovalsReviewer }> {
-    const facts = await this.codex.facts();
+    const facts = await this.codex.facts(null);
     const policy = destinationPolicy(carried.policy, carried.requirements, facts);
     const approvalsReviewer = destinationReviewer(carried.approvalsReviewer, carried.requirements, facts);
     if (policy === null || approvalsReviewer === null) throw new HostError('preflight-blocked', `${this.hostName()} no longer allows a policy as strict as the thread's, so it was not resumed.`);

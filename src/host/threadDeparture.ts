@@ -50,7 +50,7 @@ export class ThreadDeparture {
     if ('threadId' in subject) await this.wake(subject.threadId);
     const [requirements, configured] = await Promise.all([this.requirements('threadId' in subject ? subject.threadId : null), this.codex.configuredPolicy()]);
     const common = { requirements, codexVersion: server.version };
-    if (!('threadId' in subject)) return { ...common, cwd: subject.directory, modelProvider: configured.modelProvider, policy: configured.policy ?? cautious, approvalsReviewer: 'user', findings: [] };
+    if (!('threadId' in subject)) return { ...common, cwd: subject.directory, modelProvider: configured.modelProvider, model: null, policy: configured.policy ?? cautious, approvalsReviewer: 'user', findings: [] };
     try {
       return { ...common, ...(await this.describeThread(subject.threadId)) };
     } catch (error) {
@@ -60,7 +60,7 @@ export class ThreadDeparture {
     }
   }
 
-  private async describeThread(threadId: string): Promise<Pick<SourceThread, 'cwd' | 'modelProvider' | 'policy' | 'approvalsReviewer' | 'findings'>> {
+  private async describeThread(threadId: string): Promise<Pick<SourceThread, 'cwd' | 'modelProvider' | 'model' | 'policy' | 'approvalsReviewer' | 'findings'>> {
     const having = await this.codex.serverOf(threadId);
     const { server, settings, foreign } = having;
     try {
@@ -74,16 +74,17 @@ export class ThreadDeparture {
         const holder = await holderOf(this.codex.codexHome, threadId);
         findings.push({ level: 'warning', code: 'held-elsewhere', message: `${holderText(holder)} has the thread open, for a terminal, an editor or another program of yours; the handoff stops the thread there. Close it there first if you want to see it end.` });
       }
-      return { ...settings, policy, findings };
+      const { cwd, model: name, modelProvider, approvalsReviewer } = settings;
+      return { cwd, modelProvider, model: { name, listed: (await this.codex.modelsOf(modelProvider))?.includes(name) === true }, policy, approvalsReviewer, findings };
     } finally {
       having.close();
     }
   }
 
   /** A thread that another program has, which cannot be asked: it stays where it is. */
-  private async describeHeld(threadId: string, { message }: CodexError): Promise<Pick<SourceThread, 'cwd' | 'modelProvider' | 'findings'>> {
+  private async describeHeld(threadId: string, { message }: CodexError): Promise<Pick<SourceThread, 'cwd' | 'modelProvider' | 'model' | 'findings'>> {
     const { cwd } = await readThread(await this.codex.ready(), threadId);
-    return { cwd, modelProvider: null, findings: [{ level: 'blocker', code: 'thread-in-use', message }] };
+    return { cwd, modelProvider: null, model: null, findings: [{ level: 'blocker', code: 'thread-in-use', message }] };
   }
 
   /** What of a thread cannot go to another machine, or not as it is. */

@@ -10,6 +10,7 @@ const offer: OfferFacts = {
   policy: { approvalPolicy: 'on-request', sandbox: 'workspace-write', networkAccess: false, excludeTmpdirEnvVar: false, excludeSlashTmp: false },
   approvalsReviewer: 'user',
   modelProvider: 'openai',
+  model: { name: 'gpt-9', listed: true },
   codexVersion: '0.169.0',
   bytes: 10 * mebibyte,
   worktreeBytes: 30 * mebibyte,
@@ -20,7 +21,8 @@ const facts: DestinationFacts = {
   projects: [{ root: '/srv/app', subdirectory: '' }],
   unusable: [],
   codexVersion: '0.169.0',
-  modelProviders: ['openai', 'ollama'],
+  models: ['gpt-9', 'gpt-8'],
+  knowsProvider: true,
   configured: null,
   configuredReviewer: null,
   requirements: null,
@@ -50,7 +52,9 @@ const cases: readonly Case[] = [
   { when: 'Codex is newer there', facts: { codexVersion: '1.0.0' }, level: 'warning', code: 'codex-version', says: /server runs Codex 1\.0\.0, laptop runs 0\.169\.0/ },
   { when: 'no Codex is there', facts: { codexVersion: null }, level: 'blocker', code: 'codex-not-found', says: /install it there .* or set BATON_CODEX/ },
   { when: 'the provider is known', level: 'ok', code: 'model-provider', says: /knows the model provider "openai"/ },
-  { when: 'the provider is unknown', offer: { modelProvider: 'azure' }, level: 'blocker', code: 'provider-missing', says: /add it to config\.toml/ },
+  { when: 'the provider is unknown', facts: { knowsProvider: false, models: null }, offer: { modelProvider: 'azure' }, level: 'blocker', code: 'provider-missing', says: /add it to config\.toml/ },
+  { when: 'the model is known', level: 'ok', code: 'model', says: /Codex on server knows the model gpt-9\./ },
+  { when: 'only the source lists the model', facts: { models: ['gpt-8'] }, level: 'warning', code: 'model-unknown', says: /Codex on server does not list the model gpt-9, which it lists on laptop: .* choose another model/ },
   { when: 'the policy is kept', level: 'ok', code: 'policy', says: /keeps its policy: on-request approvals, workspace-write\./ },
   {
     when: 'the configuration there is stricter',
@@ -92,7 +96,7 @@ describe('the findings of a destination', () => {
   });
 
   it('are all fine for hosts that agree', () => {
-    expect(find({}).map(({ level, code }) => `${level} ${code}`)).toEqual(['ok project', 'ok codex-version', 'ok model-provider', 'ok policy', 'ok disk']);
+    expect(find({}).map(({ level, code }) => `${level} ${code}`)).toEqual(['ok project', 'ok codex-version', 'ok model-provider', 'ok model', 'ok policy', 'ok disk']);
   });
 
   it.each(cases.filter(({ level }) => level !== 'ok'))('differ from those of hosts that agree in $code alone when $when', (example) => {
@@ -101,13 +105,24 @@ describe('the findings of a destination', () => {
   });
 
   it('say every blocker at once', () => {
-    const all = find({ offer: { modelProvider: 'azure' }, facts: { projects: [], requirements: { allowedSandboxModes: ['danger-full-access'] }, freeBytes: 0 } });
+    const all = find({ offer: { modelProvider: 'azure' }, facts: { knowsProvider: false, models: null, projects: [], requirements: { allowedSandboxModes: ['danger-full-access'] }, freeBytes: 0 } });
     expect(all.filter(({ level }) => level === 'blocker').map(({ code }) => code)).toEqual(['no-matching-project', 'provider-missing', 'policy-refused', 'disk-full']);
   });
 
   it('say nothing of the model provider of a thread that has none, nor of one at a host without Codex', () => {
     expect(find({ offer: { modelProvider: null } }).map(({ code }) => code)).not.toContain('model-provider');
-    expect(find({ facts: { codexVersion: null }, offer: { modelProvider: 'azure' } }).map(({ code }) => code)).not.toContain('provider-missing');
+    expect(find({ facts: { codexVersion: null, knowsProvider: false, models: null }, offer: { modelProvider: 'azure' } }).map(({ code }) => code)).not.toContain('provider-missing');
+  });
+
+  it('give no false alarm of a model that the source lists as little, that nobody lists, or of an older Baton', () => {
+    for (const example of [
+      { offer: { model: { name: 'llama-4', listed: false } } },
+      { facts: { models: null } },
+      { facts: { models: [] }, offer: { model: null } },
+      { facts: { models: [] }, offer: { model: undefined } },
+    ]) {
+      expect(find(example).filter(({ code, level }) => code.startsWith('model') && level !== 'ok')).toEqual([]);
+    }
   });
 
   it('ask for room for the bundle twice, the worktree once, and some air', () => {

@@ -1,15 +1,29 @@
-import { mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { git, workingState } from '../fixtures/checkout';
-import { explainFailures, said, startPair, type PairedHosts, type Site } from './pairedHosts';
+import { codex, explainFailures, said, startPair, type PairedHosts, type Site } from './pairedHosts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 let pair: PairedHosts;
 let laptop: Site;
 let server: Site;
+
+/** Has the Codex of a home know all models that it was built with but one. */
+async function forgetModel(codexHome: string, env: NodeJS.ProcessEnv, name: string): Promise<void> {
+  const { stdout } = await promisify(execFile)(codex, ['debug', 'models'], { env, maxBuffer: 2 ** 26 });
+  const { models } = JSON.parse(stdout) as { models: { slug: string }[] };
+  const known = models.filter(({ slug }) => slug !== name);
+  expect(known).toHaveLength(models.length - 1);
+  const catalogue = join(codexHome, 'models.json');
+  await writeFile(catalogue, JSON.stringify({ models: known }));
+  const config = join(codexHome, 'config.toml');
+  await writeFile(config, `model_catalog_json = ${JSON.stringify(catalogue)}\n${await readFile(config, 'utf8')}`);
+}
 
 beforeAll(async () => {
   const clock = join(await realpath(await mkdtemp(join(tmpdir(), 'baton-clock-'))), 'shift');
@@ -32,8 +46,8 @@ command = "/opt/hooks/check --key not-yours"
     laptopEnv: { ORRERY_KEY: 'a value that stays here' },
     serverEnv: { NODE_OPTIONS: `--import=${pathToFileURL(join(import.meta.dirname, '../fixtures/shiftedClock.mjs')).href}`, BATON_TEST_CLOCK: clock },
     atEnd: () => rm(dirname(clock), { recursive: true }),
-    prepare: async ({ name, codexHome }) => {
-      if (name !== 'laptop') return;
+    prepare: async ({ name, codexHome, env }) => {
+      if (name !== 'laptop') return forgetModel(codexHome, env, 'gpt-5.5');
       await mkdir(join(codexHome, 'skills', 'brew'), { recursive: true });
       await writeFile(join(codexHome, 'skills', 'brew', 'SKILL.md'), '---\nname: brew\ndescription: makes coffee\n---\nDo it.\n');
       await writeFile(join(codexHome, 'AGENTS.md'), 'Always measure twice.\n');
@@ -76,6 +90,31 @@ describe('a preflight', () => {
     const { findings } = await laptop.client.call('handoff/preflight', { threadId, to: server.hostId });
     const codes = findings.map(({ code }) => code);
     for (const code of ['skill-missing', 'instructions-differ', 'ignored-files-missing']) expect(codes).not.toContain(code);
+  });
+});
+
+describe('of the model, a preflight', () => {
+  const about = async (from: Site, threadId: string, to: Site) => (await from.client.call('handoff/preflight', { threadId, to: to.hostId })).findings.filter(({ code }) => code.startsWith('model')).map(({ code, level, message }) => [code, level, message]);
+
+  it('tells when only the Codex of the source knows it, and that does not stand in the way', async () => {
+    const threadId = await laptop.begin(said.hello);
+    expect(await about(laptop, threadId, server)).toContainEqual(['model-unknown', 'warning', expect.stringContaining('Codex on server does not list the model gpt-5.5') as string]);
+    await laptop.handOff({ threadId, to: server.hostId });
+    expect(await about(server, threadId, laptop)).toContainEqual(['model', 'ok', 'Codex on laptop knows the model gpt-5.5.']);
+    expect(await server.say(threadId, said.hello)).toBe('completed');
+  });
+
+  it('gives no false alarm of one that only its provider knows', async () => {
+    const { thread } = (await laptop.client.codex('thread/start', { cwd: laptop.checkout, model: 'orrery-large' })) as { thread: { id: string } };
+    await laptop.say(thread.id, said.hello);
+    expect((await about(laptop, thread.id, server)).map(([code]) => code)).toEqual(['model-provider']);
+  });
+
+  it('knows the providers that Codex brings along as well as those of config.toml', async () => {
+    const { thread } = (await laptop.client.codex('thread/start', { cwd: laptop.checkout, modelProvider: 'ollama', model: 'llama' })) as { thread: { id: string } };
+    // Its model cannot be had here: Codex goes on trying meanwhile.
+    await laptop.client.codex('turn/start', { threadId: thread.id, input: [{ type: 'text', text: said.hello, text_elements: [] }] });
+    expect((await about(laptop, thread.id, server)).map(([code, level]) => `${level} ${code}`)).toEqual(['ok model-provider']);
   });
 });
 
