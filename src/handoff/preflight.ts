@@ -1,5 +1,6 @@
 /** What speaks for and against a handoff, found before anything moves. */
 import { z } from 'zod';
+import { diskFindings, type Disk } from './disks';
 import type { Finding } from './finding';
 import { approvalsReviewer, isNoLaxer, policy, requirementsOfBoth, reviewerWithin, stricterOf, stricterReviewer, withinRequirements, type ApprovalsReviewer, type Policy, type Requirements } from './policy';
 
@@ -39,7 +40,10 @@ export interface DestinationFacts {
   /** Who decides on approvals by its own configuration; null where it says nothing. */
   readonly configuredReviewer: ApprovalsReviewer | null;
   readonly requirements: Requirements | null;
-  readonly freeBytes: number;
+  /** The file systems to which the thread would go. */
+  readonly disks: readonly Disk[];
+  /** What of the offered bytes is the conversation. */
+  readonly rolloutBytes: number;
 }
 
 /** Versions as Codex prints them, `major.minor.patch`; positive where `a` is newer. */
@@ -68,12 +72,6 @@ const words = (value: Policy): string =>
   `${typeof value.approvalPolicy === 'string' ? value.approvalPolicy : 'granular'} approvals, ${value.sandbox}${value.networkAccess && value.sandbox !== 'danger-full-access' ? ' with network' : ''}`;
 
 const reviewers: Readonly<Record<ApprovalsReviewer, string>> = { user: 'a person', auto_review: "Codex's automatic review", guardian_subagent: "Codex's guardian" };
-
-/** A number of bytes in decimal units, as disks are sold: `1.2 GB`. */
-function inUnits(bytes: number): string {
-  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} kB`;
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
-}
 
 /** The destination's findings on an offer. */
 export function destinationFindings(offer: OfferFacts, carried: Requirements | null, facts: DestinationFacts): Finding[] {
@@ -129,9 +127,6 @@ export function destinationFindings(offer: OfferFacts, carried: Requirements | n
     add('warning', 'reviewer-narrowed', `At ${facts.name} a person decides on the thread's approvals instead of ${reviewers[offer.approvalsReviewer]}; to keep that, allow it by approvals_reviewer in config.toml and in requirements.toml there.`);
   }
 
-  // The bundle, the objects unpacked from it, and the worktree are on disk at the same time.
-  const needed = 2 * offer.bytes + offer.worktreeBytes + 64 * 1_048_576;
-  if (facts.freeBytes < needed) add('blocker', 'disk-full', `${facts.name} has ${inUnits(facts.freeBytes)} free and needs ${inUnits(needed)}; free some space there.`);
-  else add('ok', 'disk', `${facts.name} has ${inUnits(facts.freeBytes)} free.`);
+  findings.push(...diskFindings(facts.name, { ...offer, rolloutBytes: facts.rolloutBytes }, facts.disks));
   return findings;
 }

@@ -11,8 +11,9 @@ import { claimOf } from '../handoff/ownership';
 import type { Finding } from '../handoff/finding';
 import { destinationFindings, type DestinationFacts } from '../handoff/preflight';
 import { surroundingsFindings, type OwnSurroundings, type Surroundings } from '../handoff/surroundings';
+import { arrivalDisks } from './arrivalDisks';
 import { findDivergences, type DivergencePorts, type OfferedThread } from './findDivergences';
-import { freeBytes, type IncomingRecord } from './incomingHandoff';
+import type { IncomingRecord } from './incomingHandoff';
 import type { KeptTransfers } from './keptTransfers';
 import type { Offer, PeerMethodName, PeerParams, PeerResult } from './peerProtocol';
 import { describeError } from './wireError';
@@ -21,6 +22,7 @@ export interface OfferPorts extends DivergencePorts {
   readonly hostId: string;
   /** What arrived in handoffs that broke off. */
   readonly kept: KeptTransfers;
+  codexHome(): string;
   projectsOf(repository: Offer['repository']): Promise<Pick<DestinationFacts, 'projects' | 'unusable'>>;
   /** What this host has of what a thread is used to; `root`: the checkout that it would belong to. */
   surroundings(theirs: Surroundings, root: string | null): Promise<OwnSurroundings>;
@@ -85,14 +87,17 @@ export class OfferAnswers {
   /** The destination's findings on an offer, and where it would go; null where its project is not saved here. */
   async consider({ threadId, epoch, offer, source }: { readonly threadId: string | null; readonly epoch: number; readonly offer: Offer; readonly source: string }): Promise<{ findings: Finding[]; place: Place | null }> {
     const unfit = requireGit(this.ports.name()).then(() => null, (error: unknown) => describeError(error).message);
-    const [unfitGit, { projects, unusable }, codex, free, kept] = await Promise.all([unfit, this.ports.projectsOf(offer.repository), this.ports.codexFacts(offer.facts.modelProvider), freeBytes(this.ports.directory), threadId === null ? 0 : this.ports.kept.places.bytesOf(source, threadId)]);
-    const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), unfitGit, projects, unusable, freeBytes: free + kept, ...codex });
+    const [unfitGit, { projects, unusable }, codex, kept] = await Promise.all([unfit, this.ports.projectsOf(offer.repository), this.ports.codexFacts(offer.facts.modelProvider), threadId === null ? 0 : this.ports.kept.places.bytesOf(source, threadId)]);
+    const place = unfitGit === null ? await this.placeOf(threadId, offer, projects) : null;
+    const disks = await arrivalDisks({ arriving: this.ports.directory, kept, codexHome: this.ports.codexHome(), place });
+    const rolloutBytes = offer.rollouts.reduce((sum, rollout) => sum + rollout.bodyBytes, 0);
+    const findings: Finding[] = destinationFindings(offer.facts, offer.requirements, { name: this.ports.name(), unfitGit, projects, unusable, disks, rolloutBytes, ...codex });
     if (threadId !== null) {
       const ledger = this.ports.ledger.get(threadId);
       if (ledger.epoch > 0 && ledger.movedTo === null) findings.push({ level: 'blocker', code: 'thread-owned', message: `${this.ports.name()} owns the thread already, at epoch ${ledger.epoch}, so the copy of ${offer.facts.sourceName} and that one have diverged: one of them comes from a backup. --fork hands off the copy of ${offer.facts.sourceName} as a thread of its own.` });
       else if (epoch <= ledger.epoch) findings.push({ level: 'blocker', code: 'stale-epoch', message: `${this.ports.name()} knows the thread at epoch ${ledger.epoch}, so this copy is out of date; look for the thread's owner with "baton threads".` });
     }
-    return { findings, place: unfitGit === null ? await this.placeOf(threadId, offer, projects) : null };
+    return { findings, place };
   }
 
   /** What has diverged, as findings that a choice of the user's may have settled. */

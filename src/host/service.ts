@@ -410,6 +410,7 @@ export class HostService implements RunningHost {
       kept: new KeptTransfers(this.kept[0]),
       projectsOf: (repository) => this.projectsOf(repository),
       surroundings: (theirs, root) => surroundings.own(theirs, root),
+      codexHome: () => this.codex.codexHome,
       codexFacts: (modelProvider) => this.codex.facts(modelProvider),
       hasThread: (threadId) => this.arrival.hasThread(threadId),
       hasGrown: (threadId, left) => this.arrival.hasGrown(threadId, left),

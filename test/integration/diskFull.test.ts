@@ -17,7 +17,7 @@ const SIZE = '128m';
 let pair: PairedHosts | null = null;
 /** Why no small file system could be made here; null where there is one. */
 let missing: string | null = null;
-let mounted: string | null = null;
+const mounted: string[] = [];
 
 beforeAll(async () => {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) {
@@ -25,12 +25,14 @@ beforeAll(async () => {
     return;
   }
   pair = await startPair({
-    prepare: async ({ name, batonHome }) => {
+    prepare: async ({ name, batonHome, codexHome }) => {
       if (name !== 'server') return;
-      await mkdir(batonHome, { recursive: true, mode: 0o700 });
       try {
-        await run('mount', ['-t', 'tmpfs', '-o', `size=${SIZE},mode=0700`, 'tmpfs', batonHome]);
-        mounted = batonHome;
+        for (const place of [batonHome, join(codexHome, 'sessions')]) {
+          await mkdir(place, { recursive: true, mode: 0o700 });
+          await run('mount', ['-t', 'tmpfs', '-o', `size=${SIZE},mode=0700`, 'tmpfs', place]);
+          mounted.push(place);
+        }
       } catch (error) {
         missing = `mount was refused here: ${(error as Error).message}`;
       }
@@ -42,7 +44,7 @@ beforeEach(() => {
 });
 afterAll(async () => {
   await pair?.server.stop();
-  if (mounted !== null) await run('umount', [mounted]);
+  for (const place of mounted) await run('umount', [place]);
   await pair?.close();
 });
 
@@ -68,9 +70,25 @@ it('a destination whose disk is too small says so before anything moves', async 
   const { code, reason, message } = await laptop.machine.failure('handoff', threadId, '--to', 'server');
   await rm(large);
   expect({ code, reason }).toEqual({ code: 3, reason: 'preflight-blocked' });
-  expect(message).toMatch(/server has .* free and needs .*free some space there/);
+  expect(message).toMatch(/server has .* free on the disk of \S+baton\S* and .* and needs .* there for what arrives and the worktree, .* more; free some space there/);
   expect(await server.traces()).toEqual(before);
   expect(await laptop.say(threadId, said.hello)).toBe('completed');
+});
+
+it('a destination says which of its disks is short: that of the Codex home, where the conversation goes', async (context) => {
+  const { laptop, server } = sites(context);
+  const threadId = await laptop.begin(said.hello);
+  const sessions = join(server.machine.codexHome, 'sessions');
+  const disk = async () => (await laptop.client.call('handoff/preflight', { threadId, to: server.hostId })).findings.filter(({ code }) => code.startsWith('disk'));
+  expect((await disk()).map(({ code }) => code)).toEqual(['disk']);
+  await fill(join(sessions, 'filler'));
+  const [short, ...more] = await disk();
+  expect(more).toEqual([]);
+  expect(short).toMatchObject({ level: 'blocker', code: 'disk-full' });
+  expect(short?.message).toContain(`server has 0.0 kB free on the disk of ${sessions} and needs `);
+  expect(short?.message).toMatch(/ there for the conversation, .* more; free some space there\.$/);
+  await rm(join(sessions, 'filler'));
+  expect(await laptop.handOff({ threadId, to: server.hostId })).toMatchObject({ threadId });
 });
 
 it('a destination whose disk fills up meanwhile survives it, and the thread stays usable at the source', async (context) => {
