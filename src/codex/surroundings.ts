@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { AppServer } from './appServer';
 import { CodexError } from './codexError';
+import type { InstructionNames } from './instructions';
 
 type Started = { name: string; program: string | null; travels: boolean };
 
@@ -13,6 +14,7 @@ export type CodexSurroundings = {
   hooks: Started[];
   skills: string[];
   instructions: string | null;
+  instructionNames: InstructionNames;
   /** Names that `shell_environment_policy` sets, and patterns of those that it lets through; null where it lets through what it does not exclude. */
   environment: { set: string[]; includeOnly: string[] | null };
 };
@@ -21,6 +23,8 @@ const mcpServers = z.record(z.string(), z.looseObject({ command: z.string().null
 const configured = z.looseObject({
   config: z.looseObject({
     mcp_servers: mcpServers,
+    project_doc_fallback_filenames: z.array(z.string()).nullish(),
+    project_root_markers: z.array(z.string()).nullish(),
     shell_environment_policy: z.looseObject({ set: z.record(z.string(), z.unknown()).nullish(), include_only: z.array(z.string()).nullish() }).nullish(),
   }),
 });
@@ -47,12 +51,14 @@ export async function readSurroundings(server: AppServer, cwd: string | null): P
   ]);
   const user = own?.config.mcp_servers ?? {};
   const servers = Object.entries(merged?.config.mcp_servers ?? user).filter(([, { enabled }]) => enabled !== false);
-  const policy = (merged ?? own)?.config.shell_environment_policy;
+  const config = (merged ?? own)?.config;
+  const policy = config?.shell_environment_policy;
   return {
     mcpServers: servers.map(([name, { command }]) => ({ name, program: command ?? null, travels: !Object.hasOwn(user, name) })),
     hooks: (hooks?.data ?? []).flatMap((entry) => entry.hooks).filter(({ enabled, source }) => enabled && (source === 'user' || source === 'project')).map(({ eventName, source, command }) => ({ name: eventName, program: command == null ? null : programOf(command), travels: source === 'project' })),
     skills: (skills?.data ?? []).flatMap((entry) => entry.skills).filter(({ enabled, scope }) => enabled && scope === 'user').map(({ name }) => name),
     instructions,
+    instructionNames: { fallbacks: config?.project_doc_fallback_filenames ?? [], markers: config?.project_root_markers ?? ['.git'] },
     environment: { set: Object.keys(policy?.set ?? {}), includeOnly: policy?.include_only ?? null },
   };
 }
@@ -63,11 +69,11 @@ function programOf(command: string): string {
   return quoted ?? plain ?? '';
 }
 
-/** Codex reads `AGENTS.override.md` of its home in place of `AGENTS.md`, where it is there. */
+/** Codex reads `AGENTS.override.md` of its home in place of `AGENTS.md`, where there is more than white space in it. */
 async function hashOfInstructions(codexHome: string): Promise<string | null> {
   for (const name of ['AGENTS.override.md', 'AGENTS.md']) {
     const content = await readFile(join(codexHome, name)).catch(() => null);
-    if (content !== null && content.length > 0) return createHash('sha256').update(content).digest('hex');
+    if (content !== null && content.toString('utf8').trim() !== '') return createHash('sha256').update(content).digest('hex');
   }
   return null;
 }

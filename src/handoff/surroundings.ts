@@ -7,6 +7,8 @@ import type { Finding } from './finding';
 
 const name = z.string().min(1).max(256);
 const MOST = 200;
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const shownPath = z.string().regex(/^\P{Cc}{1,8192}$/u);
 
 /** A program by the path or word that starts it, without arguments; null where it is not a program of the machine's. `travels`: the repository's own configuration names it. */
 const started = z.object({ name, program: z.string().max(4096).nullable(), travels: z.boolean() });
@@ -17,8 +19,13 @@ export const surroundings = z.object({
   hooks: z.array(started).max(MOST),
   /** The user's own. */
   skills: z.array(name).max(MOST),
-  /** SHA-256 of the user's AGENTS.md in the Codex home; null where there is none. */
-  instructions: z.string().regex(/^[0-9a-f]{64}$/).nullable(),
+  /** SHA-256 of the user's AGENTS.md or AGENTS.override.md in the Codex home, whichever counts; null where there is none. */
+  instructions: sha256.nullable(),
+  /**
+   * What Codex reads as instructions in the thread's directory and above. `local`: files that Git ignores, or that lie outside of the checkout, named as
+   * shown to people. `fallbacks`: names of others that travel, and that Codex reads only where it is told to. Absent from an older Baton.
+   */
+  guidance: z.object({ local: z.array(z.object({ name: shownPath, sha256 })).max(MOST), fallbacks: z.array(name).max(MOST) }).optional(),
   /** Variables that `shell_environment_policy` sets, or lets through and that are set. */
   environment: z.array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/)).max(MOST),
   /** Ignored files and directories (ending in `/`) at the root of the checkout that the project seems to need: `.env*`, and what `.worktreeinclude` lists. */
@@ -28,7 +35,7 @@ export type Surroundings = z.infer<typeof surroundings>;
 
 /** What a destination finds out about itself. */
 export interface OwnSurroundings {
-  /** Its own configuration; `ignored` is of no meaning here. */
+  /** Its own configuration; `ignored` is of no meaning here. `guidance`: as the thread would find it; its `fallbacks` are all that are configured. */
   readonly here: Surroundings;
   /** Of the programs that it names itself, by absolute paths, those that are not there. */
   readonly absent: readonly string[];
@@ -64,6 +71,12 @@ export function surroundingsFindings(theirs: Surroundings, own: OwnSurroundings,
     const how = theirs.instructions === null ? `${destination} has an AGENTS.md in its CODEX_HOME, and ${source} has none` : here.instructions === null ? `${source} has an AGENTS.md in its CODEX_HOME, and ${destination} has none` : `The AGENTS.md in the CODEX_HOME of ${source} and of ${destination} differ`;
     findings.push({ level: 'warning', code: 'instructions-differ', message: `${how}, so the agent is told other things there; copy the file if it should not be.` });
   }
+  const [told, there] = [theirs.guidance ?? { local: [], fallbacks: [] }, here.guidance ?? { local: [], fallbacks: [] }];
+  const label = (one: { readonly name: string; readonly sha256: string }) => `${one.name} ${one.sha256}`;
+  const others = (wanted: typeof told.local, known: typeof told.local) => wanted.filter((one) => !known.map(label).includes(label(one))).map(nameOf);
+  warn('instructions-missing', others(told.local, there.local), (list) => `The agent follows ${list} on ${source}, which Git ignores or which lies outside of the checkout, so it does not travel and ${destination} has none like it; commit it, copy it to ${destination}, or list it in .worktreeinclude and hand off with --with-included.`);
+  if (theirs.guidance !== undefined) warn('instructions-added', others(there.local, told.local), (list) => `On ${destination} the agent also follows ${list} of that machine, which ${source} does not have like that; look at what it says, or move it away there.`);
+  warn('instructions-unread', without(told.fallbacks, there.fallbacks), (list) => `Codex on ${source} reads ${list} as instructions, and on ${destination} it does not; name it in project_doc_fallback_filenames of config.toml there.`);
   warn('environment-missing', without(theirs.environment, own.variables), (list) => `Commands of the thread see the environment ${one(theirs.environment, own.variables) ? 'variable' : 'variables'} ${list} on ${source}, and ${destination} has none of the name; set it there before its host starts, or in shell_environment_policy.`);
   warn('ignored-files-missing', own.lacking, (list) => `The checkout on ${destination} lacks ignored files that the project seems to need: ${list}; make them there, or list them in .worktreeinclude and hand off with --with-included.`);
   return findings;

@@ -24,8 +24,8 @@ export interface OfferPorts extends DivergencePorts {
   readonly kept: KeptTransfers;
   codexHome(): string;
   projectsOf(repository: Offer['repository']): Promise<Pick<DestinationFacts, 'projects' | 'unusable'>>;
-  /** What this host has of what a thread is used to; `root`: the checkout that it would belong to. */
-  surroundings(theirs: Surroundings, root: string | null): Promise<OwnSurroundings>;
+  /** What this host has of what a thread is used to; `place`: where it would go. */
+  surroundings(theirs: Surroundings, place: Place | null): Promise<OwnSurroundings>;
   codexFacts(modelProvider: string | null): Promise<Pick<DestinationFacts, 'codexVersion' | 'models' | 'knowsProvider' | 'configured' | 'configuredReviewer' | 'requirements'>>;
 }
 
@@ -50,7 +50,7 @@ export class OfferAnswers {
 
   /** What the thread would miss here. A Codex that does not run tells nothing, and is a finding of its own. */
   private async missed(surroundings: Surroundings, offer: Offer, place: Place | null): Promise<Finding[]> {
-    const own = await this.ports.surroundings(surroundings, place?.projectRoot ?? null).catch((error: unknown) => {
+    const own = await this.ports.surroundings(surroundings, place).catch((error: unknown) => {
       this.ports.log.info(`What a thread would miss here cannot be told: ${describeError(error).message}`);
       return null;
     });

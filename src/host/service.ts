@@ -409,7 +409,7 @@ export class HostService implements RunningHost {
       ...shared,
       kept: new KeptTransfers(this.kept[0]),
       projectsOf: (repository) => this.projectsOf(repository),
-      surroundings: (theirs, root) => surroundings.own(theirs, root),
+      surroundings: (theirs, place) => surroundings.own(theirs, place),
       codexHome: () => this.codex.codexHome,
       codexFacts: (modelProvider) => this.codex.facts(modelProvider),
       hasThread: (threadId) => this.arrival.hasThread(threadId),

@@ -6,6 +6,8 @@ const bare: OwnSurroundings = { here: nothing, absent: [], variables: [], lackin
 const names = { source: 'laptop', destination: 'server' };
 const program = (name: string, path: string | null, travels = false) => ({ name, program: path, travels });
 
+const guide = (name: string, digit: string) => ({ name: JSON.stringify(name), sha256: digit.repeat(64) });
+
 interface Case {
   readonly when: string;
   readonly theirs?: Partial<Surroundings>;
@@ -25,6 +27,11 @@ const cases: readonly Case[] = [
   { when: 'a skill is missing', theirs: { skills: ['brew'] }, code: 'skill-missing', says: /lacks the skill brew.*copy it/ },
   { when: 'only the source has instructions', theirs: { instructions: 'a'.repeat(64) }, code: 'instructions-differ', says: /laptop has an AGENTS\.md in its CODEX_HOME, and server has none.*copy the file/ },
   { when: 'instructions differ', theirs: { instructions: 'a'.repeat(64) }, own: { here: { instructions: 'b'.repeat(64) } }, code: 'instructions-differ', says: /of laptop and of server differ/ },
+  { when: 'a file of instructions stays behind', theirs: { guidance: { local: [guide('AGENTS.override.md', 'a')], fallbacks: [] } }, code: 'instructions-missing', says: /follows "AGENTS\.override\.md" on laptop, .*does not travel and server has none like it; commit it/ },
+  { when: 'the destination has another of the name', theirs: { guidance: { local: [], fallbacks: [] } }, own: { here: { guidance: { local: [guide('AGENTS.md', 'b')], fallbacks: [] } } }, code: 'instructions-added', says: /On server the agent also follows "AGENTS\.md" of that machine.*look at what it says/ },
+  { when: 'the destination has the same', theirs: { guidance: { local: [guide('AGENTS.md', 'a')], fallbacks: [] } }, own: { here: { guidance: { local: [guide('AGENTS.md', 'a')], fallbacks: [] } } }, code: null },
+  { when: 'the source, an older Baton, does not tell of such files', own: { here: { guidance: { local: [guide('AGENTS.md', 'a')], fallbacks: [] } } }, code: null },
+  { when: 'a further name is not looked for', theirs: { guidance: { local: [], fallbacks: ['NOTES.md', 'GUIDE.md'] } }, own: { here: { guidance: { local: [], fallbacks: ['GUIDE.md'] } } }, code: 'instructions-unread', says: /reads NOTES\.md as instructions, and on server it does not; name it in project_doc_fallback_filenames/ },
   { when: 'a variable is missing', theirs: { environment: ['MY_TOKEN', 'PATH'] }, own: { variables: ['PATH'] }, code: 'environment-missing', says: /variable MY_TOKEN on laptop.*shell_environment_policy/ },
   { when: 'ignored files are missing', own: { lacking: ['.env', 'node_modules/'] }, code: 'ignored-files-missing', says: /\.env, node_modules\/; make them there, or .*--with-included/ },
   { when: 'all is alike', code: null },

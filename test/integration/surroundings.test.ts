@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -84,12 +84,50 @@ describe('a preflight', () => {
     await mkdir(join(server.machine.codexHome, 'skills', 'brew'), { recursive: true });
     await writeFile(join(server.machine.codexHome, 'skills', 'brew', 'SKILL.md'), '---\nname: brew\ndescription: makes coffee\n---\nDo it.\n');
     await writeFile(join(server.machine.codexHome, 'AGENTS.md'), 'Always measure twice.\n');
+    // Codex takes no blank one.
+    await writeFile(join(server.machine.codexHome, 'AGENTS.override.md'), ' \n');
     await writeFile(join(server.checkout, '.env'), 'SECRET=2\n');
     await server.stop();
     await server.start(pair.relay.url);
     const { findings } = await laptop.client.call('handoff/preflight', { threadId, to: server.hostId });
     const codes = findings.map(({ code }) => code);
     for (const code of ['skill-missing', 'instructions-differ', 'ignored-files-missing']) expect(codes).not.toContain(code);
+  });
+});
+
+describe('of instructions that Git ignores, a preflight', () => {
+  const override = 'AGENTS.override.md';
+  const about = async () => {
+    const threadId = await laptop.begin(said.hello);
+    const { findings } = await laptop.client.call('handoff/preflight', { threadId, to: server.hostId });
+    return findings.filter(({ code }) => code.startsWith('instructions-') && code !== 'instructions-differ').map(({ code, level, message }) => `${level} ${code}: ${message}`);
+  };
+  const at = (site: Site, name: string) => join(site.checkout, name);
+
+  beforeAll(async () => {
+    for (const site of [laptop, server]) await appendFile(at(site, '.git/info/exclude'), `${override}\n`);
+    await writeFile(at(laptop, override), 'Answer in verse.\n');
+  });
+  afterAll(async () => {
+    for (const site of [laptop, server]) for (const name of [override, '.worktreeinclude']) await rm(at(site, name), { force: true });
+  });
+
+  it('tells that they stay behind, and not of those that travel', async () => {
+    await writeFile(at(laptop, 'AGENTS.md'), 'This one travels.\n');
+    expect(await about()).toEqual([expect.stringMatching(/^warning instructions-missing: The agent follows "AGENTS\.override\.md" on laptop/) as string]);
+    await rm(at(laptop, override));
+    expect(await about()).toEqual([]);
+    await writeFile(at(laptop, override), 'Answer in verse.\n');
+    await rm(at(laptop, 'AGENTS.md'));
+  });
+
+  it('tells of those that a worktree at the destination gets from its checkout, unless they say the same', async () => {
+    await writeFile(at(server, override), 'Answer in prose.\n');
+    expect((await about()).map((text) => text.split(':')[0])).toEqual(['warning instructions-missing']);
+    await writeFile(at(server, '.worktreeinclude'), `${override}\n`);
+    expect((await about()).map((text) => text.split(':')[0])).toEqual(['warning instructions-missing', 'warning instructions-added']);
+    await writeFile(at(server, override), 'Answer in verse.\n');
+    expect(await about()).toEqual([]);
   });
 });
 
