@@ -35,6 +35,9 @@ export type AppServerOptions = {
 /** `connected`: usable. `reconnecting`: the connection dropped and the server lives. `ended`: the server is gone for good; start another. */
 export type AppServerState = 'connected' | 'reconnecting' | 'ended';
 
+/** Where the app-server listens that the Codex programs of an account share. */
+export const sharedSocket = (codexHome: string): string => join(codexHome, 'app-server-control', 'app-server-control.sock');
+
 /** A question of the server's to its user. It stays open, also while no client is connected, until one client answers it. */
 export type ServerRequest = { [M in keyof ServerRequests]: { id: RpcId; method: M; params: ServerRequests[M]['params'] } }[keyof ServerRequests];
 
@@ -94,7 +97,7 @@ export class AppServer {
    * @returns null where none answers for this Codex home
    */
   static async attach(options: Pick<AppServerOptions, 'codex' | 'codexHome' | 'clientInfo' | 'log' | 'complete'>): Promise<AppServer | null> {
-    const link = join(options.codexHome, 'app-server-control', 'app-server-control.sock');
+    const link = sharedSocket(options.codexHome);
     // A symbolic link to a place with a short path; Codex listens on no socket on Windows.
     const socketPath = await realpath(link).catch(() => null);
     if (socketPath === null) return null;

@@ -1,7 +1,8 @@
 import { EventEmitter } from 'node:events';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { AppServer, type ServerRequest } from '../codex/appServer';
+import { AppServer, sharedSocket, type ServerRequest } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
 import { resolveCodex } from '../codex/executable';
 import type { ModelListResponse } from '../codex/protocol.generated';
@@ -268,8 +269,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
       return { server: await this.ready(), settings, foreign: false, join: (id) => this.settingsOf(id), close: () => undefined };
     } catch (error) {
       if (!CodexError.is(error, 'thread-in-use')) throw error;
-      const { codexHome, env } = this.options;
-      const server = await AppServer.attach({ codex: await resolveCodex({ env }), codexHome, clientInfo: this.clientInfo, log: (message) => this.options.log.info(message) });
+      const server = await this.attach();
       if (server === null) throw error;
       const joined = new Set([threadId]);
       const close = () => {
@@ -291,6 +291,22 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
         throw failure;
       }
     }
+  }
+
+  /** Has something done with this host's app-server and the one that this account's other Codex programs share, where that runs. */
+  async withServers<T>(act: (servers: readonly AppServer[]) => Promise<T>): Promise<T> {
+    const own = await this.ready();
+    const shared = existsSync(sharedSocket(this.options.codexHome)) ? await this.attach() : null;
+    try {
+      return await act(shared === null ? [own] : [own, shared]);
+    } finally {
+      shared?.detach();
+    }
+  }
+
+  private async attach(): Promise<AppServer | null> {
+    const { codexHome, env } = this.options;
+    return AppServer.attach({ codex: await resolveCodex({ env }), codexHome, clientInfo: this.clientInfo, log: (message) => this.options.log.info(message) });
   }
 
   private get clientInfo() {

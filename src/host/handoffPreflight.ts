@@ -15,6 +15,7 @@ import { clockFinding } from '../handoff/surroundings';
 import { PREFLIGHT_SPOOL } from './handoffSpools';
 import { considerIncluded } from './includedTravel';
 import { HostError } from './hostError';
+import { writersFinding } from './otherWriters';
 import type { PeerLink } from './peerLink';
 import type { Offer, PeerResult } from './peerProtocol';
 import type { HandoffPreflight } from './protocol';
@@ -49,7 +50,9 @@ export async function preflight(ports: SourceHostPorts, subject: Subject, to: st
       if (describeError(error).reason !== 'changed-while-capturing') throw error;
       return null;
     });
-    const [{ offer, held, diverged }, checkout, surroundings] = await sideBySide(asked, looked, wish.onlyBlockers === true ? Promise.resolve(undefined) : ports.surroundings(thread.cwd, root, signal));
+    const unread = wish.onlyBlockers === true;
+    const [{ offer, held, diverged }, checkout, surroundings, writing] = await sideBySide(asked, looked, unread ? Promise.resolve(undefined) : ports.surroundings(thread.cwd, root, signal), unread ? Promise.resolve(null) : ports.otherWriters(root, threadId).then((writers) => writersFinding(writers, root)));
+    if (writing !== null) findings.push(writing);
     if (checkout === null) {
       findings.push({ level: 'warning', code: 'still-changing', message: 'Files change while the thread runs, so what would travel is not known yet; the handoff stops the turn first.' });
     } else {

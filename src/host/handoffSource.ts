@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { watchCheckout, type CapturedCheckout } from '../git/captureCheckout';
 import { SECRETS_TRAVEL } from '../git/captureFindings';
+import { GitError } from '../git/gitError';
 import { sealFiles, type SealedFiles } from '../git/sealFiles';
 import { sideBySide } from '../git/sideBySide';
 import { digestOf } from '../handoff/canonicalJson';
@@ -16,6 +17,7 @@ import { readCarried, writeCarried } from './carriedFile';
 import { announceSubmodules, makeOffer, repositoryOf } from './handoffPreflight';
 import { agreedNames } from './includedTravel';
 import { HostError } from './hostError';
+import { writersText } from './otherWriters';
 import type { Offer, PeerResult } from './peerProtocol';
 import type { HandoffResult } from './protocol';
 import { mayBeTakenUp, overBreaks } from './overBreaks';
@@ -172,6 +174,16 @@ export class HandoffSource {
     this.delivering = new AbortController();
   }
 
+  private async captured(root: string, signal: AbortSignal): ReturnType<typeof watchCheckout> {
+    try {
+      return await watchCheckout({ root, spool: join(this.spool, 'capture'), signal });
+    } catch (error) {
+      if (!GitError.is(error, 'changed-while-capturing')) throw error;
+      const who = writersText(await this.ports.otherWriters(root, this.handoff.threadId).catch(() => []));
+      throw who === null ? error : new GitError('changed-while-capturing', `${error.message} ${who}`, { cause: error });
+    }
+  }
+
   private transaction(): SourcePorts {
     const { ports, handoff, progress } = this;
     const { threadId, handoffId } = handoff;
@@ -200,7 +212,7 @@ export class HandoffSource {
         const repository = await repositoryOf(thread, ports.name());
         await mkdir(this.spool, { recursive: true, mode: 0o700 });
         const [{ parts: checkout, changes }, rollouts, offer] = await sideBySide(
-          watchCheckout({ root: repository.root, spool: join(this.spool, 'capture'), signal }),
+          this.captured(repository.root, signal),
           'threadId' in subject ? ports.rollouts(threadId) : Promise.resolve([]),
           // The thread is at rest, so its rollouts have the sizes that will travel.
           makeOffer(ports, subject, thread, repository),

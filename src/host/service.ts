@@ -35,6 +35,7 @@ import { openDoorOf } from './openDoorOf';
 import type { OpenHosts } from './openHosts';
 import { ManagedWorktrees, worktreeRecords } from './managedWorktrees';
 import { PeerNetwork } from './peerNetwork';
+import { otherWriters } from './otherWriters';
 import { peerHandlers } from './peerHandlers';
 import { PeerStore } from './peers';
 import { ProjectStore } from './projects';
@@ -376,6 +377,7 @@ export class HostService implements RunningHost {
         return this.departure.describe(subject);
       },
       surroundings: (cwd, root, signal) => surroundings.of(cwd, root, signal),
+      otherWriters: (root, threadId) => otherWriters(this.codex, root, threadId),
       rolloutSizes: (threadId) => this.departure.rolloutSizes(threadId),
       quiesce: (threadId, record, signal) => this.departure.quiesce(threadId, record, signal),
       rollouts: (threadId) => this.departure.rollouts(threadId),

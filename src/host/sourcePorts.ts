@@ -7,6 +7,7 @@ import type { HandoffIdentity } from '../handoff/sourceTransaction';
 import type { Channel } from '../relay/channel';
 import type { HandoffSide } from './handoffSide';
 import type { IncludedWish } from './includedTravel';
+import type { OtherWriter } from './otherWriters';
 import type { PeerLink } from './peerLink';
 import type { HandoffPhase } from './protocol';
 import type { SealedBundles } from './sealedBundles';
@@ -49,6 +50,8 @@ export interface SourceHostPorts extends HandoffSide {
   describe(subject: Subject): Promise<SourceThread>;
   /** What a thread in `cwd`, of the checkout `root`, is used to here and that does not travel. */
   surroundings(cwd: string, root: string, signal?: AbortSignal): Promise<Surroundings>;
+  /** The threads besides this one that work in the checkout `root` now. */
+  otherWriters(root: string, threadId: string | null): Promise<readonly OtherWriter[]>;
   /** The thread's rollout files with their lengths, while it may still grow. */
   rolloutSizes(threadId: string): Promise<readonly { readonly name: string; readonly bodyBytes: number }[]>;
   /** Stops the thread and unloads it; before that, `record` keeps what has to travel or be put back. */
