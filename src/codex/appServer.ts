@@ -10,7 +10,7 @@ import type { ClientRequests, ServerNotifications, ServerRequests } from './prot
 import { askedParams, notificationSchemas, readSchemas, resolvedParams } from './readSchemas';
 import { RpcConnection, type RpcId } from './rpc';
 import { endServer, isAlive, lastLogLines, livingServer, spawnOnSocket, spawnOnStdio } from './serverProcess';
-import { holderOf, holderText } from './threadHolder';
+import { holderOf, holderText, wayToFree } from './threadHolder';
 import { connectUnix, overStdio, type Transport } from './transport';
 
 export type AppServerOptions = {
@@ -216,7 +216,8 @@ export class AppServer {
   }
 
   async #inUse(threadId: string, cause: unknown): Promise<CodexError> {
-    return new CodexError('thread-in-use', `${holderText(await holderOf(this.#codexHome, threadId))} has the thread ${threadId} open on this machine. Close it there, then try again.`, { cause });
+    const holder = await holderOf(this.#codexHome, threadId);
+    return new CodexError('thread-in-use', `${holderText(holder)} has the thread ${threadId} open on this machine. ${wayToFree(holder)}`, { cause });
   }
 
   get #overStdio(): boolean {

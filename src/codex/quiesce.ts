@@ -115,21 +115,27 @@ export async function interruptTurn(server: AppServer, threadId: string): Promis
  * @throws CodexError `thread-in-use`
  */
 export async function releaseThread(server: AppServer, threadId: string): Promise<void> {
+  if (await leaveThread(server, threadId)) return;
+  await server.request('thread/archive', { threadId });
+  await server.request('thread/unarchive', { threadId });
+  if ((await loadedThreads(server)).has(threadId)) throw new CodexError('thread-in-use', `Codex still has thread ${threadId} loaded after it was archived and unarchived. Close it in other Codex windows, then try again.`);
+}
+
+/** Follows an idle thread no more. @returns whether Codex has dropped it from memory, as it does unless another client follows it */
+export async function leaveThread(server: AppServer, threadId: string): Promise<boolean> {
   const closed = heard(server, releaseMs, `Codex did not let go of thread ${threadId}.`, (done) => server.onNotification('thread/closed', (params) => params.threadId === threadId && done()));
   const { status } = await server.request('thread/unsubscribe', { threadId });
   if (status === 'notLoaded') {
     closed.cancel();
-    return;
+    return true;
   }
   try {
     await closed.promise;
-    return;
+    return true;
   } catch (error) {
     if (!CodexError.is(error, 'timed-out')) throw error;
+    return false;
   }
-  await server.request('thread/archive', { threadId });
-  await server.request('thread/unarchive', { threadId });
-  if ((await loadedThreads(server)).has(threadId)) throw new CodexError('thread-in-use', `Codex still has thread ${threadId} loaded after it was archived and unarchived. Close it in other Codex windows, then try again.`);
 }
 
 /** The threads that a server has in memory. */

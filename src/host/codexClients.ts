@@ -61,6 +61,10 @@ export class CodexClients {
     for (const client of this.clients) client.hear(method, params);
   }
 
+  haveOpen(threadId: string): boolean {
+    return [...this.clients].some((client) => client.hasOpen(threadId));
+  }
+
   /** The app-server is gone. */
   forget(): void {
     for (const client of this.clients) client.forget();
@@ -90,6 +94,10 @@ class CodexClient {
     this.caller = { ...access, ended: ended.signal };
     stream.on('error', (error) => ports.log.info(`A Codex client's connection failed: ${error.message}`));
     new JsonLinesReader(stream, ports.log).listen((message) => void this.receive(message));
+  }
+
+  hasOpen(threadId: string): boolean {
+    return this.threads.has(threadId);
   }
 
   hear(method: string, params: unknown): void {

@@ -16,6 +16,7 @@ import { asksForPolicy, type HeldPolicies } from './heldPolicies';
 import { HostError } from './hostError';
 import type { Log } from './log';
 import type { Plan } from './protocol';
+import { ThreadUse } from './threadUse';
 import { describeError } from './wireError';
 
 /** The settings with which the app-server runs a thread, as it said itself. */
@@ -109,6 +110,8 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   private readonly changes = new Map<string, readonly FileChange[]>();
   private readonly readingChanges = new Map<string, Promise<readonly FileChange[]>>();
   private readonly plans = new Map<string, Plan>();
+  /** When its threads are used. */
+  readonly use = new ThreadUse(() => performance.now());
 
   constructor(
     private readonly options: { readonly batonHome: string; readonly codexHome: string; readonly socketDirectory: string; readonly env: Environment; readonly version: string; readonly log: Log; readonly held: HeldPolicies },
@@ -175,6 +178,8 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   }
 
   private hear(method: string, params: unknown): void {
+    const about = namesThread.safeParse(params);
+    if (about.success) this.use.note(about.data.threadId);
     if (method === 'item/started') {
       const started = startedItem.safeParse(params);
       if (started.success) remember(this.changes, started.data.item.id, changesIn(started.data.item));
@@ -195,7 +200,7 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
       }
     } else if (method === 'thread/closed') {
       const closed = z.looseObject({ threadId: z.string() }).safeParse(params);
-      if (closed.success) this.settings.delete(closed.data.threadId);
+      if (closed.success) this.forget(closed.data.threadId);
     }
     this.emit('notification', method, params);
   }
@@ -264,10 +269,12 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
    * share. `close` when done with it. Throws as `settingsOf`; `thread-in-use` says who has the thread where neither can.
    */
   async serverOf(threadId: string): Promise<Having> {
+    const end = await this.use.begin(threadId);
     try {
       const settings = await this.settingsOf(threadId);
-      return { server: await this.ready(), settings, foreign: false, join: (id) => this.settingsOf(id), close: () => undefined };
+      return { server: await this.ready(), settings, foreign: false, join: (id) => this.settingsOf(id), close: end };
     } catch (error) {
+      end();
       if (!CodexError.is(error, 'thread-in-use')) throw error;
       const server = await this.attach();
       if (server === null) throw error;
@@ -311,6 +318,12 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
 
   private get clientInfo() {
     return { name: 'baton', title: 'Baton', version: this.options.version };
+  }
+
+  /** Its app-server follows a thread no more. */
+  forget(threadId: string): void {
+    this.settings.delete(threadId);
+    this.use.forget(threadId);
   }
 
   /** Where a loaded thread works; null for one that is not loaded. */

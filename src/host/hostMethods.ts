@@ -86,7 +86,7 @@ export function hostMethods(host: HostService): Implementations {
     'worktree/undoApply': (wish) => host.applies.undo(wish),
     'handoff/preflight': async ({ to, from, included, choice, ...given }) => {
       const subject = subjectOf(given);
-      if (from === undefined || from === host.hostId) return host.handoffs.preflight(subject, destinationId(host, to), { included: included === true ? 'show' : null, choice: choice ?? null });
+      if (from === undefined || from === host.hostId) return host.preflight(subject, destinationId(host, to), { included: included === true ? 'show' : null, choice: choice ?? null });
       const threadId = fetched(host, subject, to);
       return host.handoffs.preview({ threadId, included, choice }, await host.network.connect(from));
     },

@@ -31,7 +31,7 @@ export function peerHandlers(host: HostService): PeerHandlers {
     'handoff/claims': (params, link) => host.claims.hear(params, link),
     'handoff/preview': ({ threadId, included, choice }, link) => {
       requireFetchable(host, threadId, link.hostId);
-      return host.handoffs.preflight({ threadId }, link.hostId, { included: included === true ? 'show' : null, choice: choice ?? null });
+      return host.preflight({ threadId }, link.hostId, { included: included === true ? 'show' : null, choice: choice ?? null });
     },
     'handoff/request': async ({ threadId, included, choice }, link) => {
       await host.audit.append({ type: 'handoff-requested', threadId, peer: link.hostId, by: `host:${link.hostId}` });

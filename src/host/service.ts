@@ -45,6 +45,7 @@ import { RemoteControl } from './remoteControl';
 import { remoteControlMethods } from './remoteControlMethods';
 import { RelayAccess, type RelayRight } from './relayAccess';
 import { SealedBundles } from './sealedBundles';
+import { RestingThreads } from './restingThreads';
 import { SettingsStore, type Settings } from './settings';
 import type { SshHosts } from './ssh/sshHosts';
 import { SurroundingsReader } from './surroundings';
@@ -149,6 +150,7 @@ export class HostService implements RunningHost {
   readonly audit: AuditLog;
   readonly keeper: WorktreeKeeper;
   readonly sweep: WorktreeSweep;
+  readonly resting: RestingThreads;
   readonly applies: Applies;
   private outcomeTimer: NodeJS.Timeout | undefined;
   private stopSweeping: () => void = () => undefined;
@@ -250,14 +252,14 @@ export class HostService implements RunningHost {
       tellAgent: async (threadId, text, messageId) => {
         await this.threads.forward('turn/start', { threadId, clientUserMessageId: messageId, input: [{ type: 'text', text }] });
       },
-      turnOf: async (threadId, messageId) => {
+      turnOf: (threadId, messageId) => this.codex.use.during(threadId, async () => {
         await this.codex.settingsOf(threadId);
         return turnOfMessage(await this.codex.ready(), threadId, messageId);
-      },
-      resumeGoal: async (threadId) => {
+      }),
+      resumeGoal: (threadId) => this.codex.use.during(threadId, async () => {
         await this.codex.settingsOf(threadId);
         await resumeGoal(await this.codex.ready(), threadId);
-      },
+      }),
       movedTo: (threadId) => this.threads.ownership(threadId).movedTo?.name ?? null,
       onRequested: (approval) => {
         this.controllers.notify('approval/requested', { approval });
@@ -283,8 +285,9 @@ export class HostService implements RunningHost {
       asked: (threadId) => this.approvals.asked(threadId),
       answer: (id, result, caller) => this.approvals.answer(id, result, caller),
     });
+    this.resting = new RestingThreads({ codex: this.codex, log, underWay: (threadId) => this.threads.underWay(threadId), isOpen: (threadId) => this.codexClients.haveOpen(threadId), now: () => performance.now() });
     const trail = new ApprovalTrail(this.audit, identity.hostId, () => this.settings.value.name);
-    this.departure = new ThreadDeparture(this.codex, this.approvals, held, log, (threadId) => this.keeper.wake(threadId), trail);
+    this.departure = new ThreadDeparture(this.codex, this.approvals, held, log, (threadId) => this.keeper.wake(threadId), trail, (threadId) => this.worktrees.ofThread(threadId)?.path ?? null);
     this.arrival = new ThreadArrival(this.codex, this.approvals, held, log, () => this.settings.value.name, trail);
     this.applies = new Applies({
       directory: join(batonHome, 'applies'),
@@ -483,11 +486,19 @@ export class HostService implements RunningHost {
     await this.remoteControl.look();
     await this.keeper.recover();
     this.sweep.start();
+    this.resting.start();
     this.stopSweeping = keepSwept(this.kept, this.options.log);
     this.claims.recover();
     this.handoffs.recover();
     void this.approvals.recover();
     this.recoverDestination(0, OUTCOME_RETRY_MS);
+  }
+
+  /** What speaks for and against a handoff of a thread of this host. Afterwards other Codex programs can open the thread, if they could before. */
+  preflight(...asked: Parameters<Handoffs['preflight']>): ReturnType<Handoffs['preflight']> {
+    const [subject] = asked;
+    const look = () => this.handoffs.preflight(...asked);
+    return 'threadId' in subject ? this.resting.onlyLooking(subject.threadId, look) : look();
   }
 
   /** Takes up a relay of a host that was just met, unless this host has one: without it could not be called back. */
@@ -525,6 +536,7 @@ export class HostService implements RunningHost {
     this.closing ??= (async () => {
       clearTimeout(this.outcomeTimer);
       this.sweep.dispose();
+      this.resting.dispose();
       this.stopSweeping();
       this.handoffs.dispose();
       this.claims.dispose();

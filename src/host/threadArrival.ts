@@ -226,6 +226,7 @@ export class ThreadArrival {
     if (!speaks) await releaseThread(server, threadId);
     const notes = this.inForce(await resumeMoved(server, { threadId, ...explicit(cwd, wanted, carried) }), wanted, carried);
     if (!speaks && prompt !== null && prompt !== '') await server.request('turn/start', { threadId, cwd, input: [{ type: 'text', text: prompt, text_elements: [] }] });
+    else if (!speaks) await releaseThread(server, threadId);
     return { threadId, notes };
   }
 

@@ -20,6 +20,7 @@ import { ForeignQuestions } from './foreignQuestions';
 import type { HeldPolicies } from './heldPolicies';
 import { HostError } from './hostError';
 import type { Log } from './log';
+import { isWithin } from './managedWorktrees';
 import type { SourceRollout } from './sendTransfer';
 import type { SourceThread, Subject } from './sourcePorts';
 import { describeError } from './wireError';
@@ -43,6 +44,7 @@ export class ThreadDeparture {
     /** Brings the thread's worktree back where it was removed. */
     private readonly wake: (threadId: string) => Promise<void>,
     private readonly trail: Pick<ApprovalTrail, 'of'>,
+    private readonly worktreeOf: (threadId: string) => string | null,
   ) {}
 
   async describe(subject: Subject): Promise<SourceThread> {
@@ -70,6 +72,10 @@ export class ThreadDeparture {
       const { policy } = settings;
       if (policy === null) throw new HostError('preflight-blocked', 'The thread runs in a sandbox that is not Codex\'s own, so another host cannot be told what it may do.');
       const findings = await this.staysBehind(server, threadId, settings.writableRoots);
+      const worktree = this.worktreeOf(threadId);
+      if (worktree !== null && !isWithin(settings.cwd, worktree)) {
+        findings.push({ level: 'warning', code: 'works-elsewhere', message: `The thread works in ${settings.cwd}, where it was resumed outside Baton, and not in its worktree ${worktree}. What is in ${settings.cwd} goes along, what is in the worktree stays. To hand off the worktree, resume the thread there first: "codex resume ${threadId}" in ${worktree}.` });
+      }
       if (foreign) {
         const holder = await holderOf(this.codex.codexHome, threadId);
         findings.push({ level: 'warning', code: 'held-elsewhere', message: `${holderText(holder)} has the thread open, for a terminal, an editor or another program of yours; the handoff stops the thread there. Close it there first if you want to see it end.` });
@@ -187,14 +193,16 @@ export class ThreadDeparture {
 
   /** Makes a thread usable again as it was; `before` is what was recorded, null where it was not stopped yet. */
   async unquiesce(threadId: string, before: CarriedThread | null): Promise<void> {
-    try {
-      await this.codex.settingsOf(threadId);
-    } catch (error) {
-      // A checkout that was to begin a thread elsewhere has none here.
-      if (CodexError.is(error, 'thread-not-found')) return;
-      throw error;
-    }
-    if (before !== null) await this.putBack(threadId, before);
+    await this.codex.use.during(threadId, async () => {
+      try {
+        await this.codex.settingsOf(threadId);
+      } catch (error) {
+        // A checkout that was to begin a thread elsewhere has none here.
+        if (CodexError.is(error, 'thread-not-found')) return;
+        throw error;
+      }
+      if (before !== null) await this.putBack(threadId, before);
+    });
   }
 
   /** Has a thread wait for what it waited for when it was stopped, and go on with what went on by itself. May be repeated. */
@@ -227,8 +235,10 @@ export class ThreadDeparture {
 
   /** Tells the agent something that it sees with the thread's next turn. */
   async tell(threadId: string, note: string): Promise<void> {
-    await this.codex.settingsOf(threadId);
-    await injectNote(await this.codex.ready(), threadId, note);
+    await this.codex.use.during(threadId, async () => {
+      await this.codex.settingsOf(threadId);
+      await injectNote(await this.codex.ready(), threadId, note);
+    });
   }
 
   async markMoved(handoff: HandoffIdentity): Promise<void> {

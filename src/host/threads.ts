@@ -103,7 +103,8 @@ export class Threads {
     }
     const worktree = named.success && needsWorktree.has(method) ? this.worktrees.ofThread(named.data.threadId) : method === 'thread/start' ? this.aroundStart(params) : undefined;
     const pass = () => this.passOn(server, method, params, named.data?.threadId);
-    const go = () => (worktree === undefined ? pass() : this.ports.atWork(worktree.id, pass));
+    const used = () => (named.success ? this.codex.use.during(named.data.threadId, pass) : pass());
+    const go = () => (worktree === undefined ? used() : this.ports.atWork(worktree.id, used));
     if (!beginsWork.has(method)) return go();
     if (this.retiring) throw new HostError('host-busy', 'The host is about to be replaced by a newer Baton. Try again in a moment.');
     this.beginning += 1;

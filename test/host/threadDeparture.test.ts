@@ -74,7 +74,7 @@ it('what a turn asks for, and what is queued, until it has been interrupted goes
   const settings = { cwd: '/work', model: 'm', modelProvider: 'p', policy, writableRoots: [], approvalsReviewer: 'user' };
   const codex = { serverOf: () => Promise.resolve({ server, settings, foreign: false, close: () => undefined }), requirements: () => Promise.resolve(null) } as unknown as CodexHost;
   const held = new HeldPolicies(await JsonStore.open(join(home, 'policies.json'), heldPolicies, {}));
-  const departure = new ThreadDeparture(codex, broker, held, { info: () => undefined, warn: () => undefined, error: () => undefined }, () => Promise.resolve(), { of: () => Promise.resolve([]) });
+  const departure = new ThreadDeparture(codex, broker, held, { info: () => undefined, warn: () => undefined, error: () => undefined }, () => Promise.resolve(), { of: () => Promise.resolve([]) }, () => null);
 
   const recorded: CarriedThread[] = [];
   await departure.quiesce(threadId, (carried) => Promise.resolve(void recorded.push(carried)), new AbortController().signal);

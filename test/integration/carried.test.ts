@@ -8,7 +8,7 @@ import type { Thread } from '../../src/host/protocol';
 import { appears } from '../fixtures/appears';
 import { git } from '../fixtures/checkout';
 import { userText } from '../fixtures/scriptedModel';
-import { askCodex, codex, explainFailures, said, startPair, type PairedHosts, type Site } from './pairedHosts';
+import { askCodex, explainFailures, said, startPair, type PairedHosts, type Site } from './pairedHosts';
 
 const childCommand = 'echo "written by a sub-agent" > agent.txt; sleep 300.5151; echo late > late.txt';
 const childAsks = 'echo "published by a sub-agent" >> published.txt';
@@ -87,12 +87,6 @@ function ended(site: Site, threadId: string, count: number): Promise<void> {
 }
 async function processes(): Promise<string> {
   return (await promisify(execFile)('ps', ['-ww', '-e', '-o', 'args='], { maxBuffer: 1 << 24 })).stdout;
-}
-/** The untouched command line of Codex on a site. */
-async function codexExec(site: Site, cwd: string, ...args: string[]): Promise<string> {
-  const running = promisify(execFile)(codex, ['exec', ...args], { cwd, env: site.machine.env, timeout: 50_000 });
-  running.child.stdin?.end();
-  return (await running).stdout;
 }
 
 describe('a thread without a name', () => {
@@ -277,22 +271,5 @@ describe('rollouts that Codex has compressed', () => {
     await toServer(thread.id);
     expect(await turnsOf(server, thread.id)).toEqual([[said.hello, 'completed'], ['In the fork.', 'completed']]);
     expect(await server.say(thread.id, 'Do you remember?')).toBe('completed');
-  });
-});
-
-describe('the untouched Codex command line', () => {
-  it('goes on with the thread at the destination and, handed back, at the source', async () => {
-    const threadId = await laptop.begin(said.hello);
-    const { worktree } = await toServer(threadId);
-    const asked = pair.model.requests.length;
-    expect(await codexExec(server, worktree, 'resume', threadId, 'Said on the command line.')).toContain('ephemeris-42');
-    expect(sayings(asked)).toEqual([said.hello, 'Said on the command line.']);
-
-    const back = await toLaptop(threadId);
-    expect(await codexExec(laptop, back.worktree, 'resume', threadId, 'Said at home.')).toContain('ephemeris-42');
-    expect(sayings(pair.model.requests.length - 1)).toEqual([said.hello, 'Said on the command line.', 'Said at home.']);
-    expect(await laptop.say(threadId, said.hello)).toBe('completed');
-    const listed = (await laptop.client.codex('thread/list', { cwd: back.worktree })) as { data: Thread[] };
-    expect(listed.data.map(({ id, cwd }) => [id, cwd])).toEqual([[threadId, back.worktree]]);
   });
 });

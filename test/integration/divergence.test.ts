@@ -1,12 +1,11 @@
-import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { HandoffPreflight, ParamsOf, Thread } from '../../src/host/protocol';
 import { git, workingState } from '../fixtures/checkout';
-import { askCodex, codex, pairForAll, refusal, said, saying, type PairedHosts, type Site } from './pairedHosts';
+import { askCodex, pairForAll, refusal, said, saying, type PairedHosts, type Site } from './pairedHosts';
+import { codexExec } from './untouchedCodex';
 
 let pair: PairedHosts;
 let laptop: Site;
@@ -25,11 +24,6 @@ const bodyOf = async (site: Site, threadId: string) => readFileSync((await site.
 const blockers = ({ findings }: HandoffPreflight) => findings.filter(({ level }) => level === 'blocker').map(({ code }) => code);
 /** The id of the thread as which something was kept, by what a site's audit log says. */
 const forkAt = (site: Site, threadId: string) => site.audit().findLast((event) => event['type'] === 'thread-set-aside' && event['threadId'] === threadId)?.['fork'] as string;
-const codexExec = async (site: Site, cwd: string, ...args: string[]) => {
-  const running = promisify(execFile)(codex, ['exec', '--skip-git-repo-check', ...args], { cwd, env: { ...process.env, CODEX_HOME: site.machine.codexHome, FAKE_KEY: 'x' } });
-  running.child.stdin?.end();
-  return (await running).stdout;
-};
 
 describe('a worktree that was changed while its thread was away', () => {
   let threadId: string;
