@@ -224,7 +224,7 @@ export class HandoffSource {
         const agreed = await agreedNames(ports.directory, { root: repository.root, to: handoff.destination, wish: this.wish.included });
         progress.included = agreed === null ? null : await sealFiles({ root: repository.root, agreed, path: join(this.spool, 'included-files'), signal });
         const carried = present(progress.carried);
-        progress.carried = { ...carried, leftBehind: checkout.flatMap(({ state }) => state.findings).filter(({ level, code }) => level === 'warning' && code !== SECRETS_TRAVEL).map((finding) => finding.message).slice(0, 64) };
+        progress.carried = { ...carried, leftBehind: [...new Set([...carried.leftBehind, ...checkout.flatMap(({ state }) => state.findings).filter(({ level, code }) => level === 'warning' && code !== SECRETS_TRAVEL).map((finding) => finding.message)])].slice(0, 64) };
         const holdings: Holdings = {
           workingState: checkout[0].state.fingerprint,
           head: checkout[0].state.head,

@@ -1,13 +1,16 @@
 import { stat } from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
 import { portableInput, clearQueue, readAttachments, readGoal, readQueue, startQueue, restoreGoal, restoreQueue } from '../codex/besideRollout';
 import type { AppServer } from '../codex/appServer';
 import { CodexError } from '../codex/codexError';
 import { onceWritten } from '../codex/onceWritten';
 import { quiesceThread, subAgentsOf } from '../codex/quiesce';
 import { describeRollout, hashBodyPrefix, readBody, readMetaLine } from '../codex/rollout';
+import { imageFilesIn } from '../codex/rolloutImages';
 import { findRollouts, neededBytes, type RolloutFile } from '../codex/rolloutFamily';
 import { holderOf, holderText } from '../codex/threadHolder';
 import { injectNote, markMoved, movedMark, readThread } from '../codex/threads';
+import { readRepository } from '../git/repository';
 import type { CarriedApproval } from '../handoff/approval';
 import type { CarriedThread } from '../handoff/carriedThread';
 import { requirementsOfBoth, type Policy, type Requirements } from '../handoff/policy';
@@ -72,6 +75,8 @@ export class ThreadDeparture {
       const { policy } = settings;
       if (policy === null) throw new HostError('preflight-blocked', 'The thread runs in a sandbox that is not Codex\'s own, so another host cannot be told what it may do.');
       const findings = await this.staysBehind(server, threadId, settings.writableRoots);
+      const images = await this.imagesElsewhere(threadId, settings.cwd);
+      if (images.length > 0) findings.push({ level: 'warning', code: 'images-stay', message: imagesStay(images) });
       const worktree = this.worktreeOf(threadId);
       if (worktree !== null && !isWithin(settings.cwd, worktree)) {
         findings.push({ level: 'warning', code: 'works-elsewhere', message: `The thread works in ${settings.cwd}, where it was resumed outside Baton, and not in its worktree ${worktree}. What is in ${settings.cwd} goes along, what is in the worktree stays. To hand off the worktree, resume the thread there first: "codex resume ${threadId}" in ${worktree}.` });
@@ -105,6 +110,20 @@ export class ThreadDeparture {
     const missing = (await Promise.all((await readQueue(server, threadId)).map(({ input }) => portableInput(input)))).flatMap((queued) => queued.missing);
     if (missing.length > 0) findings.push({ level: 'warning', code: 'queued-file-stays', message: `What waits in the thread's queue names files that cannot be read here or are too large, and goes without them: ${missing.slice(0, 5).join(', ')}.` });
     return findings;
+  }
+
+  /** Files of this machine outside the checkout that the conversation shows as pictures. */
+  private async imagesElsewhere(threadId: string, cwd: string): Promise<string[]> {
+    const root = await readRepository(cwd).then((repository) => repository.root, () => cwd);
+    const own = (await findRollouts({ codexHome: this.codex.codexHome, threadId, server: await this.codex.ready() }).catch((error: unknown) => {
+      // One whose first turn has just begun shows nothing yet.
+      if (CodexError.is(error, 'rollout-missing')) return [];
+      throw error;
+    })).filter(({ relation }) => relation !== 'subagent');
+    const named = new Set<string>();
+    for (const { path } of own) for (const file of await imageFilesIn(path)) named.add(file);
+    const here = await Promise.all([...named].map(async (file) => isAbsolute(file) && !isWithin(file, root) && (await stat(file).then((found) => found.isFile(), () => false))));
+    return [...named].filter((_, index) => here[index]);
   }
 
   async rolloutSizes(threadId: string): Promise<{ name: string; bodyBytes: number }[]> {
@@ -150,7 +169,7 @@ export class ThreadDeparture {
     const { model, modelProvider, policy, approvalsReviewer } = settings;
     const interruption = this.approvals.overInterruption();
     try {
-      const [requirements, { name, status }, attachments, agents, trail] = await Promise.all([this.requirements(threadId), readThread(server, threadId), readAttachments(server, threadId), subAgentsOf(server, threadId), this.trail.of(threadId)]);
+      const [requirements, { name, status }, attachments, agents, trail, images] = await Promise.all([this.requirements(threadId), readThread(server, threadId), readAttachments(server, threadId), subAgentsOf(server, threadId), this.trail.of(threadId), this.imagesElsewhere(threadId, settings.cwd)]);
       const kept: Kept = new Map();
       for (const id of [threadId, ...agents]) kept.set(id, await this.approvals.carryKept(id));
       const before: CarriedThread = {
@@ -163,7 +182,7 @@ export class ThreadDeparture {
         ...(await this.waiting(server, threadId, interruption, kept, status.type === 'active')),
         attachments,
         trail,
-        leftBehind: [],
+        leftBehind: images.length === 0 ? [] : [imagesStay(images)],
       };
       signal.throwIfAborted();
       await record(before);
@@ -259,6 +278,11 @@ export class ThreadDeparture {
     return requirementsOfBoth(await this.codex.requirements(), threadId === null ? null : (this.held.of(threadId)?.requirements ?? null));
   }
 }
+
+const imagesStay = (images: readonly string[]): string => {
+  const named = images.slice(0, 5).map((path) => (path.length <= 150 ? path : `…${path.slice(-149)}`));
+  return `Pictures of the conversation lie outside the checkout. The agent keeps what it has seen of them, but the files stay: ${named.join(', ')}${images.length > named.length ? ` and ${images.length - named.length} more` : ''}.`;
+};
 
 async function portableQueue(waiting: Awaited<ReturnType<typeof readQueue>>): Promise<CarriedThread['queue']['waiting']> {
   const portable = [];

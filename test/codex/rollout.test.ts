@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { describeRollout, hashBodyPrefix, parseRolloutName, readBody, readMetaLine } from '../../src/codex/rollout';
 import { findRollouts } from '../../src/codex/rolloutFamily';
+import { imageFilesIn } from '../../src/codex/rolloutImages';
 import { installRollout, rewriteMetaLine, stageRollout, type StageRollout } from '../../src/codex/rolloutImport';
 import { readPlan } from '../../src/codex/rolloutPlan';
 
@@ -181,6 +182,18 @@ describe('finding what a thread consists of', () => {
     await expect(findRollouts({ codexHome: home, threadId: id(2) })).rejects.toMatchObject({ reason: 'rollout-missing', message: expect.stringContaining(id(1)) as string });
     await writeFile(join(home, 'sessions', '2026', '11', '21', `${fileOf(3)}.zst`), '');
     await expect(findRollouts({ codexHome: home, threadId: id(3) })).rejects.toMatchObject({ reason: 'rollout-compressed' });
+  });
+});
+
+describe('finding the pictures of a conversation', () => {
+  it('reads the lines that name a file, wherever what is read at once ends, and no others', async () => {
+    const paginated = (...paths: string[]) => `${JSON.stringify({ type: 'event_msg', payload: { type: 'item_completed', item: { type: 'UserMessage', content: [{ type: 'text', text: 'Look.' }, ...paths.map((path) => ({ type: 'local_image', path }))] } } })}\n`;
+    const legacy = `${JSON.stringify({ type: 'event_msg', payload: { type: 'user_message', message: 'Look.', local_images: ['/home/me/c.png'] } })}\n`;
+    const viewed = (path: string) => `${JSON.stringify({ type: 'event_msg', payload: { type: 'item_completed', item: { type: 'ImageView', path } } })}\n`;
+    const talk = item(1, { type: 'message', text: 'I write "local_image" and "ImageView" where path is /etc/passwd' });
+    const inlined = item(2, { type: 'image', data: 'i'.repeat(3_000_000) });
+    const lines = [paginated('/home/me/a.png', '/home/me/b.png'), inlined, legacy, talk, bodyOf(20_000).toString(), viewed('file:///home/me/d%20e.png'), viewed('file://elsewhere/%'), paginated('/home/me/a.png'), '{"local_image\n', '{"type":"ImageView'];
+    expect(await imageFilesIn(await write(name, metaLine(), lines.join('')))).toEqual(['/home/me/a.png', '/home/me/b.png', '/home/me/c.png', '/home/me/d e.png']);
   });
 });
 

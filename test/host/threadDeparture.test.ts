@@ -72,7 +72,7 @@ it('what a turn asks for, and what is queued, until it has been interrupted goes
   });
   await broker.request(1, method, command('early'), () => undefined);
   const settings = { cwd: '/work', model: 'm', modelProvider: 'p', policy, writableRoots: [], approvalsReviewer: 'user' };
-  const codex = { serverOf: () => Promise.resolve({ server, settings, foreign: false, close: () => undefined }), requirements: () => Promise.resolve(null) } as unknown as CodexHost;
+  const codex = { codexHome: home, ready: () => Promise.resolve(server), serverOf: () => Promise.resolve({ server, settings, foreign: false, close: () => undefined }), requirements: () => Promise.resolve(null) } as unknown as CodexHost;
   const held = new HeldPolicies(await JsonStore.open(join(home, 'policies.json'), heldPolicies, {}));
   const departure = new ThreadDeparture(codex, broker, held, { info: () => undefined, warn: () => undefined, error: () => undefined }, () => Promise.resolve(), { of: () => Promise.resolve([]) }, () => null);
 

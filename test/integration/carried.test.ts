@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -29,6 +29,7 @@ beforeAll(async () => {
     script: [
       // Codex puts an image's tag before the text, which then does not look like something said.
       { user: /Tell a long story/, history: /data:image/, answers: [[{ message: 'A picture.' }]] },
+      { user: /View the other one/, answers: [[{ call: 'view_image', args: { path: 'inside.png' } }], [{ message: 'Another picture.' }]] },
       { user: /Long errand/, answers: [[{ command: childCommand, yieldMs: 250 }], [{ slowMessage: 'working '.repeat(2000), everyMs: 20 }]] },
       { user: /Risky errand/, answers: [[{ command: childAsks, escalate: 'It writes where the sandbox does not let me.' }], [{ message: 'Done.' }]] },
       { user: /Delegate it/, answers: [[spawn('Long errand.')], [{ slowMessage: 'waiting '.repeat(2000), everyMs: 20 }]] },
@@ -143,6 +144,35 @@ describe('what waits in the queue', () => {
     await cancelled(threadId);
     await one;
     expect((await turnsOf(laptop, threadId)).at(-1)).toEqual(['Whatever happens.', 'completed']);
+  });
+});
+
+describe('pictures', () => {
+  it.each(['paginated', 'legacy'])('that were shown or looked at stay in a %s conversation when their files are gone; those that lie elsewhere are named before, and to the agent', async (historyMode) => {
+    const outside = join(laptop.machine.directory, `outside-${historyMode}.png`);
+    const inside = join(laptop.checkout, 'inside.png');
+    for (const file of [outside, inside]) writeFileSync(file, Buffer.from(onePixel, 'base64'));
+    const { thread } = (await laptop.client.codex('thread/start', { cwd: laptop.checkout, historyMode })) as { thread: Thread };
+    const threadId = thread.id;
+    const seen = ended(laptop, threadId, 1);
+    await laptop.client.codex('turn/start', { threadId, input: [...text('Look at these.'), { type: 'localImage', path: outside }, { type: 'localImage', path: inside }] });
+    await seen;
+    await laptop.say(threadId, 'View the other one.');
+
+    const { findings } = await laptop.client.call('handoff/preflight', { threadId, to: server.hostId });
+    const message = findings.find(({ code }) => code === 'images-stay')?.message;
+    expect(message).toContain(outside);
+    expect(message).not.toContain(inside);
+    const { worktree } = await toServer(threadId);
+    for (const file of [outside, inside]) rmSync(file);
+    expect(readFileSync(join(worktree, 'inside.png'), 'base64')).toBe(onePixel);
+    const asked = pair.model.requests.length;
+    await server.say(threadId, said.hello);
+    const heard = JSON.stringify(pair.model.requests[asked]?.input);
+    expect(heard.split(`data:image/png;base64,${onePixel}`)).toHaveLength(4);
+    expect(heard).toContain(`the files stay: ${outside}.`);
+    // They are not on this machine.
+    expect((await server.client.call('handoff/preflight', { threadId, to: laptop.hostId })).findings.map(({ code }) => code)).not.toContain('images-stay');
   });
 });
 
