@@ -7,11 +7,14 @@ const role = z.enum(['source', 'destination']);
 export type Role = z.infer<typeof role>;
 const phase = z.enum(phases);
 
+const carrying = z.enum(['nothing', 'approval', 'queue']);
+/** Beside its conversation: nothing; a goal and a queue that wait for a pending approval; both, and a turn that runs. */
+export type Carrying = z.infer<typeof carrying>;
+
 const subject = {
   /** `there`: the thread's first handoff. `back`: it returns, changed, to where it began. */
   leg: z.enum(['there', 'back']),
-  /** An approval is pending when the handoff begins. */
-  waiting: z.boolean(),
+  carrying,
 };
 /** Whether the host is started anew once its disk works again; else it has to find its way by itself. */
 const restart = z.boolean().default(true);
@@ -102,9 +105,9 @@ export function* cases(terrain: Terrain, seed: number, turns: readonly Kind[] = 
   if (possible.length === 0) throw new Error('None of the kinds that were asked for is possible here: a disk can be filled only by root on Linux.');
   for (let turn = 0; ; turn++) {
     const kind = present(possible[turn % possible.length]);
-    const waiting = random() < 0.25;
+    const carries = among(['nothing', 'nothing', 'approval', 'queue'] as const);
     const leg = among(['there', 'back'] as const);
-    const where = { kind, leg, waiting };
+    const where = { kind, leg, carrying: carries };
     const side = among(['source', 'destination'] as const);
     switch (kind) {
       case 'kill':

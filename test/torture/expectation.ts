@@ -4,9 +4,12 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { untouchedState, workingState } from '../fixtures/checkout';
 import { HostError } from '../../src/host/hostError';
-import { riskyCommand, said, type Site } from '../integration/pairedHosts';
+import { said, type Site } from '../integration/pairedHosts';
+import { happened, unload } from './carried';
+import type { Carrying } from './cases';
 import { footprint, leftoversOf, processesOf, rolloutsOf, sha256, standingOf } from './evidence';
 import type { Ground } from './ground';
+import { within } from './patience';
 import { settle } from './settle';
 import { worktreeOf } from './stage';
 
@@ -16,7 +19,7 @@ interface Subject {
   readonly directory: string;
   readonly source: Site;
   readonly destination: Site;
-  readonly waiting: boolean;
+  readonly carrying: Carrying;
 }
 
 export class Expectation {
@@ -44,7 +47,7 @@ export class Expectation {
 
   /** Compares. Once with what is on disk, then by letting the thread run and asking for what must be refused. */
   async verify(): Promise<{ end: 'moved' | 'stayed' | 'unknown'; broken: string[] }> {
-    const { ground, subject: { threadId, directory, source, destination, waiting }, before } = this;
+    const { ground, subject: { threadId, directory, source, destination, carrying }, before } = this;
     const broken: string[] = [];
     const { laptop } = ground.pair;
     const standings = ground.sites.map((site) => ({ site, ...standingOf(site, threadId, site === laptop) }));
@@ -67,7 +70,7 @@ export class Expectation {
     if (!moved) broken.push(...differences(before.destination, await footprint(destination)).map((what) => `something is left at ${destination.machine.name}: ${what}`));
     broken.push(...(await this.leftovers()));
 
-    if (waiting) broken.push(...(await this.decide(owner)));
+    broken.push(...(await within(unload(owner, [other], threadId, carrying), 'going on with what was carried')));
     const status = await owner.say(threadId, said.hello);
     if (status !== 'completed') broken.push(`a turn on ${owner.machine.name} ended as ${status}`);
     const refused = await reasonOf(other.say(threadId, said.hello));
@@ -77,7 +80,7 @@ export class Expectation {
 
   /** Nothing stands in the way of the next handoff, to the other host. */
   async handOn(): Promise<string[]> {
-    const { ground, owner, subject: { threadId, source, destination } } = this;
+    const { ground, owner, subject: { threadId, source, destination, carrying } } = this;
     if (owner === null) return ['nobody owns the thread'];
     const next = owner === source ? destination : source;
     const place = owner === source ? this.subject.directory : await worktreeOf(owner, threadId);
@@ -87,7 +90,7 @@ export class Expectation {
     const broken = differences(state, await workingState(await worktreeOf(next, threadId))).map((what) => `after the next handoff the working state differs: ${what}`);
     const status = await next.say(threadId, said.hello);
     if (status !== 'completed') broken.push(`after the next handoff a turn ended as ${status}`);
-    return [...broken, ...(await this.leftovers())];
+    return [...broken, ...happened(next, threadId, carrying), ...(await this.leftovers())];
   }
 
   /** The owner's conversation goes on from the one before, byte for byte; what the other has of it is a beginning of that. */
@@ -120,24 +123,6 @@ export class Expectation {
       for (const { pid, parent, command } of running) if (command.includes('__codex_snapshot_command') || shell.has(parent)) shell.add(pid);
       broken.push(...running.filter(({ pid, parent }) => !due.has(pid) && !due.has(parent) && !shell.has(pid)).map(({ command }) => `still running on ${site.machine.name}: ${command}`));
     }
-    return broken;
-  }
-
-  /** The approval that was pending is, once, and is decided once. */
-  private async decide(owner: Site): Promise<string[]> {
-    const { threadId } = this.subject;
-    await owner.until(async () => (await owner.approvals(threadId)).length > 0);
-    const pending = await owner.approvals(threadId);
-    const [approval] = pending;
-    if (approval === undefined || pending.length !== 1) return [`${pending.length} approvals are pending instead of one`];
-    const broken = approval.command?.includes(riskyCommand) === true ? [] : [`the approval is for another command: ${String(approval.command)}`];
-    const rest = owner.rest(threadId);
-    const decision = { id: approval.id, digest: approval.digest, decision: 'decline' } as const;
-    await owner.client.call('approval/decide', decision);
-    const status = await rest;
-    if (status !== 'completed') broken.push(`the turn after the decision ended as ${status}`);
-    if ((await owner.approvals(threadId)).length > 0) broken.push('the approval is pending still, after it was decided');
-    if ((await reasonOf(owner.client.call('approval/decide', decision))) === null) broken.push('the approval could be decided twice');
     return broken;
   }
 }

@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { startRelayProcess } from '../fixtures/machine';
 import { startPair, type PairedHosts, type Site } from '../integration/pairedHosts';
+import { carriedScript } from './carried';
 import type { Role } from './cases';
 import { startFaultyWire, type FaultyWire } from './faultyWire';
 import { giveOrders, type Orders } from './orders';
@@ -55,6 +56,7 @@ export class Ground {
     const env = (name: string) => ({ NODE_OPTIONS: `--import=${preload}`, BATON_TORTURE: join(directory, name) });
     const mounted: string[] = [];
     const pair = await startPair({
+      script: carriedScript,
       laptopEnv: env('laptop'),
       serverEnv: env('server'),
       prepare: async ({ batonHome }) => {

@@ -3,10 +3,10 @@ import { parseArgs } from 'node:util';
 import { kinds, round, tortureCase } from './cases';
 import { torture } from './torture';
 
-const usage = `Usage: npm run torture -- [--minutes N] [--seed S] [--only ${kinds.join('|')}]\n       npm run torture -- --replay CASE\n`;
+const usage = `Usage: npm run torture -- [--minutes N] [--seed S] [--only ${kinds.join('|')}]\n       npm run torture -- --replay CASE [--replay CASE]...\n`;
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({ options: { minutes: { type: 'string', default: '5' }, seed: { type: 'string' }, only: { type: 'string', multiple: true }, replay: { type: 'string' }, help: { type: 'boolean' } } });
+  const { values } = parseArgs({ options: { minutes: { type: 'string', default: '5' }, seed: { type: 'string' }, only: { type: 'string', multiple: true }, replay: { type: 'string', multiple: true }, help: { type: 'boolean' } } });
   const minutes = Number(values.minutes);
   const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 32) : Number(values.seed);
   const only = values.only ?? kinds;
@@ -17,8 +17,8 @@ async function main(): Promise<number> {
   const say = (line: string) => void process.stdout.write(`${line}\n`);
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
-  const replay = values.replay === undefined ? null : tortureCase.parse(JSON.parse(values.replay));
-  const broken = await torture({ seed, say, ...(replay === null ? { milliseconds: minutes * 60_000, turns: round.filter((kind) => only.includes(kind)) } : { given: [replay] }), signal: stop.signal });
+  const replay = values.replay?.map((given) => tortureCase.parse(JSON.parse(given))) ?? null;
+  const broken = await torture({ seed, say, ...(replay === null ? { milliseconds: minutes * 60_000, turns: round.filter((kind) => only.includes(kind)) } : { given: replay }), signal: stop.signal });
   return broken === 0 ? 0 : 1;
 }
 

@@ -5,6 +5,7 @@ import type { TortureCase } from './cases';
 import { Expectation } from './expectation';
 import { inRole, type Ground } from './ground';
 import { heardOf } from './orders';
+import { within } from './patience';
 import { settle } from './settle';
 import { stage } from './stage';
 
@@ -17,24 +18,8 @@ export interface CaseResult {
   readonly milliseconds: number;
 }
 
-/** Longer than any wait of a host's for another, and than all its retries that come soon. */
-const PATIENCE_MS = 90_000;
 /** How long a line says nothing, at most. */
 const SILENCE_MS = 5_000;
-
-async function within<T>(promise: Promise<T>, what: string, milliseconds = PATIENCE_MS): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    return await Promise.race([
-      promise,
-      new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`${what} took longer than ${milliseconds / 1000} s`)), milliseconds);
-      }),
-    ]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 /** Runs a case. Only what the harness itself cannot do is thrown; all else is in `broken`. */
 export async function runCase(ground: Ground, asked: TortureCase): Promise<CaseResult> {
@@ -46,7 +31,7 @@ export async function runCase(ground: Ground, asked: TortureCase): Promise<CaseR
     const { threadId, directory } = await within(stage(ground, asked), 'making the thread');
     const source = inRole(ground.pair, asked.leg, 'source');
     const destination = inRole(ground.pair, asked.leg, 'destination');
-    const expected = await Expectation.of(ground, { threadId, directory, source, destination, waiting: asked.waiting });
+    const expected = await Expectation.of(ground, { threadId, directory, source, destination, carrying: asked.carrying });
     happened = await within(inflict(ground, asked, source, destination, threadId), 'the handoff');
     await within(settle(ground, threadId), 'settling');
     for (const site of ground.sites) ground.disarm(site);

@@ -3,6 +3,7 @@ import { appendFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { git, gitAt } from '../fixtures/checkout';
 import { said, type Site } from '../integration/pairedHosts';
+import { load } from './carried';
 import type { TortureCase } from './cases';
 import type { Ground } from './ground';
 
@@ -27,7 +28,7 @@ export async function worktreeOf(site: Site, threadId: string): Promise<string> 
 }
 
 /** Makes the thread of a case and brings it to where its handoff begins. */
-export async function stage({ pair: { laptop, server } }: Ground, { leg, waiting }: Pick<TortureCase, 'leg' | 'waiting'>): Promise<{ threadId: string; directory: string }> {
+export async function stage({ pair: { laptop, server } }: Ground, { leg, carrying }: Pick<TortureCase, 'leg' | 'carrying'>): Promise<{ threadId: string; directory: string }> {
   const threadId = await laptop.begin(said.hello);
   let directory = laptop.checkout;
   if (leg === 'back') {
@@ -36,6 +37,6 @@ export async function stage({ pair: { laptop, server } }: Ground, { leg, waiting
     await workOn(directory);
     await server.say(threadId, said.hello);
   }
-  if (waiting) await (leg === 'there' ? laptop : server).say(threadId, said.risky);
+  await load(leg === 'there' ? laptop : server, threadId, carrying);
   return { threadId, directory };
 }

@@ -70,7 +70,7 @@ async function survey(ground: Ground, disks: boolean): Promise<Terrain> {
   const points = new Map<string, Map<string, number>>();
   const bytes = { there: 0, back: 0 };
   for (const leg of ['there', 'back'] as const) {
-    const { threadId } = await stage(ground, { leg, waiting: false });
+    const { threadId } = await stage(ground, { leg, carrying: 'nothing' });
     const source = inRole(ground.pair, leg, 'source');
     const destination = inRole(ground.pair, leg, 'destination');
     const ids = ([['source', source], ['destination', destination]] as const).map(([role, site]) => ({ role, site, id: ground.order(site, { record: true }) }));
@@ -86,8 +86,8 @@ async function survey(ground: Ground, disks: boolean): Promise<Terrain> {
   return { points, bytes, disks };
 }
 
-function inWords({ kind, leg, waiting, ...rest }: TortureCase): string {
-  return [kind, leg, ...(waiting ? ['approval pending'] : []), ...Object.entries(rest).map(([name, value]) => (name === 'nth' && value === 1 ? '' : name === 'point' || name === 'role' ? String(value) : `${name} ${value}`))].filter((word) => word !== '').join(', ');
+function inWords({ kind, leg, carrying, ...rest }: TortureCase): string {
+  return [kind, leg, ...(carrying === 'nothing' ? [] : [`with ${carrying}`]), ...Object.entries(rest).map(([name, value]) => (name === 'nth' && value === 1 ? '' : name === 'point' || name === 'role' ? String(value) : `${name} ${value}`))].filter((word) => word !== '').join(', ');
 }
 
 function table(results: readonly { readonly asked: TortureCase; readonly result: CaseResult }[]): string[] {
