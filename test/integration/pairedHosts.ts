@@ -213,7 +213,9 @@ export interface PairedHosts {
   readonly server: Site;
   relay: Relay;
   /** Starts another host that is paired with both. */
-  join(name: string, config?: Partial<CodexConfig>): Promise<Site>;
+  join(name: string, config?: Partial<CodexConfig>, env?: NodeJS.ProcessEnv): Promise<Site>;
+  /** Pairs a host that runs with others, and saves its checkout as a project. */
+  introduce(site: Site, to: readonly Site[]): Promise<void>;
   /** `keep`: the directory stays, to be looked at. */
   close(options?: { readonly keep: boolean }): Promise<void>;
 }
@@ -256,18 +258,22 @@ export async function startPair(options: PairOptions = {}): Promise<PairedHosts>
   if (options.clean !== true) await workInProgress(laptop.checkout);
   const relay = await startRelayProcess();
   const others: Site[] = [];
+  let way = relay.url;
   const pair: PairedHosts = {
     directory, model, laptop, server, relay,
-    join: async (name, config) => {
-      const other = await makeSite({ directory, name, origin, model, config });
+    join: async (name, config, env) => {
+      const other = await makeSite({ directory, name, origin, model, env, config });
       others.push(other);
-      await other.start(relay.url);
-      await Promise.all([laptop, server].map(async (each) => {
-        const { invite } = await each.client.call('host/invite', {});
-        await other.client.call('host/join', { invite });
-      }));
-      await other.client.call('project/add', { directory: other.checkout });
+      await other.start(way);
+      await pair.introduce(other, [laptop, server]);
       return other;
+    },
+    introduce: async (site, to) => {
+      await Promise.all(to.map(async (each) => {
+        const { invite } = await each.client.call('host/invite', {});
+        await site.client.call('host/join', { invite });
+      }));
+      await site.client.call('project/add', { directory: site.checkout });
     },
     close: async ({ keep } = { keep: false }) => {
       await Promise.all([laptop, server, ...others].map(async (each) => {
@@ -281,11 +287,10 @@ export async function startPair(options: PairOptions = {}): Promise<PairedHosts>
     },
   };
   try {
-    const relayUrl = (await options.wayTo?.(relay.url)) ?? relay.url;
-    await Promise.all([laptop.start(relayUrl), server.start(relayUrl)]);
-    const { invite } = await laptop.client.call('host/invite', {});
-    await server.client.call('host/join', { invite });
-    await Promise.all([laptop, server].map((each) => each.client.call('project/add', { directory: each.checkout })));
+    way = (await options.wayTo?.(relay.url)) ?? relay.url;
+    await Promise.all([laptop.start(way), server.start(way)]);
+    await pair.introduce(server, [laptop]);
+    await laptop.client.call('project/add', { directory: laptop.checkout });
   } catch (error) {
     await pair.close();
     throw error;

@@ -11,9 +11,15 @@ const carrying = z.enum(['nothing', 'approval', 'queue']);
 /** Beside its conversation: nothing; a goal and a queue that wait for a pending approval; both, and a turn that runs. */
 export type Carrying = z.infer<typeof carrying>;
 
+/**
+ * `there`: the thread's first handoff. `back`: it returns, changed, to where it began. The others: it goes there again, where both sides
+ * changed meanwhile, with that choice.
+ */
+const leg = z.enum(['there', 'back', 'fork', 'second-worktree']);
+export type Leg = z.infer<typeof leg>;
+
 const subject = {
-  /** `there`: the thread's first handoff. `back`: it returns, changed, to where it began. */
-  leg: z.enum(['there', 'back']),
+  leg,
   carrying,
 };
 /** Whether the host is started anew once its disk works again; else it has to find its way by itself. */
@@ -40,12 +46,17 @@ export type TortureCase = z.infer<typeof tortureCase>;
 export type Kind = TortureCase['kind'];
 export const kinds = tortureCase.options.map((option) => option.shape.kind.value);
 
+/** Legs that are counted; where a second worktree is chosen, less happens than where a fork is. */
+export const surveyed = ['there', 'back', 'fork'] as const;
+type Surveyed = (typeof surveyed)[number];
+const asSurveyed = (of: Leg): Surveyed => (of === 'second-worktree' ? 'fork' : of);
+
 /** What one undisturbed handoff passes through, found out by counting. */
 export interface Terrain {
   /** By `leg role`: how often each point is passed. */
   readonly points: ReadonlyMap<string, ReadonlyMap<string, number>>;
   /** Bytes on the wire, by leg. */
-  readonly bytes: Readonly<Record<TortureCase['leg'], number>>;
+  readonly bytes: Readonly<Record<Surveyed, number>>;
   /** Whether a file system can be filled and made read-only here. */
   readonly disks: boolean;
 }
@@ -75,9 +86,9 @@ function present<T>(value: T | undefined): T {
 }
 
 /** Every point of the terrain at which a host can be killed, in an order that `random` decides. */
-export function killPlaces({ points }: Terrain, random: () => number): { readonly leg: TortureCase['leg']; readonly role: Role; readonly point: string; readonly nth: number }[] {
+export function killPlaces({ points }: Terrain, random: () => number): { readonly leg: Leg; readonly role: Role; readonly point: string; readonly nth: number }[] {
   const places = [...points].flatMap(([where, counts]) => {
-    const [leg, side] = where.split(' ') as [TortureCase['leg'], Role];
+    const [leg, side] = where.split(' ') as [Leg, Role];
     return [...counts].flatMap(([point, count]) => Array.from({ length: count }, (_, index) => ({ leg, role: side, point, nth: index + 1 })));
   });
   // What runs side by side is counted in another order each time; the names decide which is which for a seed.
@@ -99,14 +110,15 @@ export function* cases(terrain: Terrain, seed: number, turns: readonly Kind[] = 
   let places: ReturnType<typeof killPlaces> = [];
   const nextPlace = () => {
     if (places.length === 0) places = killPlaces(terrain, random);
-    return present(places.shift());
+    const place = present(places.shift());
+    return place.leg === 'fork' && random() < 0.5 ? { ...place, leg: 'second-worktree' as const } : place;
   };
   const possible = turns.filter((kind) => terrain.disks || (kind !== 'diskFull' && kind !== 'readOnly'));
   if (possible.length === 0) throw new Error('None of the kinds that were asked for is possible here: a disk can be filled only by root on Linux.');
   for (let turn = 0; ; turn++) {
     const kind = present(possible[turn % possible.length]);
     const carries = among(['nothing', 'nothing', 'approval', 'queue'] as const);
-    const leg = among(['there', 'back'] as const);
+    const leg = among(['there', 'there', 'back', 'back', 'fork', 'second-worktree'] as const);
     const where = { kind, leg, carrying: carries };
     const side = among(['source', 'destination'] as const);
     switch (kind) {
@@ -121,7 +133,7 @@ export function* cases(terrain: Terrain, seed: number, turns: readonly Kind[] = 
         yield { ...where, kind, phase: among(phases), victim: among(['source', 'destination', 'relay', 'both'] as const) };
         break;
       case 'wire':
-        yield { ...where, kind, fault: among(wireFaults), afterBytes: upTo(terrain.bytes[leg]) };
+        yield { ...where, kind, fault: among(wireFaults), afterBytes: upTo(terrain.bytes[asSurveyed(leg)]) };
         break;
       case 'partition':
         yield { ...where, kind, phase: among(phases), cancel: random() < 0.5 };
@@ -134,7 +146,7 @@ export function* cases(terrain: Terrain, seed: number, turns: readonly Kind[] = 
         break;
       case 'ioError': {
         const call = among(['sync', 'write', 'appendFile', 'rename', 'open', 'mkdir', 'copyFile']);
-        const most = [...(terrain.points.get(`${leg} ${side}`) ?? [])].filter(([point]) => point.startsWith(call) && point.endsWith('before')).reduce((sum, [, count]) => sum + count, 0);
+        const most = [...(terrain.points.get(`${asSurveyed(leg)} ${side}`) ?? [])].filter(([point]) => point.startsWith(call) && point.endsWith('before')).reduce((sum, [, count]) => sum + count, 0);
         yield { ...where, kind, role: side, call, nth: 1 + upTo(Math.max(0, most - 1)), code: among(['EIO', 'ENOSPC'] as const), restart: random() < 0.5 };
         break;
       }

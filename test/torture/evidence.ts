@@ -6,7 +6,7 @@ import type { Site } from '../integration/pairedHosts';
 import { git } from '../fixtures/checkout';
 
 interface LedgerLine {
-  readonly side: 'source' | 'destination';
+  readonly side: 'source' | 'destination' | 'owner';
   readonly event: { readonly type: string; readonly epoch?: number; readonly handoffId?: string };
 }
 
@@ -16,7 +16,7 @@ export interface Standing {
   readonly owns: boolean;
   /** The handoff that it took part in last has ended. */
   readonly settled: boolean;
-  /** Epochs of its commits, in their order. */
+  /** Epochs of its commits and reclaims, in their order. */
   readonly epochs: readonly number[];
 }
 
@@ -27,9 +27,17 @@ export function standingOf(site: Site, threadId: string, native: boolean): Stand
   let owns = native;
   const epochs: number[] = [];
   const offered = { source: 0, destination: 0 };
-  const settled = { source: true, destination: true };
+  const settled = { source: true, destination: true, owner: true };
   for (const { side, event } of lines) {
-    if (event.type === 'begun' || event.type === 'offered') {
+    if (side === 'owner') {
+      if (event.type === 'reclaimed' || event.type === 'superseded') {
+        // Who had it keeps it as a fork; who takes it back makes it usable.
+        settled.owner = owns === (event.type === 'reclaimed');
+        settled.source = true;
+        owns = event.type === 'reclaimed';
+        if (owns) epochs.push(event.epoch ?? 0);
+      } else if (event.type === 'taken' || event.type === 'kept') settled.owner = true;
+    } else if (event.type === 'begun' || event.type === 'offered') {
       offered[side] = event.epoch ?? 0;
       settled[side] = false;
     } else if (event.type === 'committed') {
@@ -39,19 +47,33 @@ export function standingOf(site: Site, threadId: string, native: boolean): Stand
       if (side === 'destination') settled.source = true;
     } else if (['undone', 'delivered', 'activated', 'discarded'].includes(event.type)) settled[side] = true;
   }
-  return { owns, settled: settled.source && settled.destination, epochs };
+  return { owns, settled: settled.source && settled.destination && settled.owner, epochs };
+}
+
+interface Rollout {
+  readonly path: string;
+  readonly body: Buffer;
+}
+
+function bodyOf(path: string): Buffer {
+  const bytes = readFileSync(path);
+  return bytes.subarray(bytes.indexOf(0x0a) + 1);
+}
+
+/** How many rollouts of other threads a host has whose body is this one: it is kept as a fork. */
+export function copiesOf(site: Site, threadId: string, body: Buffer): number {
+  return filesBelow(join(site.machine.codexHome, 'sessions')).filter((name) => name.endsWith('.jsonl') && !name.includes(threadId) && bodyOf(name).equals(body)).length;
 }
 
 /** The bodies of a thread's rollout files on a host, by name: all after the first line, which every host writes for itself. */
-export function rolloutsOf(site: Site, threadId: string): Map<string, { readonly path: string; readonly body: Buffer }> {
-  const found = new Map<string, { path: string; body: Buffer }>();
+export function rolloutsOf(site: Site, threadId: string): Map<string, Rollout> {
+  const found = new Map<string, Rollout>();
   for (const place of ['sessions', 'archived_sessions']) {
     const directory = join(site.machine.codexHome, place);
     for (const path of filesBelow(directory).filter((name) => name.includes(threadId))) {
-      const bytes = readFileSync(path);
       const name = path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
       if (found.has(name)) throw new Error(`${site.machine.name} has ${name} twice: ${found.get(name)?.path ?? ''} and ${path}.`);
-      found.set(name, { path, body: bytes.subarray(bytes.indexOf(0x0a) + 1) });
+      found.set(name, { path, body: bodyOf(path) });
     }
   }
   return found;
@@ -88,8 +110,12 @@ const unfinished = /\.json\.\d+$|\.lock$|\btmp_|\.tmp$|\.temporary|^\.tmp|\.part
 /** Codex's and the system's own, which live as long as the host. */
 const lasting = /\/(host|codex|app-server)[^/]*\.(sock|lock|pid|log)$|\/codex\/(?!sessions|archived_sessions)/;
 
-/** Everything on a machine that no handoff may leave behind, as paths and names; empty when all is in order. */
-export async function leftoversOf(site: Site): Promise<string[]> {
+/**
+ * Everything on a machine that no handoff may leave behind, as paths and names; empty when all is in order.
+ *
+ * @param deserted worktrees that may be without a thread
+ */
+export async function leftoversOf(site: Site, deserted: ReadonlySet<string>): Promise<string[]> {
   const { machine, checkout } = site;
   const found: string[] = [];
   // What broke off is kept for the next handoff where it is a megabyte or more; it is not, here.
@@ -106,7 +132,7 @@ export async function leftoversOf(site: Site): Promise<string[]> {
   for (const entry of entries) if (entry !== checkout && (!recorded.has(entry) || !existsSync(entry))) found.push(`entry of the worktree ${entry}`);
   const worktrees = join(machine.batonHome, 'worktrees');
   for (const name of existsSync(worktrees) ? readdirSync(worktrees) : []) if (!records.some(({ id }) => id === name)) found.push(`worktrees/${name}`);
-  for (const { path, threadIds } of records) if (!entries.includes(path) || threadIds.length === 0) found.push(`the record of ${path}`);
+  for (const { path, threadIds } of records) if (!entries.includes(path) || (threadIds.length === 0 && !deserted.has(path))) found.push(`the record of ${path}`);
   const refs = (await git(checkout, 'for-each-ref', '--format=%(refname)', 'refs/baton', 'refs/heads/baton')).split('\n').filter((ref) => ref !== '');
   const threads = records.flatMap(({ threadIds }) => threadIds);
   for (const ref of refs) if (!threads.some((id) => ref.includes(id.slice(0, 13)))) found.push(ref);

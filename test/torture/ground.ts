@@ -1,4 +1,4 @@
-/** Two real hosts that can be hurt: every write of theirs by orders, the way between them, and the disk of their homes. */
+/** Two real hosts, or three, that can be hurt: every write of theirs by orders, the way between them, and the disk of their homes. */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFile, mkdir, mkdtemp, open, realpath, rm, statfs } from 'node:fs/promises';
@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { startRelayProcess } from '../fixtures/machine';
 import { startPair, type PairedHosts, type Site } from '../integration/pairedHosts';
 import { carriedScript } from './carried';
-import type { Role } from './cases';
+import type { Leg, Role } from './cases';
 import { startFaultyWire, type FaultyWire } from './faultyWire';
 import { giveOrders, type Orders } from './orders';
 
@@ -37,6 +37,11 @@ export class Ground {
   private given = 0;
   private closed = false;
   private readonly readOnly = new Set<string>();
+  private joined: Site | null = null;
+  /** Worktrees beside which a thread went on in a second one. */
+  readonly deserted = new Set<string>();
+  /** No other case may follow on this ground. */
+  spent = false;
 
   private constructor(
     readonly directory: string,
@@ -49,16 +54,15 @@ export class Ground {
   static async make(smallDisks: boolean): Promise<Ground> {
     const directory = await realpath(await mkdtemp(join(tmpdir(), 'baton-torture-')));
     let wire: FaultyWire | null = null;
-    for (const name of ['laptop', 'server']) {
+    for (const name of ['laptop', 'server', 'desk']) {
       await mkdir(join(directory, name));
       giveOrders(join(directory, name), { id: '' });
     }
-    const env = (name: string) => ({ NODE_OPTIONS: `--import=${preload}`, BATON_TORTURE: join(directory, name) });
     const mounted: string[] = [];
     const pair = await startPair({
       script: carriedScript,
-      laptopEnv: env('laptop'),
-      serverEnv: env('server'),
+      laptopEnv: underOrders(directory, 'laptop'),
+      serverEnv: underOrders(directory, 'server'),
       prepare: async ({ batonHome }) => {
         if (!smallDisks) return;
         await mkdir(batonHome, { recursive: true, mode: 0o700 });
@@ -80,7 +84,12 @@ export class Ground {
   }
 
   get sites(): readonly Site[] {
-    return [this.pair.laptop, this.pair.server];
+    return [this.pair.laptop, this.pair.server, ...(this.joined === null ? [] : [this.joined])];
+  }
+
+  /** A third host, paired with both, whose own threads may do anything. */
+  async third(): Promise<Site> {
+    return (this.joined ??= await this.pair.join('desk', { approvalPolicy: 'never', sandboxMode: 'danger-full-access' }, underOrders(this.directory, 'desk')));
   }
 
   ordersOf(site: Site): string {
@@ -191,7 +200,9 @@ export class Ground {
   }
 }
 
+const underOrders = (directory: string, name: string) => ({ NODE_OPTIONS: `--import=${preload}`, BATON_TORTURE: join(directory, name) });
+
 /** Which of the two is the source of a handoff. */
-export function inRole({ laptop, server }: PairedHosts, leg: 'there' | 'back', role: Role): Site {
-  return (leg === 'there') === (role === 'source') ? laptop : server;
+export function inRole({ laptop, server }: PairedHosts, leg: Leg, role: Role): Site {
+  return (leg !== 'back') === (role === 'source') ? laptop : server;
 }

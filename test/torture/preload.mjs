@@ -29,6 +29,7 @@ const varying = [
   [/\b[0-9a-f]{32}\b/g, '<handoff>'],
   [/\b[0-9a-f]{16}\b/g, '<random>'],
   [/(?<=worktrees\/|\.)[0-9a-f]{8}\b/g, '<id>'],
+  [/(?<=canary-)[0-9a-f]{12}\b/g, '<id>'],
   [/objects\/[0-9a-f]{2}\//g, 'objects/<xx>/'],
   // Of a name that is taken git makes another by a number.
   [/(?<=\.git\/worktrees\/[^/]*?)\d+(?=\/|$)/g, ''],

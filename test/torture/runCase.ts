@@ -7,7 +7,7 @@ import { inRole, type Ground } from './ground';
 import { heardOf } from './orders';
 import { within } from './patience';
 import { settle } from './settle';
-import { stage } from './stage';
+import { choiceOf, stage } from './stage';
 
 export interface CaseResult {
   /** Whether what was to be done to the handoff was: a point may not be passed, a phase not be reached. */
@@ -28,10 +28,10 @@ export async function runCase(ground: Ground, asked: TortureCase): Promise<CaseR
   let happened = false;
   let end: CaseResult['end'] = 'unknown';
   try {
-    const { threadId, directory } = await within(stage(ground, asked), 'making the thread');
+    const { threadId, directory, diverged } = await within(stage(ground, asked), 'making the thread');
     const source = inRole(ground.pair, asked.leg, 'source');
     const destination = inRole(ground.pair, asked.leg, 'destination');
-    const expected = await Expectation.of(ground, { threadId, directory, source, destination, carrying: asked.carrying });
+    const expected = await Expectation.of(ground, { threadId, directory, source, destinations: [destination], carrying: asked.carrying, diverged });
     happened = await within(inflict(ground, asked, source, destination, threadId), 'the handoff');
     await within(settle(ground, threadId), 'settling');
     for (const site of ground.sites) ground.disarm(site);
@@ -50,7 +50,7 @@ async function inflict(ground: Ground, asked: TortureCase, source: Site, destina
   const site = 'role' in asked && asked.role === 'destination' ? destination : source;
   const phase = 'phase' in asked ? source.phase(asked.phase, threadId) : null;
   /** Ends also where the host does that was asked for it. */
-  const begin = () => source.handOff({ threadId, to: destination.hostId }).then(() => null, () => null);
+  const begin = () => source.handOff({ threadId, to: destination.hostId, choice: choiceOf(asked.leg) }).then(() => null, () => null);
   switch (asked.kind) {
     case 'kill':
     case 'killAgain':

@@ -1,10 +1,10 @@
 /** A run: counts what there is to hurt, goes through cases, says of each how it ended, and sums up. */
-import { cases, type Kind, type Terrain, type TortureCase } from './cases';
+import { cases, surveyed, type Kind, type Terrain, type TortureCase } from './cases';
 import { canMount, Ground, inRole } from './ground';
 import { countPoints } from './orders';
 import { runCase, type CaseResult } from './runCase';
 import { settle } from './settle';
-import { stage } from './stage';
+import { choiceOf, stage } from './stage';
 
 export interface TortureOptions {
   readonly seed: number;
@@ -35,11 +35,11 @@ export async function torture({ seed, say, milliseconds = Infinity, count = Infi
     if (given === undefined) ground = await Ground.make(false);
     const terrain = ground === null ? null : await survey(ground, disks);
     const points = terrain === null ? 0 : [...terrain.points.values()].reduce((sum, counts) => sum + counts.size, 0);
-    if (terrain !== null) say(`Seed ${seed}. ${points} points at which a host can be killed, ${terrain.bytes.there} and ${terrain.bytes.back} bytes on the wire, there and back.`);
+    if (terrain !== null) say(`Seed ${seed}. ${points} points at which a host can be killed, ${Object.values(terrain.bytes).join(', ')} bytes on the wire (${surveyed.join(', ')}).`);
     for (const asked of given ?? (terrain === null ? [] : cases(terrain, seed, turns))) {
       if (performance.now() >= until || results.length >= count || signal?.aborted === true) break;
       const needsDisk = asked.kind === 'diskFull';
-      if (ground === null || used >= CASES_PER_GROUND || (needsDisk && !ground.smallDisks)) {
+      if (ground === null || used >= CASES_PER_GROUND || ground.spent || (needsDisk && !ground.smallDisks)) {
         await ground?.close();
         ground = await Ground.make(disks && (needsDisk || results.length % 2 === 0));
         used = 0;
@@ -65,17 +65,17 @@ export async function torture({ seed, say, milliseconds = Infinity, count = Infi
   return broken;
 }
 
-/** Hands a thread there and back unhurt, and counts. */
+/** Hands a thread there, back and there again unhurt, and counts. */
 async function survey(ground: Ground, disks: boolean): Promise<Terrain> {
   const points = new Map<string, Map<string, number>>();
-  const bytes = { there: 0, back: 0 };
-  for (const leg of ['there', 'back'] as const) {
+  const bytes = { there: 0, back: 0, fork: 0 };
+  for (const leg of surveyed) {
     const { threadId } = await stage(ground, { leg, carrying: 'nothing' });
     const source = inRole(ground.pair, leg, 'source');
     const destination = inRole(ground.pair, leg, 'destination');
     const ids = ([['source', source], ['destination', destination]] as const).map(([role, site]) => ({ role, site, id: ground.order(site, { record: true }) }));
     ground.wire.passed();
-    await source.handOff({ threadId, to: destination.hostId });
+    await source.handOff({ threadId, to: destination.hostId, choice: choiceOf(leg) });
     await settle(ground, threadId);
     bytes[leg] = ground.wire.passed();
     for (const { role, site, id } of ids) {
