@@ -46,6 +46,8 @@ export class Claims {
   private disposed = false;
   /** Settles once every host that could be reached has been asked, after a start, whether this one still owns what came to it. */
   private asked: Promise<void> = Promise.resolve();
+  /** Claims that hold, and wait for the end of a handoff to this host, with who told of them. */
+  private readonly waiting = new Map<string, { readonly claim: Claim; readonly teller: string }>();
 
   constructor(private readonly ports: ClaimPorts) {}
 
@@ -108,9 +110,22 @@ export class Claims {
     return { claims: answers };
   }
 
-  /** Lets a thread run that came here from elsewhere only after those who could have reclaimed it were asked. */
+  /** Lets a thread run that came here from elsewhere only after those who could have reclaimed it were asked. Throws HostError `thread-moved` where one did. */
   async settled(threadId: string): Promise<void> {
+    const owner = await this.claimant(threadId);
+    if (owner !== null) throw new HostError('thread-moved', `${owner.name} took the thread back; what this host has of it is being kept as a fork.`);
+  }
+
+  /** Who has reclaimed a thread that came here, though this host is yet to note it; null where nobody has. Those who could have are asked first. */
+  async claimant(threadId: string): Promise<Owner | null> {
     if (this.ports.ledger.get(threadId).epoch > 0) await this.asked;
+    return this.waiting.get(threadId)?.claim.owner ?? null;
+  }
+
+  /** A handoff to this host has ended, for which a claim may have waited. */
+  async arrived(threadId: string): Promise<void> {
+    const waiting = this.waiting.get(threadId);
+    if (waiting !== undefined) await this.consider({ threadId, ...waiting.claim }, waiting.teller);
   }
 
   /** Goes on with what a host before this one left undone, and asks the others about what this one owns. */
@@ -180,12 +195,14 @@ export class Claims {
   private async consider({ threadId, ...claim }: PeerParams<'handoff/claims'>['claims'][number], teller: string): Promise<ReturnType<typeof weigh>> {
     const ledger = this.ports.ledger.get(threadId);
     const verdict = weigh(ledger, this.self, teller, claim);
+    this.waiting.delete(threadId);
     if (verdict !== 'better') return verdict;
     try {
       await this.ports.ledger.append(threadId, { side: 'owner', event: { type: 'superseded', ...claim, fork: newThreadId() } });
     } catch (error) {
-      if (HandoffError.is(error)) return 'worse';
-      throw error;
+      if (!HandoffError.is(error)) throw error;
+      if (ledger.destination.is === 'committed') this.waiting.set(threadId, { claim, teller });
+      return 'worse';
     }
     await this.ports.audit.append({ type: 'thread-superseded', threadId, peer: claim.owner.hostId, by: `host:${teller}`, epoch: claim.epoch }).catch((error: unknown) => this.ports.log.error(`The audit log cannot be written: ${describeError(error).message}`));
     this.ports.log.warn(`${claim.owner.name} owns the thread ${threadId} at epoch ${claim.epoch}, as ${this.ports.peerName(teller)} says. ${describeLedger(this.ports.ledger.get(threadId))}`);

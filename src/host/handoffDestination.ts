@@ -41,8 +41,10 @@ export interface DestinationPorts extends OfferPorts {
   wake(threadId: string): Promise<void>;
   /** Learns from a source what it decided; null where it cannot be reached. */
   askOutcome(source: string, handoffId: string, threadId: string): Promise<PeerResult<'handoff/outcome'>['outcome'] | null>;
+  /** Who has reclaimed a thread that was handed to this host, before it could go on here; null where nobody has. */
+  claimant(threadId: string): Promise<{ readonly name: string } | null>;
   /** A thread has arrived, and its worktree with it. */
-  onArrived(): void;
+  onArrived(threadId: string): Promise<void>;
 }
 
 /** A thread whose handoff is committed and which is to go on here. */
@@ -52,6 +54,8 @@ export interface Arrival {
   readonly rollouts: readonly { readonly name: string; readonly path: string }[];
   /** The thread's working directory in its worktree. */
   readonly cwd: string;
+  /** Nothing of it goes on: it was reclaimed meanwhile, and is only to be kept. */
+  readonly atRest: boolean;
 }
 
 type Answer<M extends PeerMethodName> = Promise<PeerResult<M>>;
@@ -307,7 +311,8 @@ export class HandoffDestination {
     // What a permanent worktree hosts besides this thread stays there.
     const threadIds = new Set([...(worktrees.get(record.worktreeId)?.threadIds ?? []), threadId]);
     await worktrees.save({ ...worktree, threadIds: [...threadIds] });
-    const activated = await this.ports.activate({ record, manifest, rollouts: prepared.rollouts, cwd: this.workingDirectory(record) });
+    const atRest = (await this.ports.claimant(threadId)) !== null;
+    const activated = await this.ports.activate({ record, manifest, rollouts: prepared.rollouts, cwd: this.workingDirectory(record), atRest });
     if (activated.threadId !== threadId) await worktrees.save({ ...worktree, threadIds: [...new Set([...threadIds].map((id) => (id === threadId ? activated.threadId : id)))] });
     const placement = { threadId: activated.threadId, worktree: record.worktree, branch: prepared.branch, notes: [...prepared.notes, ...kept, ...activated.notes] };
     await this.ports.ledger.append(threadId, { side: 'destination', event: { type: 'activated', placement } });
@@ -316,7 +321,7 @@ export class HandoffDestination {
     await this.ports.kept.places.forget(record.source, threadId);
     await this.ports.audit.append({ type: 'handoff-activated', threadId, handoffId, peer: record.source, by: `host:${record.source}` satisfies Actor, epoch: record.epoch });
     this.ports.onChanged();
-    this.ports.onArrived();
+    await this.ports.onArrived(threadId);
     return placement;
   }
 

@@ -426,7 +426,11 @@ export class HostService implements RunningHost {
       activate: (arrival) => this.arrival.activate(arrival),
       wake: (threadId) => this.keeper.wake(threadId),
       askOutcome: (source, handoffId, threadId) => this.askOutcome(source, handoffId, threadId),
-      onArrived: () => this.sweep.later(),
+      claimant: (threadId) => this.claims.claimant(threadId),
+      onArrived: (threadId) => {
+        this.sweep.later();
+        return this.claims.arrived(threadId);
+      },
     });
 
     this.claims = new Claims({

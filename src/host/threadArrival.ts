@@ -133,10 +133,11 @@ export class ThreadArrival {
   }
 
   /** The thread goes on here: its rollouts in place, resumed in its worktree under a policy no wider than before. May be repeated. */
-  async activate({ record, manifest: sent, rollouts, cwd }: Arrival): Promise<{ threadId: string; notes: string[] }> {
+  async activate({ record, manifest: sent, rollouts, cwd, atRest }: Arrival): Promise<{ threadId: string; notes: string[] }> {
     const server = await this.codex.ready();
     const { policy: wanted, approvalsReviewer } = await this.wantedOf(sent.thread);
-    const carried = { ...sent.thread, approvalsReviewer };
+    const waits = atRest ? { goal: null, approvals: [], subAgents: [], queue: { flowing: false, waiting: [] } } : {};
+    const carried = { ...sent.thread, approvalsReviewer, ...waits };
     const manifest = { ...sent, thread: carried };
     if (manifest.rollouts.length === 0) return this.begin(cwd, wanted, manifest, record.sourceName);
 
