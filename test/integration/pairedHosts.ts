@@ -318,12 +318,12 @@ export function explainFailures({ laptop, server }: PairedHosts): void {
 }
 
 /** A host that was killed leaves its app-server to the next one; where none came, nobody else ends it. */
-export function endLeftAppServer(machine: Machine): void {
+export function endLeftAppServer(machine: Machine, signal: NodeJS.Signals = 'SIGTERM'): void {
   const file = join(machine.batonHome, 'app-server.json');
   if (!existsSync(file)) return;
   const { pid } = JSON.parse(readFileSync(file, 'utf8')) as { pid?: number };
   try {
-    if (pid !== undefined) process.kill(pid);
+    if (pid !== undefined) process.kill(pid, signal);
   } catch {
     // It has ended already.
   }

@@ -41,9 +41,18 @@ export const tortureCase = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('readOnly'), ...subject, role, phase, restart }),
   z.strictObject({ kind: z.literal('ioError'), ...subject, role, call: z.string(), nth: z.number().int().positive(), code: z.enum(['EIO', 'ENOSPC']), restart }),
   z.strictObject({ kind: z.literal('clock'), ...subject, role, shiftMs: z.number().int() }),
+  /** Round three hosts; a host dies on the leg `hurt`. */
+  z.strictObject({ kind: z.literal('ring'), carrying, hurt: z.number().int().min(0).max(3), ...place }),
+  /** The destination dies there for long, or after the handoff, and the thread is taken back; a host dies `again` in that, or in letting go. */
+  z.strictObject({ kind: z.literal('reclaim'), ...subject, leg: z.enum(['there', 'back']), point: place.point, nth: place.nth, wiped: z.boolean(), again: z.strictObject({ role, nth: place.nth }).nullable() }),
+  /** Two hosts want the thread at once. On its way back the one that it came from asks for it itself. */
+  z.strictObject({ kind: z.literal('rivals'), ...subject, leg: z.enum(['there', 'back']), first: z.enum(['other', 'desk']), kill: z.strictObject({ host: z.enum(['source', 'other', 'desk']), point: place.point, nth: place.nth }).nullable() }),
 ]);
 export type TortureCase = z.infer<typeof tortureCase>;
 export type Kind = TortureCase['kind'];
+export type CaseOf<K extends Kind> = Extract<TortureCase, { readonly kind: K }>;
+/** One handoff that is hurt. */
+export type HandoffCase = Exclude<TortureCase, { readonly kind: 'ring' | 'reclaim' | 'rivals' }>;
 export const kinds = tortureCase.options.map((option) => option.shape.kind.value);
 
 /** Legs that are counted; where a second worktree is chosen, less happens than where a fork is. */
@@ -74,7 +83,7 @@ export function randomFrom(seed: number): () => number {
 
 /** In one round each kind has its turn so often. */
 export const round: readonly Kind[] = [
-  'kill', 'wire', 'kill', 'killAgain', 'kill', 'killInPhase', 'kill', 'diskFull', 'kill', 'wire', 'killBoth', 'kill', 'ioError', 'killAgain', 'partition', 'kill', 'readOnly', 'wire', 'killInPhase', 'clock',
+  'kill', 'wire', 'kill', 'killAgain', 'kill', 'killInPhase', 'kill', 'diskFull', 'kill', 'wire', 'killBoth', 'kill', 'ioError', 'killAgain', 'partition', 'kill', 'readOnly', 'wire', 'killInPhase', 'clock', 'ring', 'reclaim', 'rivals',
 ];
 const DAY_MS = 86_400_000;
 /** Kills of a second kind come in the first so many points of a recovery; what they do not reach has fewer. */
@@ -153,6 +162,25 @@ export function* cases(terrain: Terrain, seed: number, turns: readonly Kind[] = 
       case 'clock':
         yield { ...where, kind, role: side, shiftMs: among([-DAY_MS, DAY_MS]) };
         break;
+      case 'ring': {
+        const { role: dies, point, nth } = nextPlace();
+        yield { kind, carrying: carries, hurt: upTo(3), role: dies, point, nth };
+        break;
+      }
+      case 'reclaim': {
+        const { leg: on, role: of, point, nth } = nextPlace();
+        const back = on === 'back';
+        // A point that the destination does not pass has it die after the handoff.
+        const again = random() < 0.5 ? { role: side, nth: 1 + upTo(RECOVERY_POINTS - 1) } : null;
+        yield { kind, carrying: carries, leg: back ? 'back' : 'there', point: of === 'source' ? 'none' : point, nth, wiped: !back && random() < 0.3, again };
+        break;
+      }
+      case 'rivals': {
+        const { leg: on, role: of, point, nth } = nextPlace();
+        const host = of === 'source' ? of : among(['other', 'desk'] as const);
+        yield { kind, carrying: carries, leg: on === 'back' ? 'back' : 'there', first: among(['other', 'desk'] as const), kill: random() < 0.3 ? null : { host, point, nth } };
+        break;
+      }
     }
   }
 }

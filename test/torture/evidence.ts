@@ -4,6 +4,7 @@ import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import type { Site } from '../integration/pairedHosts';
 import { git } from '../fixtures/checkout';
+import type { Ground } from './ground';
 
 interface LedgerLine {
   readonly side: 'source' | 'destination' | 'owner';
@@ -20,10 +21,15 @@ export interface Standing {
   readonly epochs: readonly number[];
 }
 
+export function ledgerOf(site: Site, threadId: string): LedgerLine[] {
+  const file = join(site.machine.batonHome, 'ledger', `${threadId}.jsonl`);
+  // The last line may be half a one: its host was killed.
+  return existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1).map((line) => JSON.parse(line) as LedgerLine) : [];
+}
+
 /** @param native whether the thread began on this host */
 export function standingOf(site: Site, threadId: string, native: boolean): Standing {
-  const file = join(site.machine.batonHome, 'ledger', `${threadId}.jsonl`);
-  const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as LedgerLine) : [];
+  const lines = ledgerOf(site, threadId);
   let owns = native;
   const epochs: number[] = [];
   const offered = { source: 0, destination: 0 };
@@ -60,9 +66,9 @@ function bodyOf(path: string): Buffer {
   return bytes.subarray(bytes.indexOf(0x0a) + 1);
 }
 
-/** How many rollouts of other threads a host has whose body is this one: it is kept as a fork. */
+/** How many rollouts of other threads a host has whose body begins so: it is kept as a fork. */
 export function copiesOf(site: Site, threadId: string, body: Buffer): number {
-  return filesBelow(join(site.machine.codexHome, 'sessions')).filter((name) => name.endsWith('.jsonl') && !name.includes(threadId) && bodyOf(name).equals(body)).length;
+  return filesBelow(join(site.machine.codexHome, 'sessions')).filter((name) => name.endsWith('.jsonl') && !name.includes(threadId) && bodyOf(name).subarray(0, body.length).equals(body)).length;
 }
 
 /** The bodies of a thread's rollout files on a host, by name: all after the first line, which every host writes for itself. */
@@ -110,12 +116,8 @@ const unfinished = /\.json\.\d+$|\.lock$|\btmp_|\.tmp$|\.temporary|^\.tmp|\.part
 /** Codex's and the system's own, which live as long as the host. */
 const lasting = /\/(host|codex|app-server)[^/]*\.(sock|lock|pid|log)$|\/codex\/(?!sessions|archived_sessions)/;
 
-/**
- * Everything on a machine that no handoff may leave behind, as paths and names; empty when all is in order.
- *
- * @param deserted worktrees that may be without a thread
- */
-export async function leftoversOf(site: Site, deserted: ReadonlySet<string>): Promise<string[]> {
+/** Everything on a machine that no handoff may leave behind, as paths and names; empty when all is in order. */
+export async function leftoversOf(site: Site, { deserted, forked }: Pick<Ground, 'deserted' | 'forked'>): Promise<string[]> {
   const { machine, checkout } = site;
   const found: string[] = [];
   // What broke off is kept for the next handoff where it is a megabyte or more; it is not, here.
@@ -134,7 +136,7 @@ export async function leftoversOf(site: Site, deserted: ReadonlySet<string>): Pr
   for (const name of existsSync(worktrees) ? readdirSync(worktrees) : []) if (!records.some(({ id }) => id === name)) found.push(`worktrees/${name}`);
   for (const { path, threadIds } of records) if (!entries.includes(path) || (threadIds.length === 0 && !deserted.has(path))) found.push(`the record of ${path}`);
   const refs = (await git(checkout, 'for-each-ref', '--format=%(refname)', 'refs/baton', 'refs/heads/baton')).split('\n').filter((ref) => ref !== '');
-  const threads = records.flatMap(({ threadIds }) => threadIds);
+  const threads = [...records.flatMap(({ threadIds }) => threadIds), ...forked];
   for (const ref of refs) if (!threads.some((id) => ref.includes(id.slice(0, 13)))) found.push(ref);
   return found;
 }

@@ -145,7 +145,7 @@ export class Expectation {
   private async leftovers(): Promise<string[]> {
     const broken: string[] = [];
     for (const site of this.ground.sites) {
-      broken.push(...(await leftoversOf(site, this.ground.deserted)).map((what) => `left on ${site.machine.name}: ${what}`));
+      broken.push(...(await leftoversOf(site, this.ground)).map((what) => `left on ${site.machine.name}: ${what}`));
       const running = processesOf(site);
       const { pid: codex } = JSON.parse(readFileSync(join(site.machine.batonHome, 'app-server.json'), 'utf8')) as { pid: number };
       const due = new Set([site.machine.hostProcess.pid, codex]);
@@ -159,7 +159,7 @@ export class Expectation {
 }
 
 /** The reason with which something is refused; null where it is not. */
-async function reasonOf(attempt: Promise<unknown>): Promise<string | null> {
+export async function reasonOf(attempt: Promise<unknown>): Promise<string | null> {
   try {
     await attempt;
     return null;
@@ -170,7 +170,7 @@ async function reasonOf(attempt: Promise<unknown>): Promise<string | null> {
 }
 
 /** Where two records differ, by key, in few words. */
-function differences(before: Record<string, unknown>, after: Record<string, unknown>): string[] {
+export function differences(before: Record<string, unknown>, after: Record<string, unknown>): string[] {
   const brief = (value: unknown) => {
     const text = JSON.stringify(value);
     return text.length > 300 ? `${text.slice(0, 300)}…` : text;

@@ -40,6 +40,8 @@ export class Ground {
   private joined: Site | null = null;
   /** Worktrees beside which a thread went on in a second one. */
   readonly deserted = new Set<string>();
+  /** Threads of which a host kept what it had as a fork, which goes on in the worktree and on the branch that it made for the thread. */
+  readonly forked = new Set<string>();
   /** No other case may follow on this ground. */
   spent = false;
 

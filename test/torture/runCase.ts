@@ -1,11 +1,15 @@
 /** One case: a thread is made, its handoff is hurt, everything is healed, and what then is the case is compared with what must be. */
 import { endProcess } from '../fixtures/machine';
 import type { Site } from '../integration/pairedHosts';
-import type { TortureCase } from './cases';
+import type { HandoffCase, TortureCase } from './cases';
 import { Expectation } from './expectation';
 import { inRole, type Ground } from './ground';
 import { heardOf } from './orders';
+import { dieAgain, killedAt, patiently } from './inflict';
 import { within } from './patience';
+import { runReclaim } from './reclaim';
+import { runRing } from './ring';
+import { runRivals } from './rivals';
 import { settle } from './settle';
 import { choiceOf, stage } from './stage';
 
@@ -18,55 +22,51 @@ export interface CaseResult {
   readonly milliseconds: number;
 }
 
-/** How long a line says nothing, at most. */
-const SILENCE_MS = 5_000;
-
 /** Runs a case. Only what the harness itself cannot do is thrown; all else is in `broken`. */
 export async function runCase(ground: Ground, asked: TortureCase): Promise<CaseResult> {
   const startedAt = performance.now();
-  const broken: string[] = [];
-  let happened = false;
-  let end: CaseResult['end'] = 'unknown';
-  try {
-    const { threadId, directory, diverged } = await within(stage(ground, asked), 'making the thread');
-    const source = inRole(ground.pair, asked.leg, 'source');
-    const destination = inRole(ground.pair, asked.leg, 'destination');
-    const expected = await Expectation.of(ground, { threadId, directory, source, destinations: [destination], carrying: asked.carrying, diverged });
-    happened = await within(inflict(ground, asked, source, destination, threadId), 'the handoff');
-    await within(settle(ground, threadId), 'settling');
-    for (const site of ground.sites) ground.disarm(site);
-    const verdict = await within(expected.verify(), 'looking at what is there');
-    end = verdict.end;
-    broken.push(...verdict.broken);
-    if (broken.length === 0) broken.push(...(await within(expected.handOn(), 'the next handoff')));
-  } catch (error) {
-    broken.push(error instanceof Error ? error.message : String(error));
+  const result = await run(ground, asked).catch((error: unknown) => ({ happened: false, end: 'unknown' as const, broken: [error instanceof Error ? error.message : String(error)] }));
+  return { ...result, milliseconds: Math.round(performance.now() - startedAt) };
+}
+
+async function run(ground: Ground, asked: TortureCase): Promise<Omit<CaseResult, 'milliseconds'>> {
+  switch (asked.kind) {
+    case 'ring':
+      return runRing(ground, asked);
+    case 'reclaim':
+      return runReclaim(ground, asked);
+    case 'rivals':
+      return runRivals(ground, asked);
+    default:
+      return runHandoff(ground, asked);
   }
-  return { happened, end, broken, milliseconds: Math.round(performance.now() - startedAt) };
+}
+
+async function runHandoff(ground: Ground, asked: HandoffCase): Promise<Omit<CaseResult, 'milliseconds'>> {
+  const { threadId, directory, diverged } = await within(stage(ground, asked), 'making the thread');
+  const source = inRole(ground.pair, asked.leg, 'source');
+  const destination = inRole(ground.pair, asked.leg, 'destination');
+  const expected = await Expectation.of(ground, { threadId, directory, source, destinations: [destination], carrying: asked.carrying, diverged });
+  const happened = await within(inflict(ground, asked, source, destination, threadId), 'the handoff');
+  await within(settle(ground, threadId), 'settling');
+  for (const site of ground.sites) ground.disarm(site);
+  const { end, broken } = await within(expected.verify(), 'looking at what is there');
+  return { happened, end, broken: broken.length > 0 ? broken : await within(expected.handOn(), 'the next handoff') };
 }
 
 /** Begins the handoff and does to it what the case says. Resolves once it has ended for its source, and all is healed. */
-async function inflict(ground: Ground, asked: TortureCase, source: Site, destination: Site, threadId: string): Promise<boolean> {
+async function inflict(ground: Ground, asked: HandoffCase, source: Site, destination: Site, threadId: string): Promise<boolean> {
   const site = 'role' in asked && asked.role === 'destination' ? destination : source;
   const phase = 'phase' in asked ? source.phase(asked.phase, threadId) : null;
   /** Ends also where the host does that was asked for it. */
   const begin = () => source.handOff({ threadId, to: destination.hostId, choice: choiceOf(asked.leg) }).then(() => null, () => null);
   switch (asked.kind) {
     case 'kill':
+      return killedAt(ground, site, asked, begin);
     case 'killAgain':
-    case 'killBoth': {
-      const { point, nth } = asked;
-      const id = ground.order(site, { kill: { point, nth } });
-      const ended = begin();
-      await Promise.race([ended, ground.death(site)]);
-      if (!ground.isAlive(site)) {
-        if (asked.kind === 'killAgain') await dieAgain(ground, site, asked.again);
-        if (asked.kind === 'killBoth') await (site === source ? destination : source).stop('SIGKILL');
-        await ground.revive();
-      }
-      await ground.reviveUntil(ended);
-      return heardOf(ground.ordersOf(site), id).some(({ killed }) => killed !== undefined);
-    }
+      return killedAt(ground, site, asked, begin, () => dieAgain(ground, site, asked.again));
+    case 'killBoth':
+      return killedAt(ground, site, asked, begin, () => (site === source ? destination : source).stop('SIGKILL'));
     case 'killInPhase': {
       const ended = begin();
       const reached = await Promise.race([phase, ended]);
@@ -125,15 +125,4 @@ async function inflict(ground: Ground, asked: TortureCase, source: Site, destina
       return true;
     }
   }
-}
-
-/** Waits for the end of a handoff, but not for long: a source waits for a destination that it cannot reach. */
-async function patiently(ended: Promise<unknown>): Promise<void> {
-  await within(ended, 'a handoff without a connection', SILENCE_MS).catch(() => undefined);
-}
-
-/** Starts a host that died, under orders to die again in its recovery. It may come up before it does, or not. */
-async function dieAgain(ground: Ground, site: Site, again: number): Promise<void> {
-  ground.order(site, { kill: { nth: again } });
-  await ground.restart(site, 'SIGKILL').catch(() => undefined);
 }

@@ -86,8 +86,9 @@ async function survey(ground: Ground, disks: boolean): Promise<Terrain> {
   return { points, bytes, disks };
 }
 
-function inWords({ kind, leg, carrying, ...rest }: TortureCase): string {
-  return [kind, leg, ...(carrying === 'nothing' ? [] : [`with ${carrying}`]), ...Object.entries(rest).map(([name, value]) => (name === 'nth' && value === 1 ? '' : name === 'point' || name === 'role' ? String(value) : `${name} ${value}`))].filter((word) => word !== '').join(', ');
+function inWords({ kind, carrying, ...rest }: TortureCase): string {
+  const word = (name: string, value: unknown) => (name === 'nth' && value === 1 ? '' : ['leg', 'point', 'role'].includes(name) ? String(value) : `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`);
+  return [kind, ...(carrying === 'nothing' ? [] : [`with ${carrying}`]), ...Object.entries(rest).map(([name, value]) => word(name, value))].filter((part) => part !== '').join(', ');
 }
 
 function table(results: readonly { readonly asked: TortureCase; readonly result: CaseResult }[]): string[] {
