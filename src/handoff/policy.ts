@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { canonicalJson } from './canonicalJson';
+import { constraints, constraintsOfBoth } from './constraints';
 
 const granular = z.object({
   granular: z.object({ sandbox_approval: z.boolean(), rules: z.boolean(), skill_approval: z.boolean(), request_permissions: z.boolean(), mcp_elicitations: z.boolean() }),
@@ -25,11 +26,12 @@ export type ApprovalsReviewer = z.infer<typeof approvalsReviewer>;
 export const policy = z.object({ approvalPolicy, sandbox: sandboxMode, networkAccess: z.boolean(), excludeTmpdirEnvVar: z.boolean().default(false), excludeSlashTmp: z.boolean().default(false) });
 export type Policy = z.infer<typeof policy>;
 
-/** The parts of Codex's `configRequirements/read` that bound a policy; null where nothing is demanded. */
+/** What the administrators of the hosts that a thread was on demand of it; null where nothing is demanded. */
 export const requirements = z.object({
   allowedApprovalPolicies: z.array(approvalPolicy).nullish(),
   allowedSandboxModes: z.array(sandboxMode).nullish(),
   allowedApprovalsReviewers: z.array(approvalsReviewer).nullish(),
+  ...constraints.shape,
 });
 export type Requirements = z.infer<typeof requirements>;
 
@@ -114,6 +116,7 @@ export function requirementsOfBoth(a: Requirements | null, b: Requirements | nul
     allowedApprovalPolicies: allowedByBoth(a.allowedApprovalPolicies, b.allowedApprovalPolicies),
     allowedSandboxModes: allowedByBoth(a.allowedSandboxModes, b.allowedSandboxModes),
     allowedApprovalsReviewers: allowedByBoth(a.allowedApprovalsReviewers, b.allowedApprovalsReviewers),
+    ...constraintsOfBoth(a, b),
   };
 }
 

@@ -1,5 +1,6 @@
 /** What speaks for and against a handoff, found before anything moves. */
 import { z } from 'zod';
+import { contradictions, NETWORK, notHeld, type WebSearchMode } from './constraints';
 import { diskFindings, type Disk } from './disks';
 import type { Finding } from './finding';
 import { approvalsReviewer, isNoLaxer, policy, requirementsOfBoth, reviewerWithin, stricterOf, stricterReviewer, withinRequirements, type ApprovalsReviewer, type Policy, type Requirements } from './policy';
@@ -40,6 +41,8 @@ export interface DestinationFacts {
   /** Who decides on approvals by its own configuration; null where it says nothing. */
   readonly configuredReviewer: ApprovalsReviewer | null;
   readonly requirements: Requirements | null;
+  /** The web search that its own configuration asks for; null where it says nothing. */
+  readonly configuredWebSearch: WebSearchMode | null;
   /** The file systems to which the thread would go. */
   readonly disks: readonly Disk[];
   /** What of the offered bytes is the conversation. */
@@ -56,9 +59,14 @@ export function compareVersions(a: string, b: string): number {
   return 0;
 }
 
+/** Whether a bound on the network came with the thread that the destination does not have likewise. */
+export const unbounded = (carried: Requirements | null, { requirements }: Pick<DestinationFacts, 'requirements'>): boolean => notHeld(carried ?? {}, requirements ?? {}).includes(NETWORK);
+
 /** The policy that the thread would have at the destination: the stricter of both sides, within the requirements of both; null where there is none. */
 export function destinationPolicy(offered: Policy, carried: Requirements | null, facts: Pick<DestinationFacts, 'configured' | 'requirements'>): Policy | null {
-  const wanted = facts.configured === null ? offered : stricterOf(offered, facts.configured);
+  const agreed = facts.configured === null ? offered : stricterOf(offered, facts.configured);
+  // Which hosts on the network commands reach would be bounded no more, so they reach none.
+  const wanted = agreed.sandbox !== 'danger-full-access' && unbounded(carried, facts) ? { ...agreed, networkAccess: false } : agreed;
   return withinRequirements(wanted, requirementsOfBoth(facts.requirements, carried));
 }
 
@@ -125,6 +133,18 @@ export function destinationFindings(offer: OfferFacts, carried: Requirements | n
     add('blocker', 'reviewer-refused', `The requirements of ${offer.sourceName} and ${facts.name} together let neither ${reviewers[offer.approvalsReviewer]} nor a person decide on the thread's approvals; change allowed_approvals_reviewers in requirements.toml there, or the thread's reviewer here.`);
   } else if (reviewer !== offer.approvalsReviewer) {
     add('warning', 'reviewer-narrowed', `At ${facts.name} a person decides on the thread's approvals instead of ${reviewers[offer.approvalsReviewer]}; to keep that, allow it by approvals_reviewer in config.toml and in requirements.toml there.`);
+  }
+
+  const both = requirementsOfBoth(facts.requirements, carried) ?? {};
+  const { allowedModelProviders: providers } = both;
+  if (offer.modelProvider !== null && providers?.includes(offer.modelProvider) === false) {
+    add('blocker', 'provider-refused', `The requirements of ${offer.sourceName} and ${facts.name} together do not allow the model provider "${offer.modelProvider}", and a thread keeps its provider; change model_provider in requirements.toml there.`);
+  }
+  const disputed = contradictions(both);
+  if (disputed.length > 0) add('blocker', 'features-refused', `The requirements of ${offer.sourceName} and ${facts.name} contradict each other about ${disputed.join(', ')}; change [features] in requirements.toml on one of them.`);
+  const loose = notHeld(carried ?? {}, facts.requirements ?? {});
+  if (loose.length > 0) {
+    add('warning', 'requirements-not-held', `An administrator of a host that the thread was on demands ${loose.join(', ')}, to which Baton cannot hold it at ${facts.name}; put the same into requirements.toml there.${loose.includes(NETWORK) && applied !== null && !applied.networkAccess ? ' Its sandboxed commands reach no network meanwhile.' : ''}`);
   }
 
   findings.push(...diskFindings(facts.name, { ...offer, rolloutBytes: facts.rolloutBytes }, facts.disks));

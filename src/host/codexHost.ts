@@ -8,8 +8,10 @@ import { resolveCodex } from '../codex/executable';
 import type { ModelListResponse } from '../codex/protocol.generated';
 import { loadedThreads } from '../codex/quiesce';
 import { explicitPolicy, releaseIdleThreads } from '../codex/threads';
-import { approvalsReviewer, policyOf, requirements as requirementsSchema, writableRootsOf, type ApprovalsReviewer, type Policy, type Requirements } from '../handoff/policy';
+import { approvalsReviewer, policyOf, writableRootsOf, type ApprovalsReviewer, type Policy, type Requirements } from '../handoff/policy';
+import { constraintSettings, webSearchMode, type WebSearchMode } from '../handoff/constraints';
 import type { DestinationFacts } from '../handoff/preflight';
+import { requirementsOf } from './codexRequirements';
 import type { FileChange } from './approvalRequest';
 import type { Environment } from './home';
 import { asksForPolicy, type HeldPolicies } from './heldPolicies';
@@ -53,6 +55,7 @@ const config = z.looseObject({
   approval_policy: z.unknown().optional(),
   // One that this Baton does not know is no reason to have approvals decided by another that the thread brings.
   approvals_reviewer: approvalsReviewer.nullish().catch('user'),
+  web_search: webSearchMode.nullish().catch(null),
   sandbox_mode: z.enum(['read-only', 'workspace-write', 'danger-full-access']).nullish(),
   sandbox_workspace_write: z.looseObject({ network_access: z.boolean().nullish(), exclude_tmpdir_env_var: z.boolean().nullish(), exclude_slash_tmp: z.boolean().nullish() }).nullish(),
   model_provider: z.string().nullish(),
@@ -98,6 +101,22 @@ function remember<V>(map: Map<string, V>, key: string, value: V): void {
   map.set(key, value);
   const [oldest] = map.keys();
   if (map.size > 1000 && oldest !== undefined) map.delete(oldest);
+}
+
+/** Where Codex looks on Linux and macOS; on Windows it looks elsewhere, which has not been tried. */
+const REQUIREMENTS_FILE = '/etc/codex/requirements.toml';
+const fileContent = z.looseObject({ dataBase64: z.string() });
+
+/** As Codex itself sees it; null where there is none, or it may not be read. */
+async function readRequirementsFile(server: AppServer): Promise<string | null> {
+  if (process.platform === 'win32') return null;
+  try {
+    const read = fileContent.safeParse(await server.forward('fs/readFile', { path: REQUIREMENTS_FILE }));
+    return read.success ? Buffer.from(read.data.dataBase64, 'base64').toString('utf8') : null;
+  } catch (error) {
+    if (CodexError.is(error, 'refused')) return null;
+    throw error;
+  }
 }
 
 /** This host's Codex: one app-server that is started when it is needed and again when it is gone, and what is remembered of its threads. */
@@ -246,11 +265,15 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
     this.options.held.follow(threadId, settings).catch((error: unknown) => this.options.log.error(`What ${threadId} may do could not be written down: ${describeError(error).message}`));
   }
 
-  /** A request that loads a thread, completed by what the thread is held to unless it says that itself. */
+  /** A request that loads a thread, completed by what the thread is held to unless it says that itself, and by what nobody may change. */
   private asHeld(method: string, params: unknown): unknown {
     const named = loading.has(method) ? namesThread.safeParse(params) : null;
     const held = named?.success === true ? this.options.held.of(named.data.threadId) : undefined;
-    return named?.success !== true || held === undefined || asksForPolicy(params) ? params : { ...named.data, ...explicitPolicy({ ...held.policy, approvalsReviewer: held.approvalsReviewer }) };
+    if (named?.success !== true || held === undefined) return params;
+    const own = asksForPolicy(params) ? {} : explicitPolicy({ ...held.policy, approvalsReviewer: held.approvalsReviewer });
+    const settings = { ...constraintSettings(held.requirements ?? {}, held.webSearch ?? null), ...(held.offline === true ? { 'sandbox_workspace_write.network_access': false } : {}) };
+    const request: Record<string, unknown> = { ...named.data, ...own };
+    return Object.keys(settings).length === 0 ? request : { ...request, config: { ...(request['config'] as object | null | undefined), ...settings } };
   }
 
   /** A thread's settings; loads the thread where it is not loaded. Throws CodexError `thread-not-found`, `thread-archived`, `thread-in-use`, `provider-missing`. */
@@ -337,8 +360,9 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   }
 
   async requirements(): Promise<Requirements | null> {
-    const { requirements } = await (await this.ready()).request('configRequirements/read');
-    return requirements == null ? null : requirementsSchema.parse(requirements);
+    const server = await this.ready();
+    const [{ requirements }, file] = await Promise.all([server.request('configRequirements/read'), readRequirementsFile(server)]);
+    return requirementsOf(requirements, file);
   }
 
   /** Whether the administrator of this machine allows remote control. Throws as `ready`. */
@@ -348,16 +372,17 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   }
 
   /** What the configuration says about the policy of new threads: null where it leaves that open. */
-  async configuredPolicy(): Promise<{ readonly policy: Policy | null; readonly reviewer: ApprovalsReviewer | null; readonly modelProvider: string }> {
+  async configuredPolicy(): Promise<{ readonly policy: Policy | null; readonly reviewer: ApprovalsReviewer | null; readonly modelProvider: string; readonly webSearch: WebSearchMode | null }> {
     const server = await this.ready();
     const { config: read } = await server.request('config/read', {});
-    const { approval_policy: approval, approvals_reviewer: configuredReviewer, sandbox_mode: mode, sandbox_workspace_write: workspace, model_provider: provider } = config.parse(read);
+    const { approval_policy: approval, approvals_reviewer: configuredReviewer, sandbox_mode: mode, sandbox_workspace_write: workspace, model_provider: provider, web_search: search } = config.parse(read);
+    const webSearch = search ?? null;
     const modelProvider = provider ?? 'openai';
     const reviewer = configuredReviewer ?? null;
-    if (approval == null && mode == null) return { policy: null, reviewer, modelProvider };
+    if (approval == null && mode == null) return { policy: null, reviewer, modelProvider, webSearch };
     const type = { 'read-only': 'readOnly', 'workspace-write': 'workspaceWrite', 'danger-full-access': 'dangerFullAccess' }[mode ?? 'danger-full-access'];
     const networkAccess = mode == null || workspace?.network_access === true;
-    return { policy: policyOf(approval ?? 'never', { type, networkAccess, excludeTmpdirEnvVar: workspace?.exclude_tmpdir_env_var === true, excludeSlashTmp: workspace?.exclude_slash_tmp === true }), reviewer, modelProvider };
+    return { policy: policyOf(approval ?? 'never', { type, networkAccess, excludeTmpdirEnvVar: workspace?.exclude_tmpdir_env_var === true, excludeSlashTmp: workspace?.exclude_slash_tmp === true }), reviewer, modelProvider, webSearch };
   }
 
   /**
@@ -382,21 +407,21 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   }
 
   /** What a destination says of its Codex, for a thread of a provider; nulls where it has none that works. */
-  async facts(modelProvider: string | null): Promise<Pick<DestinationFacts, 'codexVersion' | 'models' | 'knowsProvider' | 'configured' | 'configuredReviewer' | 'requirements'>> {
+  async facts(modelProvider: string | null): Promise<Pick<DestinationFacts, 'codexVersion' | 'models' | 'knowsProvider' | 'configured' | 'configuredReviewer' | 'configuredWebSearch' | 'requirements'>> {
     let server: AppServer;
     try {
       server = await this.ready();
     } catch (error) {
       this.options.log.warn(`No Codex: ${describeError(error).message}`);
-      return { codexVersion: null, models: null, knowsProvider: false, configured: null, configuredReviewer: null, requirements: null };
+      return { codexVersion: null, models: null, knowsProvider: false, configured: null, configuredReviewer: null, configuredWebSearch: null, requirements: null };
     }
     const asked = modelProvider === null ? null : this.modelsOf(modelProvider);
     const known = asked?.then((models) => ({ models, knowsProvider: true }), (error: unknown) => {
       if (!CodexError.is(error, 'provider-missing')) throw error;
       return { models: null, knowsProvider: false };
     });
-    const [{ models, knowsProvider }, { policy, reviewer }, requirements] = await Promise.all([known ?? { models: null, knowsProvider: false }, this.configuredPolicy(), this.requirements()]);
-    return { codexVersion: server.version, models, knowsProvider, configured: policy, configuredReviewer: reviewer, requirements };
+    const [{ models, knowsProvider }, { policy, reviewer, webSearch }, requirements] = await Promise.all([known ?? { models: null, knowsProvider: false }, this.configuredPolicy(), this.requirements()]);
+    return { codexVersion: server.version, models, knowsProvider, configured: policy, configuredReviewer: reviewer, configuredWebSearch: webSearch, requirements };
   }
 
   /** Ends the app-server: running turns are interrupted first. */

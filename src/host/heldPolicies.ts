@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { approvalPolicy, approvalsReviewer, isNoLaxer, meets, policy, policyOf, requirements, sandboxMode, type Policy } from '../handoff/policy';
+import { webSearchMode } from '../handoff/constraints';
 import { HostError } from './hostError';
 import type { JsonStore } from './jsonStore';
 import { threadId } from './protocol';
@@ -9,6 +10,10 @@ const heldPolicy = z.object({
   approvalsReviewer,
   /** Constraints of the administrators of the hosts that the thread came from; they hold here, and go on holding at the next one. */
   requirements: requirements.nullable(),
+  /** The web search that those constraints leave it. */
+  webSearch: webSearchMode.nullish(),
+  /** A bound on the network came with it that this host does not have: its commands reach none. */
+  offline: z.boolean().optional(),
 });
 export type HeldPolicy = z.output<typeof heldPolicy>;
 export const heldPolicies = z.record(threadId, heldPolicy);
@@ -21,7 +26,10 @@ const asked = z.looseObject({
   sandboxPolicy: z.unknown().optional(),
   permissions: z.unknown().optional(),
   config: z.unknown().optional(),
+  modelProvider: z.string().nullish(),
 });
+
+const refused = () => new HostError('policy-refused', 'The requirements.toml of a host that the thread came from does not allow this policy, and they hold here too. Choose one that they allow, or begin a thread of this host.');
 
 /** Whether a request says anything about what its thread may do. */
 export function asksForPolicy(params: unknown): boolean {
@@ -64,14 +72,17 @@ export class HeldPolicies {
   /** Throws HostError `policy-refused` for a request that goes beyond the constraints that came with its thread. */
   requirePermitted(id: string, params: unknown): void {
     const held = this.of(id);
-    if (held?.requirements == null || !asksForPolicy(params)) return;
+    if (held?.requirements == null) return;
     const { data } = asked.safeParse(params);
+    if (data?.modelProvider != null && held.requirements.allowedModelProviders?.includes(data.modelProvider) === false) throw refused();
+    if (!asksForPolicy(params)) return;
     const approval = data?.approvalPolicy ?? held.policy.approvalPolicy;
     const wanted = data?.sandboxPolicy != null ? policyOf(approval, data.sandboxPolicy) : { ...held.policy, approvalPolicy: approval, sandbox: data?.sandbox ?? held.policy.sandbox };
     // A named profile or a piece of configuration could hold anything.
     const plain = data !== undefined && data.permissions == null && data.config == null;
-    if (plain && wanted !== null && meets(held.requirements, wanted, data.approvalsReviewer ?? held.approvalsReviewer)) return;
-    throw new HostError('policy-refused', 'The requirements.toml of a host that the thread came from does not allow this policy, and they hold here too. Choose one that they allow, or begin a thread of this host.');
+    const within = wanted !== null && !(held.offline === true && (wanted.networkAccess || wanted.sandbox === 'danger-full-access'));
+    if (plain && within && meets(held.requirements, wanted, data.approvalsReviewer ?? held.approvalsReviewer)) return;
+    throw refused();
   }
 
   /** Throws HostError `policy-refused` where Codex, asked for what a thread is held to, applied something laxer without a word. */

@@ -26,7 +26,7 @@ export interface OfferPorts extends DivergencePorts {
   projectsOf(repository: Offer['repository']): Promise<Pick<DestinationFacts, 'projects' | 'unusable'>>;
   /** What this host has of what a thread is used to; `place`: where it would go. */
   surroundings(theirs: Surroundings, place: Place | null): Promise<OwnSurroundings>;
-  codexFacts(modelProvider: string | null): Promise<Pick<DestinationFacts, 'codexVersion' | 'models' | 'knowsProvider' | 'configured' | 'configuredReviewer' | 'requirements'>>;
+  codexFacts(modelProvider: string | null): Promise<Pick<DestinationFacts, 'codexVersion' | 'models' | 'knowsProvider' | 'configured' | 'configuredReviewer' | 'configuredWebSearch' | 'requirements'>>;
 }
 
 /** Where a checkout that arrives goes. */

@@ -11,14 +11,15 @@ import { installRollout, requirePrefix, stageRollout, type AnnouncedRollout } fr
 import { readPlan } from '../codex/rolloutPlan';
 import { allThreads, baseAttachment, beginMoved, injectNote, isArchived, isBase, readThread, resumeMoved, settleBase, unmarkMoved, type AppliedPolicy } from '../codex/threads';
 import type { CarriedThread } from '../handoff/carriedThread';
-import { isNoLaxer, policyOf, sandboxPolicyOf, stricterOf, writableRootsOf, type ApprovalsReviewer, type Policy } from '../handoff/policy';
-import { destinationPolicy, destinationReviewer } from '../handoff/preflight';
+import { isNoLaxer, policyOf, sandboxPolicyOf, requirementsOfBoth, stricterOf, writableRootsOf, type Policy } from '../handoff/policy';
+import { contradictions, webSearchWithin } from '../handoff/constraints';
+import { destinationPolicy, destinationReviewer, unbounded } from '../handoff/preflight';
 import type { RolloutHash } from '../handoff/receipt';
 import type { ApprovalBroker } from './approvalBroker';
 import type { ApprovalTrail } from './approvalTrail';
 import type { CodexHost } from './codexHost';
 import type { Arrival } from './handoffDestination';
-import type { HeldPolicies } from './heldPolicies';
+import type { HeldPolicies, HeldPolicy } from './heldPolicies';
 import { HostError } from './hostError';
 import type { IncomingHandoff } from './incomingHandoff';
 import type { Log } from './log';
@@ -124,28 +125,31 @@ export class ThreadArrival {
     return canary.is === 'proven' ? [] : [`Codex on ${this.hostName()} could not run a command in the thread's sandbox (${canary.why}), so it is not proven that its commands work there.`];
   }
 
-  private async wantedOf(carried: CarriedThread): Promise<{ policy: Policy; approvalsReviewer: ApprovalsReviewer }> {
+  private async wantedOf(carried: CarriedThread): Promise<HeldPolicy> {
     const facts = await this.codex.facts(null);
     const policy = destinationPolicy(carried.policy, carried.requirements, facts);
     const approvalsReviewer = destinationReviewer(carried.approvalsReviewer, carried.requirements, facts);
-    if (policy === null || approvalsReviewer === null) throw new HostError('preflight-blocked', `${this.hostName()} no longer allows a policy as strict as the thread's, so it was not resumed.`);
-    return { policy, approvalsReviewer };
+    const both = requirementsOfBoth(facts.requirements, carried.requirements) ?? {};
+    if (policy === null || approvalsReviewer === null || contradictions(both).length > 0) throw new HostError('preflight-blocked', `${this.hostName()} no longer allows a policy as strict as the thread's, so it was not resumed.`);
+    const { requirements } = carried;
+    return { policy, approvalsReviewer, requirements, webSearch: webSearchWithin(both, facts.configuredWebSearch), ...(unbounded(requirements, facts) && !policy.networkAccess ? { offline: true } : {}) };
   }
 
   /** The thread goes on here: its rollouts in place, resumed in its worktree under a policy no wider than before. May be repeated. */
   async activate({ record, manifest: sent, rollouts, cwd, atRest }: Arrival): Promise<{ threadId: string; notes: string[] }> {
     const server = await this.codex.ready();
-    const { policy: wanted, approvalsReviewer } = await this.wantedOf(sent.thread);
+    const held = await this.wantedOf(sent.thread);
+    const { policy: wanted, approvalsReviewer } = held;
     const waits = atRest ? { goal: null, approvals: [], subAgents: [], queue: { flowing: false, waiting: [] } } : {};
     const carried = { ...sent.thread, approvalsReviewer, ...waits };
     const manifest = { ...sent, thread: carried };
-    if (manifest.rollouts.length === 0) return this.begin(cwd, wanted, manifest, record.sourceName);
+    if (manifest.rollouts.length === 0) return this.begin(cwd, held, manifest, record.sourceName);
 
     const { threadId } = record;
     const relations = relationsOf(manifest.rollouts, threadId);
     const ofRelation = (relation: string) => [...new Set(manifest.rollouts.filter(({ name }) => relations.get(name) === relation).map((rollout) => rollout.threadId))];
     // Before anything can load the thread.
-    await this.held.hold(threadId, { policy: wanted, approvalsReviewer: carried.approvalsReviewer, requirements: carried.requirements });
+    await this.held.hold(threadId, held);
     if (await isArchived(server, threadId)) await unmarkMoved(server, { threadId, name: carried.name });
     for (const { path, name } of rollouts) await this.install(server, path, name, relations.get(name) === 'ancestor');
     const received = new Set(rollouts.map(({ name }) => parseRolloutName(name)?.threadId));
@@ -156,7 +160,7 @@ export class ThreadArrival {
     await server.request('thread/attachment/remove', { threadId, attachmentType: baseAttachment, identityKey: record.source }).catch(() => undefined);
     for (const attachment of carried.attachments) await server.request('thread/attachment/add', { threadId, ...attachment });
     await this.tell(server, threadId, manifest, noteForAgent(record.sourceName, this.hostName(), cwd, manifest));
-    for (const agent of ofRelation('subagent')) await this.settleSubAgent(server, agent, cwd, wanted, carried);
+    for (const agent of ofRelation('subagent')) await this.settleSubAgent(server, agent, cwd, held, carried);
     for (const pending of [{ threadId, approvals: carried.approvals }, ...carried.subAgents.filter((agent) => ofRelation('subagent').includes(agent.threadId))]) await this.approvals.adopt(pending.threadId, pending.approvals, pending.threadId === threadId && goesOn(carried));
     await this.trail.keep(threadId, carried.trail);
     const count = [carried, ...carried.subAgents].reduce((sum, { approvals }) => sum + approvals.length, 0);
@@ -178,12 +182,12 @@ export class ThreadArrival {
   }
 
   /** A thread that the thread spawned works in the same directory from here on, and under no wider policy. */
-  private async settleSubAgent(server: AppServer, threadId: string, cwd: string, wanted: Policy, carried: CarriedThread): Promise<void> {
+  private async settleSubAgent(server: AppServer, threadId: string, cwd: string, held: HeldPolicy, carried: CarriedThread): Promise<void> {
+    const { policy: wanted, approvalsReviewer } = held;
     const { approvalPolicy, sandbox } = await server.request('thread/resume', { threadId, cwd, excludeTurns: true });
     const own = policyOf(approvalPolicy, sandbox);
     const policy = own === null ? wanted : stricterOf(own, wanted);
-    const { approvalsReviewer, requirements } = carried;
-    await this.held.hold(threadId, { policy, approvalsReviewer, requirements });
+    await this.held.hold(threadId, { ...held, policy });
     await releaseThread(server, threadId);
     this.inForce(await resumeMoved(server, { threadId, cwd, ...policy, approvalsReviewer }), policy, carried);
     await releaseThread(server, threadId);
@@ -217,11 +221,12 @@ export class ThreadArrival {
   }
 
   /** A thread begins here in the working state that came without one. */
-  private async begin(cwd: string, wanted: Policy, manifest: Manifest, from: string): Promise<{ threadId: string; notes: string[] }> {
+  private async begin(cwd: string, held: HeldPolicy, manifest: Manifest, from: string): Promise<{ threadId: string; notes: string[] }> {
     const { thread: carried, prompt } = manifest;
+    const { policy: wanted } = held;
     const server = await this.codex.ready();
     const threadId = (await this.begunIn(server, cwd)) ?? (await this.beginNoted(server, cwd, wanted, manifest, from));
-    await this.held.hold(threadId, { policy: wanted, approvalsReviewer: carried.approvalsReviewer, requirements: carried.requirements });
+    await this.held.hold(threadId, held);
     const speaks = (await server.request('thread/turns/list', { threadId, limit: 1 })).data.length > 0;
     // What is loaded would stay read-only.
     if (!speaks) await releaseThread(server, threadId);

@@ -187,7 +187,7 @@ export class ThreadDeparture {
       signal.throwIfAborted();
       await record(before);
       // Loaded again after a handoff that was given up, it must not run under this machine's configuration instead.
-      await this.held.hold(threadId, { policy: before.policy, approvalsReviewer, requirements: this.held.of(threadId)?.requirements ?? null });
+      await this.held.hold(threadId, { requirements: null, ...this.held.of(threadId), policy: before.policy, approvalsReviewer });
       const { interruptedTurnId, goalPaused } = await quiesceThread(server, threadId);
       // Until it was interrupted the turn ran on: what it asked for and what was queued since goes along too.
       const after = await this.waiting(server, threadId, interruption, kept, before.queue.flowing || interruptedTurnId !== null);

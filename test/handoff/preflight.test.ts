@@ -25,10 +25,13 @@ const facts: DestinationFacts = {
   knowsProvider: true,
   configured: null,
   configuredReviewer: null,
+  configuredWebSearch: null,
   requirements: null,
   disks: [{ use: 'arriving', path: '/home/me/.baton/handoffs', device: '1', freeBytes: 1024 * mebibyte }],
   rolloutBytes: mebibyte,
 };
+
+const demand = (key: string, digit: string) => ({ key, digest: digit.repeat(64) });
 
 interface Case {
   readonly when: string;
@@ -77,6 +80,9 @@ const cases: readonly Case[] = [
   { when: 'another review is configured there', offer: { approvalsReviewer: 'auto_review' }, facts: { configuredReviewer: 'guardian_subagent' }, level: 'warning', code: 'reviewer-narrowed', says: /a person decides/ },
   { when: 'what is required there forbids the review', offer: { approvalsReviewer: 'auto_review' }, facts: { requirements: { allowedApprovalsReviewers: ['user'] } }, level: 'warning', code: 'reviewer-narrowed', says: /in requirements\.toml there/ },
   { when: 'what is required there lets no person decide', facts: { requirements: { allowedApprovalsReviewers: ['auto_review'] } }, level: 'blocker', code: 'reviewer-refused', says: /change allowed_approvals_reviewers/ },
+  { when: 'a provider is required that the thread does not have', facts: { requirements: { allowedModelProviders: ['azure'] } }, level: 'blocker', code: 'provider-refused', says: /do not allow the model provider "openai", .*; change model_provider in requirements\.toml there/ },
+  { when: 'a feature has to be off on one side and on on the other', carried: { featuresOff: ['apps'] }, facts: { requirements: { featuresOn: ['apps'] } }, level: 'blocker', code: 'features-refused', says: /contradict each other about apps; change \[features\]/ },
+  { when: 'something is required that cannot be held', carried: { others: [demand('rules', 'a'), demand('mcp_servers', 'b')], featuresOn: ['apps'] }, facts: { requirements: { others: [demand('mcp_servers', 'c')] } }, level: 'warning', code: 'requirements-not-held', says: /demands features\.apps, mcp_servers, rules, to which Baton cannot hold it at server; put the same into requirements\.toml there\.$/ },
   { when: 'there is room', level: 'ok', code: 'disk', says: /server has 1\.1 GB free/ },
   { when: 'there is no room', facts: { disks: [{ use: 'arriving', path: '/home/me/.baton/handoffs', device: '1', freeBytes: 2 * mebibyte }] }, level: 'blocker', code: 'disk-full', says: /has 2\.1 MB free on the disk of \/home\/me\/\.baton\/handoffs and needs 88\.1 MB there for what arrives, 86\.0 MB more; free some space/ },
 ];
@@ -113,6 +119,19 @@ describe('the findings of a destination', () => {
   it('say nothing of the model provider of a thread that has none, nor of one at a host without Codex', () => {
     expect(find({ offer: { modelProvider: null } }).map(({ code }) => code)).not.toContain('model-provider');
     expect(find({ facts: { codexVersion: null, knowsProvider: false, models: null }, offer: { modelProvider: 'azure' } }).map(({ code }) => code)).not.toContain('provider-missing');
+  });
+
+  it('say nothing of requirements that the destination has likewise', () => {
+    const same: Requirements = { others: [demand('rules', 'a')], featuresOn: ['apps'], featuresOff: ['memories'], allowedModelProviders: ['openai'] };
+    expect(find({ carried: same, facts: { requirements: same } }).filter(({ level }) => level !== 'ok')).toEqual([]);
+  });
+
+  it('take the network from a sandbox where a bound on it came along that the destination does not have', () => {
+    const online = { ...offer.policy, networkAccess: true };
+    const carried: Requirements = { others: [demand('experimental_network', 'a')] };
+    const told = find({ offer: { policy: online }, carried }).filter(({ level }) => level !== 'ok').map(({ code, message }) => `${code}: ${message}`);
+    expect(told).toEqual([expect.stringMatching(/^policy-narrowed: .* workspace-write instead of .* workspace-write with network/), expect.stringMatching(/^requirements-not-held: .*experimental_network.* reach no network meanwhile\.$/)]);
+    expect(find({ offer: { policy: online }, carried, facts: { requirements: carried } }).filter(({ level }) => level !== 'ok')).toEqual([]);
   });
 
   it('give no false alarm of a model that the source lists as little, that nobody lists, or of an older Baton', () => {

@@ -17,6 +17,11 @@ async function asRun(site: Site, threadId: string) {
 const confined = { approvalPolicy: 'on-request', type: 'workspaceWrite', networkAccess: false, writableRoots: [] };
 
 /** Has Codex drop a thread from memory, as it does with one that nobody looks at. */
+async function atTop(codexHome: string, line: string): Promise<void> {
+  const path = join(codexHome, 'config.toml');
+  await writeFile(path, `${line}\n${await readFile(path, 'utf8')}`);
+}
+
 async function unload(site: Site, threadId: string): Promise<void> {
   const closed = new Promise<void>((fulfil) => {
     const stop = site.client.onCodex((method, params) => {
@@ -27,6 +32,13 @@ async function unload(site: Site, threadId: string): Promise<void> {
   });
   await site.client.codex('thread/unsubscribe', { threadId });
   await closed;
+}
+
+/** What the model was offered with the last request, of what an administrator can take away. */
+function lastTools({ model }: PairedHosts): { shell: boolean; web: string } {
+  const tools = model.requests.at(-1)?.['tools'] as { type: string; name?: string; external_web_access?: boolean }[];
+  const web = tools.find(({ type }) => type === 'web_search');
+  return { shell: tools.some(({ name }) => name === 'exec_command'), web: web === undefined ? 'disabled' : web.external_web_access === true ? 'live' : 'cached' };
 }
 
 describe('what a thread may do', () => {
@@ -40,8 +52,7 @@ describe('what a thread may do', () => {
       server: permissive,
       prepare: async ({ name, codexHome }) => {
         if (name !== 'server') return;
-        const path = join(codexHome, 'config.toml');
-        await writeFile(path, `approvals_reviewer = "user"\n${await readFile(path, 'utf8')}`);
+        await atTop(codexHome, 'approvals_reviewer = "user"');
       },
     });
     ({ laptop, server } = pair);
@@ -138,8 +149,24 @@ describe.skipIf(!canManageCodex())('the requirements of an administrator', () =>
 
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'baton-managed-'));
-    const requirements = 'allowed_sandbox_modes = ["read-only", "workspace-write"]\nallowed_approval_policies = ["untrusted", "on-request"]\n';
-    pair = await startPair({ clean: true, laptopEnv: { BATON_CODEX: managedCodex(directory, codex, requirements) }, server: permissive });
+    const requirements = `
+allowed_sandbox_modes = ["read-only", "workspace-write"]
+allowed_approval_policies = ["untrusted", "on-request"]
+allowed_web_search_modes = ["cached"]
+enforce_residency = "us"
+[features]
+shell_tool = false
+[mcp_servers.docs]
+identity = { command = "docs-server" }
+`;
+    pair = await startPair({
+      clean: true,
+      laptopEnv: { BATON_CODEX: managedCodex(directory, codex, requirements) },
+      server: permissive,
+      prepare: async ({ name, codexHome }) => {
+        if (name === 'server') await atTop(codexHome, 'web_search = "live"');
+      },
+    });
     ({ laptop, server } = pair);
     audit = await pair.join('audit', permissive);
   });
@@ -167,9 +194,35 @@ describe.skipIf(!canManageCodex())('the requirements of an administrator', () =>
         expect((await refusal(at.client.codex(beyond.method, { threadId, ...beyond.params }))).reason).toBe('policy-refused');
       }
       expect(await at.say(threadId, said.hello)).toBe('completed');
+      expect(lastTools(pair)).toEqual({ shell: false, web: 'cached' });
       expect(await asRun(at, threadId)).toMatchObject(confined);
     }
     expect((await laptop.thread(threadId)).baton).toMatchObject({ owner: laptop.hostId, epoch: 3 });
+  });
+
+  it('of web search and features bind at the third host also when its user says something else of the policy', async () => {
+    const threadId = await laptop.begin(said.hello);
+    await laptop.handOff({ threadId, to: server.hostId });
+    await server.handOff({ threadId, to: audit.hostId });
+    await audit.client.codex('thread/resume', { threadId, sandbox: 'read-only', approvalPolicy: 'untrusted' });
+    expect(await audit.say(threadId, said.hello)).toBe('completed');
+    expect(lastTools(pair)).toEqual({ shell: false, web: 'cached' });
+    const { thread } = (await audit.client.codex('thread/fork', { threadId })) as { thread: { id: string } };
+    expect(await audit.say(thread.id, said.hello)).toBe('completed');
+    expect(lastTools(pair)).toEqual({ shell: false, web: 'cached' });
+    // A thread of that host's own is bound by nothing of it.
+    await server.begin(said.hello);
+    expect(lastTools(pair)).toEqual({ shell: true, web: 'live' });
+  });
+
+  it('to which no thread can be held are told of, also from the second host to the third', async () => {
+    const threadId = await laptop.begin(said.hello);
+    const loose = async (from: Site, to: Site) => (await from.client.call('handoff/preflight', { threadId, to: to.hostId })).findings.find(({ code }) => code === 'requirements-not-held');
+    const expected = { level: 'warning', message: saying('demands enforce_residency, mcp_servers, to which Baton cannot hold it at') };
+    expect(await loose(laptop, server)).toMatchObject(expected);
+    await laptop.handOff({ threadId, to: server.hostId });
+    expect(await loose(server, audit)).toMatchObject(expected);
+    expect(await loose(server, laptop)).toBeUndefined();
   });
 
   it('are noticed where they make the destination stricter than the thread', async () => {
