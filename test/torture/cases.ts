@@ -3,6 +3,8 @@ import { z } from 'zod';
 import { wireFaults } from './faultyWire';
 
 export const phases = ['quiesce', 'capture', 'transfer', 'stage', 'receipt', 'commit', 'activate'] as const;
+/** `relayTwice`: again as soon as the source is back at it. `relayMoves`: it comes back at another address. */
+const victims = ['source', 'destination', 'both', 'relay', 'relayTwice', 'relayMoves'] as const;
 const role = z.enum(['source', 'destination']);
 export type Role = z.infer<typeof role>;
 const phase = z.enum(phases);
@@ -33,10 +35,12 @@ export const tortureCase = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('killAgain'), ...subject, ...place, again: z.number().int().positive() }),
   /** The other host too, as soon as the one is dead. */
   z.strictObject({ kind: z.literal('killBoth'), ...subject, ...place }),
-  z.strictObject({ kind: z.literal('killInPhase'), ...subject, phase, victim: z.enum(['source', 'destination', 'relay', 'both']) }),
+  z.strictObject({ kind: z.literal('killInPhase'), ...subject, phase, victim: z.enum(victims) }),
+  /** That process is stopped for longer than any heartbeat takes, and goes on. */
+  z.strictObject({ kind: z.literal('suspend'), ...subject, phase, victim: z.enum(['source', 'destination', 'relay']) }),
   z.strictObject({ kind: z.literal('wire'), ...subject, fault: z.enum(wireFaults), afterBytes: z.number().int().nonnegative() }),
-  /** No connection from that phase on: for a while, or until the handoff was cancelled or is the destination's. */
-  z.strictObject({ kind: z.literal('partition'), ...subject, phase, cancel: z.boolean() }),
+  /** No connection from that phase on: for a while, or until the handoff was cancelled or is the destination's; of which so many hours pass at once. */
+  z.strictObject({ kind: z.literal('partition'), ...subject, phase, cancel: z.boolean(), hours: z.number().int().nonnegative().default(0) }),
   z.strictObject({ kind: z.literal('diskFull'), ...subject, role, phase, freeBytes: z.number().int().nonnegative(), restart }),
   z.strictObject({ kind: z.literal('readOnly'), ...subject, role, phase, restart }),
   z.strictObject({ kind: z.literal('ioError'), ...subject, role, call: z.string(), nth: z.number().int().positive(), code: z.enum(['EIO', 'ENOSPC']), restart }),
@@ -83,7 +87,7 @@ export function randomFrom(seed: number): () => number {
 
 /** In one round each kind has its turn so often. */
 export const round: readonly Kind[] = [
-  'kill', 'wire', 'kill', 'killAgain', 'kill', 'killInPhase', 'kill', 'diskFull', 'kill', 'wire', 'killBoth', 'kill', 'ioError', 'killAgain', 'partition', 'kill', 'readOnly', 'wire', 'killInPhase', 'clock', 'ring', 'reclaim', 'rivals',
+  'kill', 'wire', 'kill', 'killAgain', 'kill', 'killInPhase', 'kill', 'diskFull', 'kill', 'wire', 'killBoth', 'kill', 'ioError', 'killAgain', 'partition', 'kill', 'readOnly', 'wire', 'killInPhase', 'clock', 'suspend', 'ring', 'reclaim', 'rivals',
 ];
 const DAY_MS = 86_400_000;
 /** Kills of a second kind come in the first so many points of a recovery; what they do not reach has fewer. */
@@ -122,8 +126,8 @@ export function* cases(terrain: Terrain, seed: number, turns: readonly Kind[] = 
     const place = present(places.shift());
     return place.leg === 'fork' && random() < 0.5 ? { ...place, leg: 'second-worktree' as const } : place;
   };
-  const possible = turns.filter((kind) => terrain.disks || (kind !== 'diskFull' && kind !== 'readOnly'));
-  if (possible.length === 0) throw new Error('None of the kinds that were asked for is possible here: a disk can be filled only by root on Linux.');
+  const possible = turns.filter((kind) => (kind === 'diskFull' || kind === 'readOnly' ? terrain.disks : kind !== 'suspend' || process.platform !== 'win32'));
+  if (possible.length === 0) throw new Error('None of the kinds that were asked for is possible here: a disk can be filled only by root on Linux, and a process be suspended not on Windows.');
   for (let turn = 0; ; turn++) {
     const kind = present(possible[turn % possible.length]);
     const carries = among(['nothing', 'nothing', 'approval', 'queue'] as const);
@@ -139,13 +143,16 @@ export function* cases(terrain: Terrain, seed: number, turns: readonly Kind[] = 
         yield { ...where, kind, ...nextPlace(), again: 1 + upTo(RECOVERY_POINTS - 1) };
         break;
       case 'killInPhase':
-        yield { ...where, kind, phase: among(phases), victim: among(['source', 'destination', 'relay', 'both'] as const) };
+        yield { ...where, kind, phase: among(phases), victim: among(victims) };
+        break;
+      case 'suspend':
+        yield { ...where, kind, phase: among(phases), victim: among(['source', 'destination', 'relay'] as const) };
         break;
       case 'wire':
         yield { ...where, kind, fault: among(wireFaults), afterBytes: upTo(terrain.bytes[asSurveyed(leg)]) };
         break;
       case 'partition':
-        yield { ...where, kind, phase: among(phases), cancel: random() < 0.5 };
+        yield { ...where, kind, phase: among(phases), cancel: random() < 0.5, hours: among([0, 7]) };
         break;
       case 'diskFull':
         yield { ...where, kind, role: side, phase: among(phases), freeBytes: upTo(among([4096, 65_536, 400_000])), restart: random() < 0.5 };

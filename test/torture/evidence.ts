@@ -38,7 +38,7 @@ export function standingOf(site: Site, threadId: string, native: boolean): Stand
     if (side === 'owner') {
       if (event.type === 'reclaimed' || event.type === 'superseded') {
         // Who had it keeps it as a fork; who takes it back makes it usable.
-        settled.owner = owns === (event.type === 'reclaimed');
+        if (owns || event.type === 'reclaimed') settled.owner = false;
         settled.source = true;
         owns = event.type === 'reclaimed';
         if (owns) epochs.push(event.epoch ?? 0);

@@ -13,6 +13,8 @@ export interface FaultyWire {
    * of the one concerned, `flip` inverts a bit of the next byte, `stall` holds back all that comes, `delay` each piece for a while.
    */
   fail(fault: WireFault, afterBytes: number): void;
+  /** New connections lead there from now on. */
+  leadTo(port: number): void;
   /** Ends every connection and takes no other. */
   part(): void;
   /** From now on everything passes again, also what was held back. Gives whether the fault had come about. */
@@ -22,8 +24,9 @@ export interface FaultyWire {
 
 const DELAY_MS = 20;
 
-/** Passes every connection on to `target`. */
-export async function startFaultyWire(target: { readonly host: string; readonly port: number }): Promise<FaultyWire> {
+/** Passes every connection on to `first`, until it is told another port. */
+export async function startFaultyWire(first: { readonly host: string; readonly port: number }): Promise<FaultyWire> {
+  let target = first;
   const sockets = new Set<Socket>();
   const held: (() => void)[] = [];
   let bytes = 0;
@@ -101,6 +104,9 @@ export async function startFaultyWire(target: { readonly host: string; readonly 
     fail: (fault, afterBytes) => {
       happened = false;
       planned = { fault, left: afterBytes };
+    },
+    leadTo: (port) => {
+      target = { ...target, port };
     },
     part: () => {
       happened = true;

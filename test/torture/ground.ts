@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { startRelayProcess } from '../fixtures/machine';
+import { endProcess, startRelayProcess } from '../fixtures/machine';
 import { startPair, type PairedHosts, type Site } from '../integration/pairedHosts';
 import { carriedScript } from './carried';
 import type { Leg, Role } from './cases';
@@ -123,8 +123,8 @@ export class Ground {
   /** Starts what is dead, hosts without orders. Gives whether there was any. */
   async revive(): Promise<boolean> {
     let found = false;
-    const { relay } = this.pair;
     if (this.closed) return false;
+    const { relay } = this.pair;
     if (relay.child.exitCode !== null || relay.child.signalCode !== null) {
       this.pair.relay = await startRelayProcess(new URL(relay.url).host);
       found = true;
@@ -136,6 +136,18 @@ export class Ground {
       found = true;
     }
     return found;
+  }
+
+  /** The relay goes on under another address, behind the same name: to the hosts it is the proxy. */
+  async moveRelay(): Promise<void> {
+    await endProcess(this.pair.relay.child, 'SIGKILL');
+    this.pair.relay = await startRelayProcess();
+    this.wire.leadTo(Number(new URL(this.pair.relay.url).port));
+  }
+
+  /** For every host so much time has passed at once, by the monotonic clock. */
+  letPass(milliseconds: number): void {
+    for (const site of this.sites) this.order(site, { sleptMs: milliseconds });
   }
 
   /** Waits for something, and meanwhile starts what dies. */

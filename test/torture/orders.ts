@@ -12,6 +12,8 @@ export interface Orders {
   readonly kill?: { readonly point?: string; readonly nth: number };
   /** The `nth` call whose name begins so fails. */
   readonly fail?: { readonly call: string; readonly nth: number; readonly code: 'EIO' | 'ENOSPC' };
+  /** So much time has passed at once, by the monotonic clock: the host was suspended, or nothing was heard for so long. */
+  readonly sleptMs?: number;
   /** The wall clock differs by so much; the monotonic one does not. */
   readonly clockShiftMs?: number;
 }

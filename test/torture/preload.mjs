@@ -42,6 +42,7 @@ function nameOf(call, path) {
   return `${call} ${name}`;
 }
 
+let slept = 0;
 let orders = { id: '' };
 let counts = new Map();
 let total = 0;
@@ -58,6 +59,7 @@ function read() {
     counts = new Map();
     total = 0;
     orders = fresh;
+    slept += fresh.sleptMs ?? 0;
   }
 }
 
@@ -248,5 +250,14 @@ childProcess.spawn = disguise((program, args, options) => {
 }, spawn);
 
 shiftWallClock(() => orders.clockShiftMs ?? 0);
+// It never goes back: what was slept stays so under later orders.
+const monotonic = performance.now.bind(performance);
+Object.defineProperty(performance, 'now', {
+  configurable: true,
+  value: () => {
+    read();
+    return monotonic() + slept;
+  },
+});
 
 syncBuiltinESMExports();

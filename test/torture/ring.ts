@@ -11,7 +11,7 @@ import { killedAt } from './inflict';
 import { within } from './patience';
 import type { CaseResult } from './runCase';
 import { settle } from './settle';
-import { worktreeOf } from './stage';
+import { workOn, worktreeOf } from './stage';
 
 /** What a thread of the laptop's may do; the desk would let its own do anything. */
 const confined = { approvalPolicy: 'on-request', type: 'workspaceWrite', networkAccess: false, writableRoots: [] };
@@ -30,7 +30,9 @@ export async function runRing(ground: Ground, asked: CaseOf<'ring'>): Promise<Om
   let first: string | null = null;
   for (const [index, destination] of [server, desk, laptop, server].entries()) {
     const hurt = index === asked.hurt;
-    if (index > 0) await writeFile(join(directory, `stop-${index}.txt`), `on ${source.machine.name}\n`);
+    // The same as other threads do on that branch, or it would be in their way, and they in its.
+    if (index === 1) await workOn(directory);
+    if (index > 1) await writeFile(join(directory, `stop-${index}.txt`), `on ${source.machine.name}\n`);
     if (hurt) await load(source, threadId, asked.carrying);
     const expected = await Expectation.of(ground, { threadId, directory, source, destinations: [destination], carrying: hurt ? asked.carrying : 'nothing', diverged: null });
     const handOff = () => source.handOff({ threadId, to: destination.hostId });

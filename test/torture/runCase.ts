@@ -1,11 +1,10 @@
 /** One case: a thread is made, its handoff is hurt, everything is healed, and what then is the case is compared with what must be. */
-import { endProcess } from '../fixtures/machine';
 import type { Site } from '../integration/pairedHosts';
 import type { HandoffCase, TortureCase } from './cases';
 import { Expectation } from './expectation';
 import { inRole, type Ground } from './ground';
 import { heardOf } from './orders';
-import { dieAgain, killedAt, patiently } from './inflict';
+import { dieAgain, killedAt, killRelay, part, patiently, suspend } from './inflict';
 import { within } from './patience';
 import { runReclaim } from './reclaim';
 import { runRing } from './ring';
@@ -72,11 +71,19 @@ async function inflict(ground: Ground, asked: HandoffCase, source: Site, destina
       const reached = await Promise.race([phase, ended]);
       if (reached !== null) {
         const { victim } = asked;
-        if (victim === 'relay') await endProcess(ground.pair.relay.child, 'SIGKILL');
         if (victim === 'source' || victim === 'both') await source.stop('SIGKILL');
         if (victim === 'destination' || victim === 'both') await destination.stop('SIGKILL');
+        if (victim === 'relay' || victim === 'relayTwice' || victim === 'relayMoves') await killRelay(ground, source, victim);
         await ground.revive();
       }
+      await ended;
+      return reached !== null;
+    }
+    case 'suspend': {
+      const ended = begin();
+      const reached = await Promise.race([phase, ended]);
+      const child = { source: source.machine.hostProcess, destination: destination.machine.hostProcess, relay: ground.pair.relay.child }[asked.victim];
+      if (reached !== null) await suspend(ground, child, ended);
       await ended;
       return reached !== null;
     }
@@ -93,9 +100,9 @@ async function inflict(ground: Ground, asked: HandoffCase, source: Site, destina
       const ended = begin();
       const reached = await Promise.race([phase, ended]);
       if (reached !== null) {
-        ground.wire.part();
-        if (asked.cancel) source.client.call('handoff/cancel', { handoffId: reached.handoffId }).catch(() => undefined);
-        await patiently(ended);
+        await part(ground, ended, asked.hours, () => {
+          if (asked.cancel) source.client.call('handoff/cancel', { handoffId: reached.handoffId }).catch(() => undefined);
+        });
       }
       ground.wire.heal();
       await ended;

@@ -11,7 +11,7 @@ import { rolloutsOf } from './evidence';
 import type { Ground } from './ground';
 
 /** Work of an agent in a worktree: a commit, and changes that are staged, unstaged and untracked. */
-async function workOn(worktree: string): Promise<void> {
+export async function workOn(worktree: string): Promise<void> {
   await writeFile(join(worktree, 'src', 'meteor.js'), 'export const meteor = "Leonids";\n');
   await git(worktree, 'add', 'src/meteor.js');
   // The same for every thread: they share a branch, and another commit on it would be in the way of the next one.
