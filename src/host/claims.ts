@@ -42,6 +42,8 @@ export interface ClaimPorts {
 /** Who owns a thread, beyond the handoffs that this host takes part in: reclaims, and what other hosts say of theirs. */
 export class Claims {
   private readonly turns = new InTurn();
+  /** What several hosts say of a thread at once is considered one after the other. */
+  private readonly hearing = new InTurn();
   private timer: NodeJS.Timeout | undefined;
   private disposed = false;
   /** Settles once every host that could be reached has been asked, after a start, whether this one still owns what came to it. */
@@ -192,7 +194,11 @@ export class Claims {
   }
 
   /** Takes another host's word, where it holds. Gives what became of it; `worse` also where a handoff has to end first. */
-  private async consider({ threadId, ...claim }: PeerParams<'handoff/claims'>['claims'][number], teller: string): Promise<ReturnType<typeof weigh>> {
+  private consider({ threadId, ...claim }: PeerParams<'handoff/claims'>['claims'][number], teller: string): Promise<ReturnType<typeof weigh>> {
+    return this.hearing.take(threadId, () => this.considerNow(threadId, claim, teller));
+  }
+
+  private async considerNow(threadId: string, claim: Claim, teller: string): Promise<ReturnType<typeof weigh>> {
     const ledger = this.ports.ledger.get(threadId);
     const verdict = weigh(ledger, this.self, teller, claim);
     this.waiting.delete(threadId);
