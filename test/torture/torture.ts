@@ -87,7 +87,7 @@ async function survey(ground: Ground, disks: boolean): Promise<Terrain> {
 }
 
 function inWords({ kind, carrying, ...rest }: TortureCase): string {
-  const word = (name: string, value: unknown) => (name === 'nth' && value === 1 ? '' : ['leg', 'point', 'role'].includes(name) ? String(value) : `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`);
+  const word = (name: string, value: unknown) => (name === 'nth' && value === 1 ? '' : [...(['leg', 'point', 'role'].includes(name) ? [] : [name]), typeof value === 'string' ? value : JSON.stringify(value)].join(' '));
   return [kind, ...(carrying === 'nothing' ? [] : [`with ${carrying}`]), ...Object.entries(rest).map(([name, value]) => word(name, value))].filter((part) => part !== '').join(', ');
 }
 
