@@ -23,6 +23,12 @@ export function parseRolloutName(name: string): RolloutName | null {
   return { threadId: threadId ?? '', segmentId: segmentId ?? null, day: [year ?? '', month ?? '', day ?? ''] };
 }
 
+/** As what another rollout names one in its `history_base`: a segment by its own id, the first file of a thread by the thread's. */
+export function baseIdOf(name: string): string | null {
+  const parsed = parseRolloutName(name);
+  return parsed === null ? null : (parsed.segmentId ?? parsed.threadId);
+}
+
 const meta = z.looseObject({
   type: z.literal('session_meta'),
   payload: z.looseObject({

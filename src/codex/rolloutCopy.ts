@@ -1,12 +1,12 @@
 /** A thread kept under another id, byte for byte: what a host does with its copy of a thread that goes on elsewhere. */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { AppServer } from './appServer';
 import { CodexError } from './codexError';
-import { describeRollout, parseMetaLine, parseRolloutName, readBody, readMetaLine } from './rollout';
+import { baseIdOf, describeRollout, parseMetaLine, parseRolloutName, readBody, readMetaLine } from './rollout';
 import { listRollouts } from './rolloutFamily';
 import { requirePrefix, syncFolder, type StagedRollout } from './rolloutImport';
 
@@ -31,9 +31,16 @@ export async function copyThread(options: { readonly codexHome: string; readonly
   const all = await listRollouts(codexHome);
   const files = all.get(threadId) ?? [];
   if (files.length === 0 && !all.has(copyId)) throw new CodexError('rollout-missing', `The Codex home ${codexHome} has no rollout of thread ${threadId}.`);
+  // Its segments too get ids of their own: by these alone later ones name what they build on.
+  const ids = new Map([[threadId, copyId]]);
+  for (const { name } of files) {
+    const segmentId = parseRolloutName(name)?.segmentId;
+    if (segmentId != null) ids.set(segmentId, segmentIdOf(segmentId, copyId));
+  }
+  const renamed = (text: string) => [...ids].reduce((changed, [from, to]) => changed.replaceAll(from, to), text);
   for (const { path, name, compressed } of files) {
     if (compressed) throw new CodexError('rollout-compressed', `The rollout ${path} is compressed. Open the thread in Codex once, so that it can be copied.`);
-    const copyName = name.replace(threadId, copyId);
+    const copyName = renamed(name);
     const day = parseRolloutName(copyName)?.day;
     if (day === undefined) throw new CodexError('rollout-invalid', `"${copyName}" is not the name of a rollout.`);
     const target = join(codexHome, 'sessions', ...day, copyName);
@@ -41,8 +48,8 @@ export async function copyThread(options: { readonly codexHome: string; readonly
     if ((all.get(copyId) ?? []).some((file) => file.name === copyName)) continue;
     const { bodyBytes, bodySha256 } = await describeRollout(path);
     await mkdir(dirname(target), { recursive: true, mode: 0o700 });
-    // Both ids have the same length, so the offsets at which later segments branch off hold.
-    const metaLine = (await readMetaLine(path)).replaceAll(threadId, copyId);
+    // The ids have the same length, so the offsets at which later segments branch off hold.
+    const metaLine = renamed(await readMetaLine(path));
     const partial = `${target}.partial`;
     try {
       await pipeline(
@@ -92,14 +99,43 @@ export async function requireReplaceable(codexHome: string, threadId: string, pa
   });
 }
 
+/** The id of a segment in a copy of its thread: always the same, and as long. Its beginning, which is a time and the kind of id, stays. */
+function segmentIdOf(segmentId: string, copyId: string): string {
+  const digits = createHash('sha256').update(`${copyId}/${segmentId}`).digest('hex');
+  return segmentId.slice(0, 24) + segmentId.slice(24).replace(/[0-9a-f]/g, (_, index: number) => digits[index] ?? '0');
+}
+
+/**
+ * Whether segments of a thread arrive that this home does not have beside those that it has: Codex would go on with the last one that
+ * it knows, and so with what was reverted elsewhere, unless it forgets the thread (`thread/delete`) before they are put in place.
+ */
+export function mustBeForgotten(known: readonly { readonly name: string }[], arriving: readonly string[]): boolean {
+  return known.length > 0 && arriving.some((name) => !known.some((file) => file.name === name));
+}
+
+/**
+ * @param arriving the thread and its sub-agents, all of whose rollouts arrive: those Codex forgets along with it
+ * @throws CodexError `rollout-diverged` where other threads of this home need what Codex would have to forget
+ */
+export async function requireForgettable(codexHome: string, arriving: readonly string[]): Promise<void> {
+  const all = await listRollouts(codexHome);
+  for (const threadId of arriving) {
+    const others = new Map([...all].filter(([id]) => id === threadId || !arriving.includes(id)));
+    if (await isBuiltUpon(others, threadId)) {
+      throw new CodexError('rollout-diverged', `The thread ${threadId} was reverted since it was here, and other threads here (forks, or their sub-agents) build on what it was; Codex cannot take both in. Nothing was changed. Delete those in Codex first, or go on with the thread where it is.`);
+    }
+  }
+}
+
 /** Whether forks or sub-agents of a thread need its rollout where it is. */
 async function isBuiltUpon(all: Awaited<ReturnType<typeof listRollouts>>, threadId: string): Promise<boolean> {
+  const own = new Set([threadId, ...(all.get(threadId) ?? []).map(({ name }) => baseIdOf(name))]);
   for (const [id, files] of all) {
     if (id === threadId) continue;
     for (const { path, compressed } of files) {
       if (compressed) continue;
       const { parent_thread_id: parent, forked_from_id: forkedFrom, history_base: base } = await metaOf(path);
-      if ([parent, forkedFrom, base?.thread_id].includes(threadId)) return true;
+      if ([parent, forkedFrom, base?.thread_id].some((named) => named != null && own.has(named))) return true;
     }
   }
   return false;

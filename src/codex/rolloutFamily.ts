@@ -5,7 +5,7 @@ import type { AppServer } from './appServer';
 import { CodexError } from './codexError';
 import { releaseThread, subAgentsOf } from './quiesce';
 import { isArchived } from './threads';
-import { parseMetaLine, parseRolloutName, readMetaLine } from './rollout';
+import { baseIdOf, parseMetaLine, parseRolloutName, readMetaLine } from './rollout';
 
 export type RolloutFile = {
   path: string;
@@ -45,11 +45,9 @@ export function relationsOf(announced: readonly { readonly name: string; readonl
  * Infinity where that cannot be told.
  */
 export function neededBytes(file: { readonly name: string; readonly threadId: string; readonly metaLine: string }, family: readonly { readonly name: string; readonly threadId: string; readonly metaLine: string }[]): number {
-  // Which of several files is meant the base does not say.
-  if (family.some((other) => other.threadId === file.threadId && other.name !== file.name)) return Infinity;
   const ends = family.flatMap(({ name, metaLine }) => {
-    const base = name === file.name ? null : parseMetaLine(metaLine, name).payload.history_base;
-    return base?.thread_id === file.threadId ? [base.end_byte_offset ?? Infinity] : [];
+    const base = parseMetaLine(metaLine, name).payload.history_base ?? null;
+    return base !== null && base.thread_id === baseIdOf(file.name) ? [base.end_byte_offset ?? Infinity] : [];
   });
   return ends.length === 0 ? Infinity : Math.max(0, Math.max(...ends) - Buffer.byteLength(file.metaLine) - 1);
 }
@@ -116,7 +114,8 @@ export async function findRollouts(options: { codexHome: string; threadId: strin
     const files = await unpacked(id);
     if (files === undefined) throw new CodexError('rollout-missing', `The history of thread ${threadId} builds on thread ${id}, of which the Codex home ${codexHome} has no rollout.`);
     for (const file of files) {
-      const base = parseMetaLine(await readMetaLine(file.path), file.path).payload.history_base?.thread_id;
+      const named = parseMetaLine(await readMetaLine(file.path), file.path).payload.history_base?.thread_id;
+      const base = named === undefined ? undefined : ownerOf(all, named);
       if (base === undefined || family.has(base) || ancestors.includes(base)) continue;
       ancestors.unshift(base);
       queue.push(base);
@@ -128,6 +127,13 @@ export async function findRollouts(options: { codexHome: string; threadId: strin
       .sort((a, b) => (a.name < b.name ? -1 : 1))
       .map((file) => ({ ...file, relation: relation === 'thread' && parseRolloutName(file.name)?.segmentId !== null ? 'segment' : relation }));
   return [...ancestors.flatMap((id) => filesOf(id, 'ancestor')), ...filesOf(threadId, 'thread'), ...descendants.flatMap((id) => filesOf(id, 'subagent'))];
+}
+
+/** The thread of the rollout that a `history_base` names. */
+function ownerOf(all: ReadonlyMap<string, readonly Found[]>, baseId: string): string {
+  if (all.has(baseId)) return baseId;
+  for (const [threadId, files] of all) if (files.some(({ name }) => baseIdOf(name) === baseId)) return threadId;
+  return baseId;
 }
 
 /** Has Codex write a compressed rollout out plainly, as it does when a thread is opened. An archived one is in the archive again afterwards. @throws CodexError where Codex does not open it */

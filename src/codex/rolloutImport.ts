@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { CodexError } from './codexError';
-import { describeRollout, hashBodyPrefix, maxMetaLineBytes, parseMetaLine, parseRolloutName, readBody, type RolloutDescription } from './rollout';
+import { baseIdOf, describeRollout, hashBodyPrefix, maxMetaLineBytes, parseMetaLine, parseRolloutName, readBody, type RolloutDescription } from './rollout';
 
 /** A rollout of the same thread's family, as the other host announced it. */
 export type AnnouncedRollout = {
@@ -39,10 +39,9 @@ export function rewriteMetaLine(metaLine: string, name: string, cwd: string, fam
   return JSON.stringify({ ...parsed, payload });
 }
 
-/** The file of thread `threadId` that `name` builds on: its first one, from which Codex 0.169 lets every later segment branch off, however often it is reverted. */
-function baseOf(name: string, threadId: string, family: readonly AnnouncedRollout[]): AnnouncedRollout | null {
-  const files = family.filter((file) => file.name !== name && parseRolloutName(file.name)?.threadId === threadId);
-  return files.find((file) => parseRolloutName(file.name)?.segmentId === null) ?? files[0] ?? null;
+/** The file that `name` builds on, of those that travel. */
+function baseOf(name: string, baseId: string, family: readonly AnnouncedRollout[]): AnnouncedRollout | null {
+  return family.find((file) => file.name !== name && baseIdOf(file.name) === baseId) ?? null;
 }
 
 export type StageRollout = {

@@ -5,7 +5,7 @@ import { CodexError } from '../codex/codexError';
 import type { AppServer } from '../codex/appServer';
 import { releaseThread } from '../codex/quiesce';
 import { describeRollout, hashBodyPrefix, parseMetaLine, parseRolloutName, readMetaLine } from '../codex/rollout';
-import { requireReplaceable } from '../codex/rolloutCopy';
+import { mustBeForgotten, requireForgettable, requireReplaceable } from '../codex/rolloutCopy';
 import { listRollouts, relationsOf, unpackThread, type RolloutFile } from '../codex/rolloutFamily';
 import { installRollout, requirePrefix, stageRollout, type AnnouncedRollout } from '../codex/rolloutImport';
 import { readPlan } from '../codex/rolloutPlan';
@@ -74,6 +74,9 @@ export class ThreadArrival {
     const notes = await this.tryDirectory(incoming.record.handoffId, announced.thread, cwd);
     const known = await listRollouts(this.codex.codexHome);
     const relations = relationsOf(announced.rollouts, incoming.record.threadId);
+    const { threadId: main } = incoming.record;
+    const arriving = (relation: string) => announced.rollouts.filter(({ name }) => relations.get(name) === relation);
+    if (mustBeForgotten(known.get(main) ?? [], arriving('thread').map(({ name }) => name))) await requireForgettable(this.codex.codexHome, [main, ...arriving('subagent').map(({ threadId }) => threadId)]);
     const placed = new Map<string, string>();
     const rollouts = [];
     for (const [index, { name, metaLine, bodyBytes, bodySha256, from, threadId }] of announced.rollouts.entries()) {
@@ -151,7 +154,10 @@ export class ThreadArrival {
     // Before anything can load the thread.
     await this.held.hold(threadId, held);
     if (await isArchived(server, threadId)) await unmarkMoved(server, { threadId, name: carried.name });
-    for (const { path, name } of rollouts) await this.install(server, path, name, relations.get(name) === 'ancestor');
+    await this.makeWay(server, threadId, rollouts);
+    // Codex goes on with the segment of a thread that it sees first, and may look at any moment: the last one comes before those that it builds on.
+    const own = rollouts.filter(({ name }) => relations.get(name) === 'thread').sort((a, b) => (a.name < b.name ? 1 : -1));
+    for (const { path, name } of [...rollouts.filter((each) => !own.includes(each)), ...own]) await this.install(server, path, name, relations.get(name) === 'ancestor');
     const received = new Set(rollouts.map(({ name }) => parseRolloutName(name)?.threadId));
     for (const base of ofRelation('ancestor')) if (received.has(base)) await settleBase(server, base, { threadId, hostId: record.source });
 
@@ -206,6 +212,14 @@ export class ThreadArrival {
 
   private async filesOf(threadId: string): Promise<Omit<RolloutFile, 'relation'>[]> {
     return (await listRollouts(this.codex.codexHome)).get(threadId) ?? [];
+  }
+
+  /** Has Codex forget the thread where segments arrive that it does not know. What it forgets is staged, whole: once any of that is in place, this was done before. */
+  private async makeWay(server: AppServer, threadId: string, staged: Arrival['rollouts']): Promise<void> {
+    const own = staged.filter(({ name }) => parseRolloutName(name)?.threadId === threadId);
+    if (!mustBeForgotten(await this.filesOf(threadId), own.map(({ name }) => name))) return;
+    for (const { path } of staged) if (!(await stat(path).then(() => true, () => false))) return;
+    await server.request('thread/delete', { threadId });
   }
 
   /** Puts one staged rollout in its place, unless that was done before this host was restarted. What a thread builds on goes into the archive. */

@@ -7,7 +7,7 @@ import { onceWritten } from '../codex/onceWritten';
 import { quiesceThread, subAgentsOf } from '../codex/quiesce';
 import { describeRollout, hashBodyPrefix, readBody, readMetaLine } from '../codex/rollout';
 import { imageFilesIn } from '../codex/rolloutImages';
-import { findRollouts, neededBytes, type RolloutFile } from '../codex/rolloutFamily';
+import { findRollouts, listRollouts, neededBytes, type RolloutFile } from '../codex/rolloutFamily';
 import { holderOf, holderText } from '../codex/threadHolder';
 import { injectNote, markMoved, movedMark, readThread } from '../codex/threads';
 import { readRepository } from '../git/repository';
@@ -75,6 +75,9 @@ export class ThreadDeparture {
       const { policy } = settings;
       if (policy === null) throw new HostError('preflight-blocked', 'The thread runs in a sandbox that is not Codex\'s own, so another host cannot be told what it may do.');
       const findings = await this.staysBehind(server, threadId, settings.writableRoots);
+      if (((await listRollouts(this.codex.codexHome)).get(threadId)?.length ?? 0) > 1) {
+        findings.push({ level: 'warning', code: 'reverted', message: 'The thread was reverted. The agent remembers at the destination what it remembers here, but Codex shows there only what was said since the last revert.' });
+      }
       const images = await this.imagesElsewhere(threadId, settings.cwd);
       if (images.length > 0) findings.push({ level: 'warning', code: 'images-stay', message: imagesStay(images) });
       const worktree = this.worktreeOf(threadId);

@@ -7,6 +7,7 @@ import { buffer } from 'node:stream/consumers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { describeRollout, hashBodyPrefix, parseRolloutName, readBody, readMetaLine } from '../../src/codex/rollout';
+import { copyThread, requireForgettable } from '../../src/codex/rolloutCopy';
 import { findRollouts } from '../../src/codex/rolloutFamily';
 import { imageFilesIn } from '../../src/codex/rolloutImages';
 import { installRollout, rewriteMetaLine, stageRollout, type StageRollout } from '../../src/codex/rolloutImport';
@@ -174,6 +175,30 @@ describe('finding what a thread consists of', () => {
       [id(4), 'subagent', false],
       [id(5), 'subagent', false],
     ]);
+  });
+
+  it('takes a segment for what it builds on by its own id, in its thread and in a fork', async () => {
+    const segment = (number: number, own: string) => fileOf(number).replace('.jsonl', `_${own}.jsonl`);
+    const [first, second] = [id(71), id(72)];
+    await write(fileOf(1), metaLine(id(1)), bodyOf(1));
+    await write(segment(1, first), metaLine(id(1), { history_base: { thread_id: id(1), end_byte_offset: 9 } }), bodyOf(1));
+    await write(segment(1, second), metaLine(id(1), { history_base: { thread_id: first, end_byte_offset: 9 } }), bodyOf(1));
+    await write(fileOf(2), metaLine(id(2), { history_base: { thread_id: second, end_byte_offset: 9 } }), bodyOf(1));
+    const found = await findRollouts({ codexHome: home, threadId: id(2) });
+    expect(found.map(({ name: of, relation }) => [of, relation])).toEqual([[fileOf(1), 'ancestor'], [segment(1, first), 'ancestor'], [segment(1, second), 'ancestor'], [fileOf(2), 'thread']]);
+    expect(await findRollouts({ codexHome: home, threadId: id(1) })).toHaveLength(3);
+
+    await expect(requireForgettable(home, [id(1)])).rejects.toMatchObject({ reason: 'rollout-diverged' });
+    await requireForgettable(home, [id(1), id(2)]);
+    await copyThread({ codexHome: home, threadId: id(1), copyId: id(3) });
+    const copies = (await findRollouts({ codexHome: home, threadId: id(3) })).map(({ name: of }) => of);
+    expect(copies[0]).toBe(fileOf(3));
+    expect(copies).toHaveLength(3);
+    const bases = await Promise.all(copies.map(async (of) => (JSON.parse(await readMetaLine(join(home, 'sessions', '2026', '11', '21', of))) as { payload: { history_base?: { thread_id: string } } }).payload.history_base?.thread_id));
+    const own = copies.map((of) => parseRolloutName(of)?.segmentId);
+    expect(new Set([...own, first, second]).size).toBe(5);
+    expect(bases).toContain(id(3));
+    expect(own).toContain(bases.find((base) => base !== undefined && base !== id(3)));
   });
 
   it('says what is missing', async () => {
