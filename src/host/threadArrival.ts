@@ -76,7 +76,13 @@ export class ThreadArrival {
     const relations = relationsOf(announced.rollouts, incoming.record.threadId);
     const { threadId: main } = incoming.record;
     const arriving = (relation: string) => announced.rollouts.filter(({ name }) => relations.get(name) === relation);
-    if (mustBeForgotten(known.get(main) ?? [], arriving('thread').map(({ name }) => name))) await requireForgettable(this.codex.codexHome, [main, ...arriving('subagent').map(({ threadId }) => threadId)]);
+    const names = arriving('thread').map(({ name }) => name);
+    if (mustBeForgotten(known.get(main) ?? [], names)) {
+      // It would be forgotten with the rest. Where the user chose a fork, all that is here is kept in that first.
+      const onlyHere = known.get(main)?.find(({ name }) => !names.includes(name));
+      if (onlyHere !== undefined && incoming.record.fork === null) throw new CodexError('rollout-diverged', `The thread was reverted on both hosts: ${onlyHere.path} is not among what arrives. Nothing was changed.`);
+      await requireForgettable(this.codex.codexHome, [main, ...arriving('subagent').map(({ threadId }) => threadId)]);
+    }
     const placed = new Map<string, string>();
     const rollouts = [];
     for (const [index, { name, metaLine, bodyBytes, bodySha256, from, threadId }] of announced.rollouts.entries()) {
