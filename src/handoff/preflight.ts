@@ -33,6 +33,8 @@ export interface DestinationFacts {
   /** Why others that seem to be of the same repository cannot be used, in sentences. */
   readonly unusable: readonly string[];
   readonly codexVersion: string | null;
+  /** Why there is none that can be used, in sentences. */
+  readonly codexProblem?: string;
   /** The models that the destination's Codex names for the thread's provider; null where it does not know the provider, or cannot tell. */
   readonly models: readonly string[] | null;
   readonly knowsProvider: boolean;
@@ -102,7 +104,7 @@ export function destinationFindings(offer: OfferFacts, carried: Requirements | n
   }
 
   if (facts.codexVersion === null) {
-    add('blocker', 'codex-not-found', `${facts.name} has no usable Codex; install it there (npm install -g @openai/codex) or set BATON_CODEX.`);
+    add('blocker', 'codex-not-found', facts.codexProblem === undefined ? `${facts.name} has no usable Codex; install it there (npm install -g @openai/codex) or set BATON_CODEX.` : `${facts.name} has no usable Codex: ${facts.codexProblem}`);
   } else {
     const order = compareVersions(facts.codexVersion, offer.codexVersion);
     if (order === 0) add('ok', 'codex-version', `Both sides run Codex ${facts.codexVersion}.`);

@@ -407,13 +407,13 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
   }
 
   /** What a destination says of its Codex, for a thread of a provider; nulls where it has none that works. */
-  async facts(modelProvider: string | null): Promise<Pick<DestinationFacts, 'codexVersion' | 'models' | 'knowsProvider' | 'configured' | 'configuredReviewer' | 'configuredWebSearch' | 'requirements'>> {
+  async facts(modelProvider: string | null): Promise<Pick<DestinationFacts, 'codexVersion' | 'codexProblem' | 'models' | 'knowsProvider' | 'configured' | 'configuredReviewer' | 'configuredWebSearch' | 'requirements'>> {
     let server: AppServer;
     try {
       server = await this.ready();
     } catch (error) {
       this.options.log.warn(`No Codex: ${describeError(error).message}`);
-      return { codexVersion: null, models: null, knowsProvider: false, configured: null, configuredReviewer: null, configuredWebSearch: null, requirements: null };
+      return { codexVersion: null, codexProblem: describeError(error).message, models: null, knowsProvider: false, configured: null, configuredReviewer: null, configuredWebSearch: null, requirements: null };
     }
     const asked = modelProvider === null ? null : this.modelsOf(modelProvider);
     const known = asked?.then((models) => ({ models, knowsProvider: true }), (error: unknown) => {

@@ -54,6 +54,7 @@ const cases: readonly Case[] = [
   { when: 'both have the same Codex', level: 'ok', code: 'codex-version', says: /Both sides run Codex 0\.169\.0/ },
   { when: 'Codex is older there', facts: { codexVersion: '0.168.9' }, level: 'warning', code: 'codex-version', says: /update the older one/ },
   { when: 'Codex is newer there', facts: { codexVersion: '1.0.0' }, level: 'warning', code: 'codex-version', says: /server runs Codex 1\.0\.0, laptop runs 0\.169\.0/ },
+  { when: 'the Codex there is too old', facts: { codexVersion: null, codexProblem: 'codex is Codex 0.150.0; update it.' }, level: 'blocker', code: 'codex-not-found', says: /server has no usable Codex: codex is Codex 0\.150\.0; update it\./ },
   { when: 'no Codex is there', facts: { codexVersion: null }, level: 'blocker', code: 'codex-not-found', says: /install it there .* or set BATON_CODEX/ },
   { when: 'the provider is known', level: 'ok', code: 'model-provider', says: /knows the model provider "openai"/ },
   { when: 'the provider is unknown', facts: { knowsProvider: false, models: null }, offer: { modelProvider: 'azure' }, level: 'blocker', code: 'provider-missing', says: /add it to config\.toml/ },

@@ -1,4 +1,5 @@
 import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { listRollouts } from '../../src/codex/rolloutFamily';
@@ -104,6 +105,29 @@ describe('a thread that was reverted', () => {
     expect(await shown(laptop, threadId)).toEqual(['The right turn.', 'Said at home.']);
     await toServer(threadId);
     expect(await heardWith(server, threadId, 'And there.')).toEqual([said.hello, 'A better turn.', 'The right turn.', 'Said at home.', 'And there.']);
+  });
+});
+
+describe('a thread that another version of Codex made', () => {
+  it.each(['0.140.0', '0.150.0', '0.171.0'])('goes and comes back: %s', async (version) => {
+    const text = (await readFile(join(import.meta.dirname, '..', 'fixtures', 'rollouts', `codex-${version}.jsonl`), 'utf8')).replaceAll('/home/me/orrery', JSON.stringify(laptop.checkout).slice(1, -1));
+    const { id: threadId, timestamp, cli_version: madeBy } = (JSON.parse(text.split('\n')[0] ?? '') as { payload: { id: string; timestamp: string; cli_version: string } }).payload;
+    expect(madeBy).toBe(version);
+    const [, year = '', month = '', day = ''] = /^(\d+)-(\d+)-(\d+)T/.exec(timestamp) ?? [];
+    const folder = join(laptop.machine.codexHome, 'sessions', year, month, day);
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, `rollout-${timestamp.slice(0, 19).replaceAll(':', '-')}-${threadId}.jsonl`), text);
+
+    const { worktree } = await toServer(threadId);
+    expect(await shown(server, threadId)).toEqual([said.hello]);
+    const asked = pair.model.requests.length;
+    expect(await heardWith(server, threadId, 'Do you remember?')).toEqual([said.hello, 'Do you remember?']);
+    const heard = JSON.stringify(pair.model.requests[asked]?.input);
+    expect(heard).toContain('comet');
+    expect(heard).toContain(`It now works in ${worktree}`);
+    await toLaptop(threadId);
+    expect(await heardWith(laptop, threadId, 'Said at home.')).toEqual([said.hello, 'Do you remember?', 'Said at home.']);
+    expect(await shown(laptop, threadId)).toEqual([said.hello, 'Do you remember?', 'Said at home.']);
   });
 });
 
