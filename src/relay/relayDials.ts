@@ -61,6 +61,11 @@ export class RelayDials {
     return ticket;
   }
 
+  /** Under which tickets dials wait for a host. */
+  ticketsFor(hostId: string): string[] {
+    return [...this.#pending].flatMap(([ticket, dial]) => (dial.hostId === hostId ? [ticket] : []));
+  }
+
   /** The dial of a ticket, once. */
   take(ticket: string): PendingDial | undefined {
     const dial = this.#pending.get(ticket);

@@ -24,7 +24,7 @@ export class RelayHosts {
   /** With other nodes, who is where is settled with them. */
   presence: Pick<RelayPresence, 'claim' | 'release'> | undefined;
 
-  constructor(private readonly options: GreetingOptions & { readonly at: string | undefined }) {}
+  constructor(private readonly options: GreetingOptions & { readonly at: string | undefined; readonly onRegistered?: (hostId: string) => void }) {}
 
   get size(): number {
     return this.#hosts.size;
@@ -117,6 +117,7 @@ export class RelayHosts {
     });
     socket.send(JSON.stringify({ type: 'registered' }));
     this.options.log({ event: 'registered', hostId });
+    this.options.onRegistered?.(hostId);
   }
 
   /** Asks the other nodes for a host; false where it is another's, or nobody can say. */

@@ -60,8 +60,10 @@ export class RelaySwitch {
   constructor(private readonly options: SwitchOptions) {
     const { limits, clock } = options;
     this.#pairSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: limits.maxFrameBytes, maxFragments: MAX_PIECES, maxBufferedChunks: MAX_PIECES, autoPong: false, clientTracking: false });
-    this.#hosts = new RelayHosts(options);
     this.#dials = new RelayDials({ ...options, onLeft: () => this.#tellIfIdle() });
+    // What was told over a connection that is dead by now was heard by nobody.
+    const onRegistered = (hostId: string): void => this.#dials.ticketsFor(hostId).forEach((ticket) => this.#hosts.announceDial(hostId, ticket));
+    this.#hosts = new RelayHosts({ ...options, onRegistered });
     [this.#dialRate, this.#hostRate, this.#proofRate] = [new MinuteRate(clock), new MinuteRate(clock), new MinuteRate(clock)];
   }
 

@@ -168,6 +168,20 @@ describe('dialling', () => {
     expect(await first).toMatchObject({ reason: 'timeout' });
   });
 
+  it('is told again to a host that comes back before it came for it', async () => {
+    const running = await relay();
+    const keyPair = generateKeyPair();
+    const away = await registered(running.url, keyPair);
+    const told = once(away.socket, 'message');
+    const dialled = dial(running.url, away.hostId);
+    await told;
+    away.socket.terminate();
+    const back = await host(running.url, keyPair);
+    const [near, far] = await Promise.all([dialled, back.incoming()]);
+    near.write('hello');
+    expect(String((await once(far, 'data'))[0])).toBe('hello');
+  });
+
   it('gives a ticket that works once', async () => {
     const running = await relay();
     const { socket, hostId } = await registered(running.url);
