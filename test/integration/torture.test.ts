@@ -4,7 +4,7 @@ import { kinds, type Kind } from '../torture/cases';
 import { torture } from '../torture/torture';
 
 /** All of them take minutes; so the seed says where in their round a run begins. */
-const KINDS_PER_RUN = 4;
+const KINDS_PER_RUN = 3;
 const turnsOf = (seed: number): readonly Kind[] => Array.from({ length: KINDS_PER_RUN }, (_, turn) => kinds[(seed + turn) % kinds.length] ?? 'kill');
 
 describe('whatever is done to a handoff, the thread has one owner, nothing of it is lost, and nothing is left behind', () => {
