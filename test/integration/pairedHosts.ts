@@ -79,7 +79,7 @@ export class Site {
   }
 
   /** Starts a thread whose first turn has ended, or waits for an approval. */
-  async begin(text: string, settings: { approvalPolicy?: string; sandbox?: string; cwd?: string } = {}): Promise<string> {
+  async begin(text: string, settings: { approvalPolicy?: string; sandbox?: string; cwd?: string; historyMode?: string } = {}): Promise<string> {
     const { thread } = (await this.client.codex('thread/start', { cwd: this.checkout, ...settings })) as { thread: Thread };
     await this.say(thread.id, text);
     return thread.id;

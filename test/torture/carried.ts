@@ -8,6 +8,8 @@ import { rolloutsOf } from './evidence';
 
 const objective = 'Find the comet';
 const found = 'The comet is found.';
+const reverted = 'A wrong turn.';
+const instead = 'A better turn.';
 const queued = ['First of the queue.', 'Second of the queue.'] as const;
 /** Longer than a handoff takes to stop it, and short where nothing does. */
 const atWork = 'Tell a story for a while.';
@@ -18,9 +20,13 @@ export const carriedScript: readonly ScriptRule[] = [
   { user: /./, history: new RegExp(`codex_internal_context source=(?!.*(${[...queued, said.hello, 'is declined'].join('|')}))`), answers: [[{ call: 'update_goal', args: { status: 'complete' } }], [{ message: found }]] },
 ];
 
-/** Gives a thread what it is to carry: a goal and a queue, which wait for an approval, or for the end of a turn that runs. */
+/** A thread that can carry that: only a paginated one can be reverted. */
+export const begin = (site: Site, carrying: Carrying): Promise<string> => site.begin(said.hello, carrying === 'revert' ? { historyMode: 'paginated' } : {});
+
+/** Gives a thread what it is to carry: a revert; or a goal and a queue, which wait for an approval, or for the end of a turn that runs. */
 export async function load(site: Site, threadId: string, carrying: Carrying): Promise<void> {
   if (carrying === 'nothing') return;
+  if (carrying === 'revert') return revert(site, threadId);
   if (carrying === 'approval') await site.say(threadId, said.risky);
   else {
     const speaks = new Promise<void>((fulfil) => {
@@ -40,6 +46,7 @@ export async function load(site: Site, threadId: string, carrying: Carrying): Pr
 /** Where the thread is now: nothing of it is lost, begins early or happens twice, and all of it comes to its end. */
 export async function unload(owner: Site, others: readonly Site[], threadId: string, carrying: Carrying): Promise<string[]> {
   if (carrying === 'nothing') return [];
+  if (carrying === 'revert') return staysReverted(owner, threadId);
   const broken: string[] = [];
   for (const other of others) {
     // One that is archived, or not there, waits for nothing.
@@ -56,13 +63,28 @@ export async function unload(owner: Site, others: readonly Site[], threadId: str
 
 /** All that was carried has been begun, in its order, and nothing twice; also after the thread moved on. */
 export function happened(owner: Site, threadId: string, carrying: Carrying): string[] {
-  if (carrying === 'nothing') return [];
+  if (carrying === 'nothing' || carrying === 'revert') return [];
   const broken: string[] = [];
   const heard = messagesOf(owner, threadId);
   const once = [...queued, found].map((words) => heard.filter((message) => message === words).length);
   if (once.some((times) => times !== 1)) broken.push(`of ${[...queued, found].join(', ')} the conversation has ${once.join(', ')} times`);
   if (heard.indexOf(queued[0]) > heard.indexOf(queued[1])) broken.push('the queue was begun out of its order');
   return broken;
+}
+
+async function revert(site: Site, threadId: string): Promise<void> {
+  await site.say(threadId, reverted);
+  const { data } = (await askCodex(site, 'thread/turns/list', { threadId, limit: 1 })) as { data: { id: string }[] };
+  await askCodex(site, 'thread/revert', { threadId, beforeTurnId: data[0]?.id });
+  await site.say(threadId, instead);
+}
+
+/** Codex goes on with what came in the place of what was reverted. */
+async function staysReverted(owner: Site, threadId: string): Promise<string[]> {
+  await owner.say(threadId, said.hello);
+  const { data } = (await askCodex(owner, 'thread/turns/list', { threadId, itemsView: 'full', limit: 100 })) as { data: { items: { type: string; content?: { text?: string }[] }[] }[] };
+  const told = data.flatMap(({ items }) => items.flatMap(({ type, content }) => (type === 'userMessage' ? [content?.[0]?.text] : [])));
+  return told.includes(instead) && !told.includes(reverted) ? [] : [`after a revert the thread has the turns: ${told.join(' ')}`];
 }
 
 /** The approval that was pending is, once, and is decided once; until then nothing has begun that waits for it. */

@@ -9,8 +9,8 @@ const role = z.enum(['source', 'destination']);
 export type Role = z.infer<typeof role>;
 const phase = z.enum(phases);
 
-const carrying = z.enum(['nothing', 'approval', 'queue']);
-/** Beside its conversation: nothing; a goal and a queue that wait for a pending approval; both, and a turn that runs. */
+const carrying = z.enum(['nothing', 'approval', 'queue', 'revert']);
+/** Beside its conversation: nothing; a goal and a queue that wait for a pending approval; both, and a turn that runs; or a revert, which begins another file of the conversation. */
 export type Carrying = z.infer<typeof carrying>;
 
 /**
@@ -130,7 +130,7 @@ export function* cases(terrain: Terrain, seed: number, turns: readonly Kind[] = 
   if (possible.length === 0) throw new Error('None of the kinds that were asked for is possible here: a disk can be filled only by root on Linux, and a process be suspended not on Windows.');
   for (let turn = 0; ; turn++) {
     const kind = present(possible[turn % possible.length]);
-    const carries = among(['nothing', 'nothing', 'approval', 'queue'] as const);
+    const carries = among(['nothing', 'nothing', 'approval', 'queue', 'revert'] as const);
     const leg = among(['there', 'there', 'back', 'back', 'fork', 'second-worktree'] as const);
     const where = { kind, leg, carrying: carries };
     const side = among(['source', 'destination'] as const);

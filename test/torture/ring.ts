@@ -2,8 +2,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { said, type Site } from '../integration/pairedHosts';
-import { load } from './carried';
+import { type Site } from '../integration/pairedHosts';
+import { begin, load } from './carried';
 import type { CaseOf } from './cases';
 import { Expectation } from './expectation';
 import type { Ground } from './ground';
@@ -25,7 +25,7 @@ async function policyAt(site: Site, threadId: string): Promise<typeof confined> 
 export async function runRing(ground: Ground, asked: CaseOf<'ring'>): Promise<Omit<CaseResult, 'milliseconds'>> {
   const { laptop, server } = ground.pair;
   const desk = await within(ground.third(), 'adding a third host');
-  const threadId = await laptop.begin(said.hello);
+  const threadId = await begin(laptop, asked.carrying);
   let [source, directory, happened, end] = [laptop, laptop.checkout, false, 'unknown' as CaseResult['end']];
   let first: string | null = null;
   for (const [index, destination] of [server, desk, laptop, server].entries()) {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { git, gitAt, workingState } from '../fixtures/checkout';
 import { askCodex, codex, said, type Site } from '../integration/pairedHosts';
-import { load } from './carried';
+import { begin, load } from './carried';
 import type { Leg, TortureCase } from './cases';
 import { rolloutsOf } from './evidence';
 import type { Ground } from './ground';
@@ -51,7 +51,7 @@ export interface Staged {
 
 /** Makes the thread of a case and brings it to where its handoff begins. */
 export async function stage({ pair: { laptop, server }, deserted }: Ground, { leg, carrying }: Pick<TortureCase & { leg: Leg }, 'leg' | 'carrying'>): Promise<Staged> {
-  const threadId = await laptop.begin(said.hello);
+  const threadId = await begin(laptop, carrying);
   let directory = laptop.checkout;
   let diverged: Diverged | null = null;
   const choice = choiceOf(leg);
