@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Site } from '../integration/pairedHosts';
+import type { Site } from '../integration/pairedHosts';
 import { begin, load } from './carried';
 import type { CaseOf } from './cases';
 import { Expectation } from './expectation';

@@ -53,6 +53,9 @@ async function runHandoff(ground: Ground, asked: HandoffCase): Promise<Omit<Case
   return { happened, end, broken: broken.length > 0 ? broken : await within(expected.handOn(), 'the next handoff') };
 }
 
+/** A host that ends in order interrupts what runs, and Codex then holds the queue, whatever became of the handoff. */
+const endedBy = ({ carrying }: HandoffCase): NodeJS.Signals => (carrying === 'queue' ? 'SIGKILL' : 'SIGTERM');
+
 /** Begins the handoff and does to it what the case says. Resolves once it has ended for its source, and all is healed. */
 async function inflict(ground: Ground, asked: HandoffCase, source: Site, destination: Site, threadId: string): Promise<boolean> {
   const site = 'role' in asked && asked.role === 'destination' ? destination : source;
@@ -115,7 +118,7 @@ async function inflict(ground: Ground, asked: HandoffCase, source: Site, destina
       if (reached !== null) await (asked.kind === 'diskFull' ? ground.fill(site, asked.freeBytes) : ground.makeReadOnly(site));
       await ended;
       await ground.healDisks();
-      if (asked.restart) await ground.restart(site, 'SIGTERM');
+      if (asked.restart) await ground.restart(site, endedBy(asked));
       return reached !== null;
     }
     case 'ioError': {
@@ -123,7 +126,7 @@ async function inflict(ground: Ground, asked: HandoffCase, source: Site, destina
       const id = ground.order(site, { fail: { call, nth, code } });
       await begin();
       ground.disarm(site);
-      if (asked.restart) await ground.restart(site, 'SIGTERM');
+      if (asked.restart) await ground.restart(site, endedBy(asked));
       return heardOf(ground.ordersOf(site), id).some(({ failed }) => failed !== undefined);
     }
     case 'clock': {
