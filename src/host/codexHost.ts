@@ -119,6 +119,9 @@ async function readRequirementsFile(server: AppServer): Promise<string | null> {
   }
 }
 
+/** Model providers that Codex brings along and `modelProvider/list` leaves out (src/codex/README.md). */
+const broughtAlong: ReadonlySet<string> = new Set(['ollama', 'lmstudio', 'amazon-bedrock']);
+
 /** This host's Codex: one app-server that is started when it is needed and again when it is gone, and what is remembered of its threads. */
 export class CodexHost extends EventEmitter<CodexHostEvents> {
   private server: AppServer | null = null;
@@ -406,6 +409,19 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
     return names;
   }
 
+  /** Whether a thread of a provider could be loaded, and the models that Codex names for it. */
+  private async knownOf(modelProvider: string): Promise<Pick<DestinationFacts, 'models' | 'knowsProvider'>> {
+    const server = await this.ready();
+    try {
+      const [{ data }, models] = await Promise.all([server.request('modelProvider/list', {}), this.modelsOf(modelProvider)]);
+      // `model/list` goes by the configuration with which the app-server was started; a thread is loaded with what is there now.
+      return { models, knowsProvider: broughtAlong.has(modelProvider) || data.some(({ id }) => id === modelProvider) };
+    } catch (error) {
+      if (!CodexError.is(error, 'provider-missing')) throw error;
+      return { models: null, knowsProvider: false };
+    }
+  }
+
   /** What a destination says of its Codex, for a thread of a provider; nulls where it has none that works. */
   async facts(modelProvider: string | null): Promise<Pick<DestinationFacts, 'codexVersion' | 'codexProblem' | 'models' | 'knowsProvider' | 'configured' | 'configuredReviewer' | 'configuredWebSearch' | 'requirements'>> {
     let server: AppServer;
@@ -415,12 +431,8 @@ export class CodexHost extends EventEmitter<CodexHostEvents> {
       this.options.log.warn(`No Codex: ${describeError(error).message}`);
       return { codexVersion: null, codexProblem: describeError(error).message, models: null, knowsProvider: false, configured: null, configuredReviewer: null, configuredWebSearch: null, requirements: null };
     }
-    const asked = modelProvider === null ? null : this.modelsOf(modelProvider);
-    const known = asked?.then((models) => ({ models, knowsProvider: true }), (error: unknown) => {
-      if (!CodexError.is(error, 'provider-missing')) throw error;
-      return { models: null, knowsProvider: false };
-    });
-    const [{ models, knowsProvider }, { policy, reviewer, webSearch }, requirements] = await Promise.all([known ?? { models: null, knowsProvider: false }, this.configuredPolicy(), this.requirements()]);
+    const known = modelProvider === null ? { models: null, knowsProvider: false } : this.knownOf(modelProvider);
+    const [{ models, knowsProvider }, { policy, reviewer, webSearch }, requirements] = await Promise.all([known, this.configuredPolicy(), this.requirements()]);
     return { codexVersion: server.version, models, knowsProvider, configured: policy, configuredReviewer: reviewer, configuredWebSearch: webSearch, requirements };
   }
 
